@@ -1,0 +1,127 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration of the plain ViT backbone, and how a decoder's configuration holds a backbone's."""
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import CONFIG_MAPPING
+from transformers.backbone_utils import BackboneConfigMixin
+from transformers.configuration_utils import PreTrainedConfig
+
+
+@strict
+class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
+    r"""
+    Configuration of a [`PlainVitBackbone`]: the Vision Transformer of "An Image is Worth 16x16 Words"
+    (https://arxiv.org/abs/2010.11929) without its final norm and classifier, as segmentation decoders use it. The
+    defaults are ViT-B/16 at 512 x 512.
+
+    Args:
+        hidden_size (`int`, *optional*, defaults to 768):
+            Width of the tokens.
+        num_hidden_layers (`int`, *optional*, defaults to 12):
+            Number of transformer blocks.
+        num_attention_heads (`int`, *optional*, defaults to 12):
+            Number of attention heads of each block. Must divide `hidden_size`.
+        intermediate_size (`int`, *optional*, defaults to 3072):
+            Width of the hidden layer of each block's MLP.
+        hidden_act (`str`, *optional*, defaults to `"gelu"`):
+            Activation of the MLP. `"gelu"` is the exact (erf) GELU.
+        hidden_dropout_prob (`float`, *optional*, defaults to 0.0):
+            Dropout on the embedded tokens and after each linear layer of a block.
+        attention_probs_dropout_prob (`float`, *optional*, defaults to 0.0):
+            Dropout on the attention probabilities.
+        drop_path_rate (`float`, *optional*, defaults to 0.0):
+            Stochastic depth of the last block; it grows linearly from 0 at the first block.
+        initializer_range (`float`, *optional*, defaults to 0.02):
+            Standard deviation of the truncated normal that initialises linear layers and tokens.
+        layer_norm_eps (`float`, *optional*, defaults to 1e-6):
+            Epsilon of the layer norms.
+        image_size (`int` or pair of `int`, *optional*, defaults to 512):
+            Side, or height and width, in pixels, of the input that the position embedding is stored for.
+        patch_size (`int`, *optional*, defaults to 16):
+            Side of a patch in pixels.
+        num_channels (`int`, *optional*, defaults to 3):
+            Number of channels of the input.
+        qkv_bias (`bool`, *optional*, defaults to `True`):
+            Whether the query, key and value projections have a bias.
+        use_class_token (`bool`, *optional*, defaults to `True`):
+            Whether a class token takes part in the attention. It never appears in the feature maps.
+        interpolate_by_token_count (`bool`, *optional*, defaults to `False`):
+            Whether the position embedding is resized only when the *number* of patches differs from the stored one,
+            and otherwise taken in raster order whatever the shape of the grid (as mmsegmentation does). By default it
+            is resized whenever the grid differs.
+        out_features (`list[str]`, *optional*):
+            Which feature maps the backbone returns: `"stem"` (the embedded tokens) or `"stage1"`, `"stage2"`, ... (the
+            output of the first, second, ... block). Defaults to the last block.
+        out_indices (`list[int]`, *optional*):
+            The same by number: 0 is the stem, `i` the output of the `i`-th block.
+    """
+
+    model_type = "plain_vit"
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float | int = 0.0
+    attention_probs_dropout_prob: float | int = 0.0
+    drop_path_rate: float | int = 0.0
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-6
+    image_size: int | list[int] | tuple[int, int] = 512
+    patch_size: int = 16
+    num_channels: int = 3
+    qkv_bias: bool = True
+    use_class_token: bool = True
+    interpolate_by_token_count: bool = False
+    _out_features: list[str] | None = None
+    _out_indices: list[int] | None = None
+
+    def __post_init__(self, **kwargs):
+        self.stage_names = ["stem"] + [f"stage{index}" for index in range(1, self.num_hidden_layers + 1)]
+        self.set_output_features_output_indices(
+            out_indices=kwargs.pop("out_indices", None), out_features=kwargs.pop("out_features", None)
+        )
+        super().__post_init__(**kwargs)
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """Rows and columns of patches of an `image_size` input, the last ones possibly padded."""
+        height, width = self.image_size if isinstance(self.image_size, list | tuple) else (self.image_size,) * 2
+        return -(-height // self.patch_size), -(-width // self.patch_size)
+
+    def validate_architecture(self):
+        super().validate_architecture()
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}."
+            )
+
+
+def resolve_backbone_config(backbone_config: dict[str, Any] | PreTrainedConfig) -> PreTrainedConfig:
+    """
+    The configuration object of a backbone given as such, or as the dictionary that a JSON file holds.
+
+    A `plain_vit` dictionary is resolved here rather than by transformers' table of model types, so that a model loaded
+    as remote code, where vitseg is not installed, finds its backbone beside its own file.
+
+    Raises:
+        ValueError: if a dictionary names no model type, or one that neither vitseg nor transformers knows.
+    """
+    if isinstance(backbone_config, PreTrainedConfig):
+        return backbone_config
+    model_type = backbone_config.get("model_type")
+    if model_type == PlainVitConfig.model_type:
+        return PlainVitConfig.from_dict(backbone_config)
+    if model_type not in CONFIG_MAPPING:
+        raise ValueError(
+            f"backbone_config has model_type {model_type!r}. Give 'plain_vit' or a backbone of transformers such as "
+            "'dinov2', or pass a configuration object."
+        )
+    return CONFIG_MAPPING[model_type].from_dict(backbone_config)
+
+
+__all__ = ["PlainVitConfig"]

@@ -1,0 +1,401 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Image processing that all methods share: the originals' resizing, labels and post-processing.
+
+The published numbers were measured on images that OpenCV decoded and resized as bytes, bilinearly and without
+antialiasing. `resize_bilinear` and `resize_nearest` give exactly OpenCV's pixels (INTER_LINEAR, INTER_NEAREST), which
+neither Pillow nor torchvision does.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from transformers.image_processing_backends import TorchvisionBackend
+from transformers.image_processing_outputs import SemanticSegmentationPostProcessorOutput
+from transformers.image_processing_utils import BatchFeature
+from transformers.image_transforms import group_images_by_shape, reorder_images
+from transformers.image_utils import (
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+    ChannelDimension,
+    ImageInput,
+    PILImageResampling,
+    SizeDict,
+)
+from transformers.processing_utils import ImagesKwargs, Unpack
+
+
+# OpenCV's fixed-point weights of a bilinear resize have this many bits.
+WEIGHT_BITS = 11
+# Post-processing holds at most this many upsampled class scores at a time (256 MB in float32).
+MAX_SCORES = 2**26
+LABEL_PADDING = 255
+
+
+def keep_ratio_size(height: int, width: int, shortest_edge: int, longest_edge: int | None = None) -> tuple[int, int]:
+    """
+    Height and width of an image resized to `shortest_edge` pixels, or less where the long side would exceed
+    `longest_edge`; mmcv's keep-ratio rule and rounding.
+    """
+    if longest_edge is None:
+        longest_edge = shortest_edge * max(height, width) / min(height, width)
+    scale = min(
+        max(shortest_edge, longest_edge) / max(height, width), min(shortest_edge, longest_edge) / min(height, width)
+    )
+    return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
+
+
+def output_size(height: int, width: int, size: SizeDict) -> tuple[int, int]:
+    """
+    Height and width that an image is resized to.
+
+    `size` holds `shortest_edge` and perhaps `longest_edge` (the ratio of the sides is kept), or `height` and `width`.
+    """
+    if size.shortest_edge:
+        return keep_ratio_size(height, width, size.shortest_edge, size.longest_edge)
+    if size.height and size.width:
+        return size.height, size.width
+    raise ValueError(
+        f"size is {dict(size)}; expected 'shortest_edge' (and 'longest_edge'), or 'height' and 'width', in pixels."
+    )
+
+
+def _bilinear_taps(old: int, new: int, clamp_weights: bool) -> tuple[torch.Tensor, ...]:
+    """The two source indices of each of `new` pixels and their integer weights, as OpenCV computes them."""
+    scale = 1.0 / (new / old)
+    position = ((torch.arange(new, dtype=torch.float64) + 0.5) * scale - 0.5).float()
+    low = position.floor()
+    fraction = position - low
+    low = low.long()
+    if clamp_weights:
+        fraction = fraction.masked_fill((low < 0) | (low >= old - 1), 0.0)
+    low_weight = ((1.0 - fraction) * 2**WEIGHT_BITS).round().int()
+    high_weight = (fraction * 2**WEIGHT_BITS).round().int()
+    return low.clamp(0, old - 1), (low + 1).clamp(0, old - 1), low_weight, high_weight
+
+
+def resize_bilinear(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """
+    Bilinear resize without antialiasing, half-pixel centres.
+
+    Args:
+        image: `(..., channels, height, width)`. uint8 gives the very bytes of OpenCV's INTER_LINEAR; other dtypes are
+            interpolated in floating point.
+        size: new height and width.
+
+    Returns:
+        The resized image, in the dtype of `image` (float32 for integers other than uint8).
+    """
+    old_height, old_width = image.shape[-2:]
+    height, width = size
+    if (old_height, old_width) == (height, width):
+        return image
+    if image.dtype != torch.uint8:
+        image = image if image.is_floating_point() else image.float()
+        batch = image.flatten(0, -4) if image.ndim > 3 else image[None]
+        resized = nn.functional.interpolate(batch, size=size, mode="bilinear", align_corners=False)
+        return resized.reshape(*image.shape[:-2], height, width)
+
+    # OpenCV zeroes the weights of outside columns, but lets outside rows repeat the edge with both weights, which
+    # rounds differently. The shifts are its fixed-point arithmetic.
+    low, high, low_weight, high_weight = (
+        taps.to(image.device) for taps in _bilinear_taps(old_width, width, clamp_weights=True)
+    )
+    rows = image.int()
+    rows = rows[..., low] * low_weight + rows[..., high] * high_weight
+    low, high, low_weight, high_weight = (
+        taps.to(image.device) for taps in _bilinear_taps(old_height, height, clamp_weights=False)
+    )
+    rows = rows >> 4
+    top = (rows[..., low, :] * low_weight[:, None]) >> 16
+    bottom = (rows[..., high, :] * high_weight[:, None]) >> 16
+    return ((top + bottom + 2) >> 2).clamp_(0, 255).to(torch.uint8)
+
+
+def resize_nearest(label_map: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """
+    OpenCV's INTER_NEAREST: pixel i comes from `floor(i * old / new)`, which is not the half-pixel "nearest-exact".
+
+    `label_map` is `(..., height, width)` of any dtype, `size` the new height and width.
+    """
+    for dim, new in zip((-2, -1), size, strict=True):
+        old = label_map.shape[dim]
+        if old != new:
+            source = (torch.arange(new, dtype=torch.float64) * (1.0 / (new / old))).long().clamp_(max=old - 1)
+            label_map = label_map.index_select(dim, source.to(label_map.device))
+    return label_map
+
+
+def reduce_labels(label_map: torch.Tensor) -> torch.Tensor:
+    """Class ids less one, 0 becoming 255 (ignored) and 255 staying; integer tensors of any shape."""
+    return torch.where((label_map == 0) | (label_map == 255), 255, label_map - 1).to(label_map.dtype)
+
+
+def resized_argmax(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """
+    The class of the highest score at each pixel after bilinear resizing, in bands of rows so that the resized scores
+    of all classes never exist for the whole of a large image.
+
+    `logits` is `(num_labels, h, w)`, `size` the new height and width. Returns int64 `(height, width)`.
+    """
+    num_labels, old_height, old_width = logits.shape
+    height, width = size
+    if (old_height, old_width) == (height, width):
+        return logits.argmax(dim=0)
+    band_height = max(MAX_SCORES // (num_labels * width), 1)
+    if band_height >= height:
+        resized = nn.functional.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)
+        return resized[0].argmax(dim=0)
+
+    position = (torch.arange(height, dtype=torch.float64) + 0.5) * (old_height / height) - 0.5
+    position = position.clamp_(0, old_height - 1)
+    low = position.long()
+    weight = (position - low).to(logits)
+    bands = []
+    for rows in torch.arange(height).split(band_height):
+        first, last = int(low[rows[0]]), min(int(low[rows[-1]]) + 1, old_height - 1)
+        wide = nn.functional.interpolate(
+            logits[None, :, first : last + 1], size=(last + 1 - first, width), mode="bilinear", align_corners=False
+        )[0]
+        upper = low[rows] - first
+        lower = (upper + 1).clamp_(max=last - first)
+        bands.append(torch.lerp(wide[:, upper], wide[:, lower], weight[rows][:, None]).argmax(dim=0))
+    return torch.cat(bands)
+
+
+class SemanticImageProcessorKwargs(ImagesKwargs, total=False):
+    r"""
+    do_reduce_labels (`bool`, *optional*, defaults to `self.do_reduce_labels`):
+        Whether class ids of label maps are reduced by one, 0 becoming 255 (ignored): for data sets whose 0 means "no
+        class", such as ADE20K.
+    """
+
+    do_reduce_labels: bool
+
+
+class SemanticImageProcessor(TorchvisionBackend):
+    """
+    Image processor for semantic segmentation with the preprocessing of mmsegmentation.
+
+    Images (PIL, NumPy or tensors, with 1, 3 or 4 channels, 8 or 16 bits) are resized keeping their ratio
+    (`size={"shortest_edge": 512, "longest_edge": 2048}`) or to a fixed size (`{"height": 512, "width": 512}`), scaled
+    to 0..1 and normalised. Images that end up with different sizes cannot be stacked into one tensor: process them one
+    by one, or set `do_pad=True` to pad them at the bottom and right to the largest, or to `pad_size`.
+    """
+
+    valid_kwargs = SemanticImageProcessorKwargs
+    resample = PILImageResampling.BILINEAR
+    image_mean = IMAGENET_DEFAULT_MEAN
+    image_std = IMAGENET_DEFAULT_STD
+    size = {"shortest_edge": 512, "longest_edge": 2048}
+    default_to_square = False
+    do_convert_rgb = True
+    do_resize = True
+    do_rescale = True
+    do_normalize = True
+    do_pad = False
+    do_reduce_labels = False
+
+    def __init__(self, **kwargs: Unpack[SemanticImageProcessorKwargs]):
+        super().__init__(**kwargs)
+
+    def preprocess(
+        self,
+        images: ImageInput,
+        segmentation_maps: ImageInput | None = None,
+        **kwargs: Unpack[SemanticImageProcessorKwargs],
+    ) -> BatchFeature:
+        r"""
+        Args:
+            images (`ImageInput`):
+                One image or several.
+            segmentation_maps (`ImageInput`, *optional*):
+                A label map of integer class ids, `(height, width)`, for each image.
+            kwargs:
+                Overrides of the processor's own settings for this call.
+
+        Returns:
+            `BatchFeature`: `pixel_values`, float32 `(channels, height, width)` each, and with `segmentation_maps`
+            `labels`, int64 `(height, width)` each; with `return_tensors="pt"` stacked into one tensor.
+
+        Raises:
+            ValueError: if an image is empty, or label maps and images differ in number or size.
+        """
+        return super().preprocess(images, segmentation_maps, **kwargs)
+
+    def process_image(self, image: Any, do_convert_rgb: bool | None = None, **kwargs) -> torch.Tensor:
+        if do_convert_rgb:
+            image = _to_8_bit(image)
+        return super().process_image(image, do_convert_rgb=do_convert_rgb, **kwargs)
+
+    def resize(
+        self,
+        image: torch.Tensor,
+        size: SizeDict,
+        resample: PILImageResampling | int | None = None,
+        **kwargs,
+    ) -> torch.Tensor:
+        """Resize `(..., channels, height, width)` as the originals do; filters but bilinear are torchvision's."""
+        height, width = output_size(*image.shape[-2:], size)
+        if resample in (None, PILImageResampling.BILINEAR):
+            return resize_bilinear(image, (height, width))
+        return super().resize(image, SizeDict(height=height, width=width), resample, antialias=False, **kwargs)
+
+    def _preprocess_image_like_inputs(
+        self,
+        images: ImageInput,
+        segmentation_maps: ImageInput | None,
+        do_convert_rgb: bool | None,
+        input_data_format: str | ChannelDimension | None,
+        return_tensors: str | None,
+        device: str | torch.device | None = None,
+        **kwargs,
+    ) -> BatchFeature:
+        images = self._prepare_image_like_inputs(
+            images, do_convert_rgb=do_convert_rgb, input_data_format=input_data_format, device=device
+        )
+        for index, image in enumerate(images):
+            if 0 in image.shape:
+                raise ValueError(f"Image {index} is empty: its shape is {tuple(image.shape)}.")
+        data = {"pixel_values": self._preprocess(images, **kwargs)}
+        if segmentation_maps is not None:
+            label_maps = self._prepare_image_like_inputs(
+                segmentation_maps,
+                expected_ndims=2,
+                do_convert_rgb=False,
+                input_data_format=ChannelDimension.FIRST,
+                device=device,
+            )
+            _check_label_maps(label_maps, images)
+            data["labels"] = self._preprocess_labels(label_maps, **kwargs)
+        return BatchFeature(data=data, tensor_type=return_tensors)
+
+    def _preprocess(
+        self,
+        images: list[torch.Tensor],
+        do_resize: bool,
+        size: SizeDict,
+        resample: PILImageResampling | int | None,
+        do_rescale: bool,
+        rescale_factor: float,
+        do_normalize: bool,
+        image_mean: float | list[float] | None,
+        image_std: float | list[float] | None,
+        do_pad: bool | None,
+        pad_size: SizeDict | None,
+        disable_grouping: bool | None,
+        **kwargs,
+    ) -> list[torch.Tensor]:
+        grouped_images, grouped_images_index = group_images_by_shape(images, disable_grouping=disable_grouping)
+        for shape, stacked_images in grouped_images.items():
+            if do_resize:
+                stacked_images = self.resize(stacked_images, size=size, resample=resample)
+            grouped_images[shape] = self.rescale_and_normalize(
+                stacked_images, do_rescale, rescale_factor, do_normalize, image_mean, image_std
+            )
+        images = reorder_images(grouped_images, grouped_images_index)
+        if do_pad:
+            # Zero is the mean colour after normalisation.
+            images = self.pad(images, pad_size=pad_size, disable_grouping=disable_grouping)
+        return images
+
+    def _preprocess_labels(
+        self,
+        label_maps: list[torch.Tensor],
+        do_reduce_labels: bool,
+        do_resize: bool,
+        size: SizeDict,
+        do_pad: bool | None,
+        pad_size: SizeDict | None,
+        disable_grouping: bool | None,
+        **kwargs,
+    ) -> list[torch.Tensor]:
+        if do_reduce_labels:
+            label_maps = [reduce_labels(label_map) for label_map in label_maps]
+        if do_resize:
+            label_maps = [resize_nearest(m, output_size(*m.shape[-2:], size)) for m in label_maps]
+        if do_pad:
+            label_maps = self.pad(
+                label_maps, pad_size=pad_size, fill_value=LABEL_PADDING, disable_grouping=disable_grouping
+            )
+        return [label_map.squeeze(0).to(torch.int64) for label_map in label_maps]
+
+    def to_dict(self) -> dict[str, Any]:
+        # The class is found by the model type in config.json, and its code by the auto_map there, which transformers
+        # consults only if preprocessor_config.json names neither. See SemanticSegmentationConfig.save_pretrained.
+        dictionary = super().to_dict()
+        for key in ("auto_map", "image_processor_type"):
+            dictionary.pop(key, None)
+        return dictionary
+
+    def post_process_semantic_segmentation(
+        self,
+        outputs: Any,
+        target_sizes: list[tuple[int, int]] | torch.Tensor | None = None,
+        return_segmentation_scores: bool = False,
+    ) -> list[torch.Tensor] | list[SemanticSegmentationPostProcessorOutput]:
+        """
+        Label maps from the output of a segmentation model.
+
+        Args:
+            outputs: a model's output; its `logits` are `(batch, num_labels, height, width)`.
+            target_sizes: height and width of each image's label map, usually those of the image before processing. By
+                default the maps have the size of the logits.
+            return_segmentation_scores: whether to return the resized scores of all classes too, which takes
+                `num_labels` times the memory.
+
+        Returns:
+            For each image an int64 tensor `(height, width)` of class ids; with `return_segmentation_scores` a
+            `SemanticSegmentationPostProcessorOutput` of `segmentation` and `segmentation_scores`
+            (`(num_labels, height, width)`).
+
+        Raises:
+            ValueError: if there are not as many target sizes as images.
+        """
+        logits = outputs.logits
+        if target_sizes is None:
+            target_sizes = [logits.shape[-2:]] * len(logits)
+        if len(target_sizes) != len(logits):
+            raise ValueError(f"Got {len(target_sizes)} target_sizes for {len(logits)} images; give one for each.")
+        sizes = [(int(height), int(width)) for height, width in target_sizes]
+        if not return_segmentation_scores:
+            return [resized_argmax(*arguments) for arguments in zip(logits, sizes, strict=True)]
+        results = []
+        for image_logits, size in zip(logits, sizes, strict=True):
+            scores = nn.functional.interpolate(image_logits[None], size=size, mode="bilinear", align_corners=False)[0]
+            results.append(
+                SemanticSegmentationPostProcessorOutput(
+                    data={"segmentation": scores.argmax(dim=0), "segmentation_scores": scores}
+                )
+            )
+        return results
+
+
+def _to_8_bit(image: Any) -> Any:
+    """A 16-bit image by its high byte, as OpenCV reads it; any other image as it is."""
+    if isinstance(image, Image.Image) and image.mode.startswith("I"):
+        # "I;16", or "I": how Pillow opens 16-bit grey files depends on its version.
+        image = np.asarray(image).astype(np.uint16)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint16:
+        return (image >> 8).astype(np.uint8)
+    return image
+
+
+def _check_label_maps(label_maps: list[torch.Tensor], images: list[torch.Tensor]) -> None:
+    if len(label_maps) != len(images):
+        raise ValueError(f"Got {len(label_maps)} segmentation maps for {len(images)} images; give one for each.")
+    for index, (label_map, image) in enumerate(zip(label_maps, images, strict=True)):
+        if label_map.shape[0] != 1:
+            raise ValueError(
+                f"Segmentation map {index} has {label_map.shape[0]} channels; expected one class id per pixel. Turn "
+                "colours into ids first."
+            )
+        if label_map.shape[-2:] != image.shape[-2:]:
+            raise ValueError(
+                f"Segmentation map {index} is {label_map.shape[-2]} x {label_map.shape[-1]} pixels, its image "
+                f"{image.shape[-2]} x {image.shape[-1]}: they must have the same height and width."
+            )

@@ -1,0 +1,299 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+The plain ViT backbone under SETR, SegViT, StructToken and CTS Segmenter.
+
+The network is the Vision Transformer of "An Image is Worth 16x16 Words" (https://arxiv.org/abs/2010.11929) in the form
+that the segmentation originals use: pre-norm blocks, exact GELU, layer norm epsilon 1e-6, no final norm, feature maps
+that are the raw residual stream after chosen blocks. Weights come from timm's ViT and DeiT.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from transformers import AutoBackbone
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.backbone_utils import BackboneMixin
+from transformers.configuration_utils import PreTrainedConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BackboneOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_plain_vit import PlainVitConfig
+
+
+class PlainVitEmbeddings(nn.Module):
+    """Patches, class token and position embedding: `(batch, channels, height, width)` -> `(batch, tokens, hidden)`."""
+
+    def __init__(self, config: PlainVitConfig):
+        super().__init__()
+        self.config = config
+        self.patch_embeddings = nn.Conv2d(
+            config.num_channels, config.hidden_size, kernel_size=config.patch_size, stride=config.patch_size
+        )
+        rows, columns = config.grid_size
+        num_positions = rows * columns + config.use_class_token
+        self.position_embeddings = nn.Parameter(torch.zeros(1, num_positions, config.hidden_size))
+        if config.use_class_token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def pad_to_patches(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Zeros at the bottom and right up to a multiple of the patch size (mmsegmentation's rule)."""
+        height, width = pixel_values.shape[-2:]
+        pad_height, pad_width = -height % self.config.patch_size, -width % self.config.patch_size
+        # A branch on the padding would fix the exported program to the size it was traced with.
+        if torch.compiler.is_exporting() or pad_height or pad_width:
+            pixel_values = nn.functional.pad(pixel_values, (0, pad_width, 0, pad_height))
+        return pixel_values
+
+    def interpolate_positions(self, rows: int, columns: int) -> torch.Tensor:
+        """
+        The position embedding for a grid of `rows` x `columns` patches: `(1, tokens, hidden)`.
+
+        The grid part is resized bilinearly (`align_corners=False`, no antialiasing); the class token's row is kept.
+        """
+        stored_rows, stored_columns = self.config.grid_size
+        if not torch.compiler.is_exporting():
+            if (rows, columns) == (stored_rows, stored_columns):
+                return self.position_embeddings
+            if self.config.interpolate_by_token_count and rows * columns == stored_rows * stored_columns:
+                return self.position_embeddings
+
+        num_prefix_tokens = int(self.config.use_class_token)
+        prefix, grid = self.position_embeddings.split(
+            [num_prefix_tokens, stored_rows * stored_columns], dim=1
+        )  # (1, 0 or 1, hidden), (1, positions, hidden)
+        grid = grid.unflatten(1, (stored_rows, stored_columns)).permute(0, 3, 1, 2)
+        # In half precision the weights of the interpolation are too coarse.
+        grid = nn.functional.interpolate(grid.float(), size=(rows, columns), mode="bilinear", align_corners=False)
+        grid = grid.to(prefix.dtype).flatten(2).transpose(1, 2)
+        return torch.cat((prefix, grid), dim=1)
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != self.config.num_channels:
+            raise ValueError(
+                f"pixel_values has shape {tuple(pixel_values.shape)}; expected (batch, {self.config.num_channels}, "
+                "height, width)."
+            )
+        pixel_values = self.pad_to_patches(pixel_values.to(self.patch_embeddings.weight.dtype))
+        patches = self.patch_embeddings(pixel_values)  # (batch, hidden, rows, columns)
+        rows, columns = patches.shape[-2:]
+        tokens = patches.flatten(2).transpose(1, 2)
+        if self.config.use_class_token:
+            tokens = torch.cat((self.cls_token.expand(tokens.shape[0], -1, -1), tokens), dim=1)
+        return self.dropout(tokens + self.interpolate_positions(rows, columns)), (rows, columns)
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: Unpack[TransformersKwargs],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Softmax attention that returns its probabilities; all tensors are `(batch, heads, tokens, head_dim)`."""
+    attention = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        attention = attention + attention_mask
+    attention = nn.functional.softmax(attention, dim=-1, dtype=torch.float32).to(query.dtype)
+    attention = nn.functional.dropout(attention, p=dropout, training=module.training)
+    output = torch.matmul(attention, value).transpose(1, 2).contiguous()
+    return output, attention
+
+
+class PlainVitAttention(nn.Module):
+    """Multi-head self-attention over all tokens."""
+
+    def __init__(self, config: PlainVitConfig):
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.attention_dropout = config.attention_probs_dropout_prob
+        self.scaling = self.head_dim**-0.5
+        self.is_causal = False
+
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        heads_shape = (*hidden_states.shape[:-1], -1, self.head_dim)
+        query = self.q_proj(hidden_states).view(heads_shape).transpose(1, 2)
+        key = self.k_proj(hidden_states).view(heads_shape).transpose(1, 2)
+        value = self.v_proj(hidden_states).view(heads_shape).transpose(1, 2)
+
+        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        output, attention = attention_interface(
+            self,
+            query,
+            key,
+            value,
+            None,
+            dropout=self.attention_dropout if self.training else 0.0,
+            scaling=self.scaling,
+            **kwargs,
+        )
+        return self.o_proj(output.flatten(2)), attention
+
+
+class PlainVitMLP(nn.Module):
+    """Two linear layers with an activation between them."""
+
+    def __init__(self, config: PlainVitConfig):
+        super().__init__()
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation_fn = ACT2FN[config.hidden_act]
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.fc2(self.dropout(self.activation_fn(self.fc1(hidden_states))))
+
+
+class PlainVitDropPath(nn.Module):
+    """Stochastic depth: a residual branch is dropped for a whole sample (https://arxiv.org/abs/1603.09382)."""
+
+    def __init__(self, drop_prob: float):
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        if self.drop_prob == 0.0 or not self.training:
+            return hidden_states
+        keep_prob = 1.0 - self.drop_prob
+        mask = hidden_states.new_empty(hidden_states.shape[0], 1, 1).bernoulli_(keep_prob)
+        return hidden_states * mask / keep_prob
+
+
+class PlainVitLayer(GradientCheckpointingLayer):
+    """A pre-norm transformer block."""
+
+    def __init__(self, config: PlainVitConfig, drop_path_rate: float):
+        super().__init__()
+        self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention = PlainVitAttention(config)
+        self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = PlainVitMLP(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.drop_path = PlainVitDropPath(drop_path_rate)
+
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+        attention_output, _ = self.attention(self.layernorm_before(hidden_states), **kwargs)
+        hidden_states = hidden_states + self.drop_path(self.dropout(attention_output))
+        mlp_output = self.mlp(self.layernorm_after(hidden_states))
+        return hidden_states + self.drop_path(self.dropout(mlp_output))
+
+
+class PlainVitPreTrainedModel(PreTrainedModel):
+    """Initialisation and loading of the plain ViT."""
+
+    config: PlainVitConfig
+    base_model_prefix = "plain_vit"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["PlainVitEmbeddings", "PlainVitLayer"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    _can_record_outputs = {"hidden_states": PlainVitLayer, "attentions": PlainVitAttention}
+    _input_embed_layer = "patch_embeddings"
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        std = self.config.initializer_range
+        if isinstance(module, PlainVitEmbeddings):
+            init.trunc_normal_(module.position_embeddings, std=std)
+            if self.config.use_class_token:
+                init.trunc_normal_(module.cls_token, std=std)
+        elif isinstance(module, nn.Linear):
+            init.trunc_normal_(module.weight, std=std)
+
+
+class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
+    """
+    A plain ViT that returns the feature maps named by `config.out_features`, one position for each patch: the raw
+    residual stream, without a final norm and without the class token.
+
+    Any input size works: the input is padded with zeros at the bottom and right up to a multiple of the patch size,
+    and the position embedding is resized to the grid of patches.
+    """
+
+    def __init__(self, config: PlainVitConfig):
+        super().__init__(config)
+        self.num_features = [config.hidden_size] * (config.num_hidden_layers + 1)
+        self.embeddings = PlainVitEmbeddings(config)
+        # Plain Python numbers: on the meta device, where from_pretrained builds the model, a tensor has no values.
+        drop_path_step = config.drop_path_rate / max(config.num_hidden_layers - 1, 1)
+        self.layers = nn.ModuleList(
+            PlainVitLayer(config, drop_path_rate=drop_path_step * index) for index in range(config.num_hidden_layers)
+        )
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.patch_embeddings
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> BackboneOutput:
+        r"""
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`):
+                Normalised images.
+
+        Returns:
+            `BackboneOutput`: `feature_maps`, a tuple of `(batch, hidden_size, ceil(height / patch_size),
+            ceil(width / patch_size))`; on request `hidden_states` (`(batch, tokens, hidden_size)`, the embedded tokens
+            first) and `attentions` (`(batch, heads, tokens, tokens)`; with eager attention only).
+
+        Raises:
+            ValueError: if `pixel_values` does not have 4 dimensions or the configured number of channels.
+        """
+        hidden_states, grid_size = self.embeddings(pixel_values)
+        taps = set(self.out_features)
+        feature_maps = []
+        if "stem" in taps:
+            feature_maps.append(self.to_feature_map(hidden_states, grid_size))
+        for stage_name, layer in zip(self.stage_names[1:], self.layers, strict=True):
+            hidden_states = layer(hidden_states, **kwargs)
+            if stage_name in taps:
+                feature_maps.append(self.to_feature_map(hidden_states, grid_size))
+        return BackboneOutput(feature_maps=tuple(feature_maps))
+
+    def to_feature_map(self, hidden_states: torch.Tensor, grid_size: tuple[int, int]) -> torch.Tensor:
+        """`(batch, tokens, hidden)` -> `(batch, hidden, rows, columns)`: a view, in channels-last memory order."""
+        patches = hidden_states[:, int(self.config.use_class_token) :]
+        return patches.unflatten(1, grid_size).permute(0, 3, 1, 2)
+
+
+def build_backbone(config: PreTrainedConfig) -> PreTrainedModel:
+    """
+    The backbone of a configuration: a [`PlainVitBackbone`], or whatever AutoBackbone knows.
+
+    The plain ViT is built by its class, because a model loaded as remote code brings it along unregistered (and its
+    configuration as a class of another copy of the module, so the type's name decides).
+    """
+    if config.model_type == PlainVitConfig.model_type:
+        return PlainVitBackbone._from_config(config)
+    return AutoBackbone.from_config(config)
+
+
+__all__ = ["PlainVitBackbone", "PlainVitPreTrainedModel"]

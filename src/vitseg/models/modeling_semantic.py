@@ -1,0 +1,96 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What the segmentation models share: their output, the originals' pixel loss and windowed inference."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers.modeling_outputs import SemanticSegmenterOutput
+
+from .configuration_semantic import SemanticSegmentationConfig, as_pair
+from .sliding_window import slide_inference
+
+
+@dataclass
+class SegmentationOutput(SemanticSegmenterOutput):
+    r"""
+    Output of a segmentation model.
+
+    Args:
+        loss (`torch.Tensor` of shape `(1,)`, *optional*, returned with `labels`):
+            The training loss, a weighted sum of the terms in `loss_dict`.
+        logits (`torch.Tensor` of shape `(batch, num_labels, height, width)`):
+            Class scores before softmax, at the size of `pixel_values`.
+        loss_dict (`dict[str, torch.Tensor]`, *optional*, returned with `labels`):
+            The terms of the loss, already weighted, by the names the originals log them under.
+        hidden_states, attentions:
+            The backbone's, on request.
+    """
+
+    loss_dict: dict[str, torch.Tensor] | None = None
+
+
+def check_labels(labels: torch.Tensor, pixel_values: torch.Tensor, num_labels: int, ignore_index: int) -> None:
+    """
+    Refuse label maps that do not fit the images, or that hold a value outside the classes.
+
+    Values are only looked at on the CPU: on an accelerator that would stall every step.
+
+    Raises:
+        ValueError: naming the shapes, or the offending value, the number of classes and what to do.
+    """
+    expected_shape = (pixel_values.shape[0], *pixel_values.shape[-2:])
+    if tuple(labels.shape) != expected_shape:
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)}; expected {expected_shape}, a class id for each pixel of "
+            "pixel_values."
+        )
+    if labels.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    outside = labels[(labels != ignore_index) & ((labels < 0) | (labels >= num_labels))]
+    if outside.numel():
+        raise ValueError(
+            f"labels hold the value {outside[0].item()}, but the model has {num_labels} classes (0 to "
+            f"{num_labels - 1}, and {ignore_index} for ignored pixels). If 0 means 'no class' in your label maps, set "
+            "do_reduce_labels=True in the image processor; else check id2label."
+        )
+
+
+def pixel_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, ignore_index: int) -> torch.Tensor:
+    """
+    Cross-entropy averaged over *all* pixels: ignored ones add nothing to the sum but count in the mean.
+
+    This is mmsegmentation's default reduction, which the published models were trained with; PyTorch's own mean
+    divides by the pixels that are not ignored. `logits` is `(batch, num_labels, height, width)`, `labels` int64
+    `(batch, height, width)`.
+    """
+    total = nn.functional.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="sum")
+    return total / labels.numel()
+
+
+class SlidingWindowMixin:
+    """Windowed inference for a model whose configuration is a [`SemanticSegmentationConfig`]."""
+
+    config: SemanticSegmentationConfig
+    training: bool
+
+    def needs_windows(self, pixel_values: torch.Tensor) -> bool:
+        """Whether the configured protocol cuts images of this size into windows."""
+        if self.training or self.config.inference_mode != "slide" or torch.compiler.is_exporting():
+            return False
+        window_height, window_width = as_pair(self.config.window_size)
+        return pixel_values.shape[-2] > window_height or pixel_values.shape[-1] > window_width
+
+    def predict_windows(
+        self, predict: Callable[[torch.Tensor], torch.Tensor], pixel_values: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits `(batch, num_labels, height, width)` by the configured windows; see [`slide_inference`]."""
+        return slide_inference(
+            predict,
+            pixel_values,
+            window_size=as_pair(self.config.window_size),
+            window_stride=as_pair(self.config.window_stride),
+            window_batch_size=self.config.window_batch_size,
+        )
