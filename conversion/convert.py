@@ -1,0 +1,201 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Turn an original checkpoint into a model folder that `from_pretrained` loads, with or without vitseg installed.
+
+    python conversion/convert.py --list
+    python conversion/convert.py --recipe setr-pup-vit-l-ade20k-512-160k --checkpoint FILE.pth --output DIR
+    python conversion/convert.py --method setr --original-config CONFIG.json --checkpoint FILE.pth --output DIR
+
+A recipe stands for a published result. Any other variant of a method converts with the original's own configuration,
+as a JSON file that holds its model dictionary (`backbone`, `decode_head`, `auxiliary_head`, `test_cfg`, ...).
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import setr
+import torch
+from checkpoints import Checkpoint, load_checkpoint
+from rules import Renamed, Rule, StateDictMismatch, rename
+from transformers import AutoModelForSemanticSegmentation, PreTrainedConfig, PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+
+import vitseg
+from vitseg.models.configuration_semantic import as_pair
+from vitseg.recipes import RECIPES, Recipe, get_recipe
+from vitseg.recipes.labels import LABEL_SETS, load_label_set
+
+
+# Each module reads the original configurations of a method and knows its names.
+METHODS: dict[str, ModuleType] = {"setr": setr}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = parse_arguments(arguments)
+    if args.list:
+        print_recipes()
+        return 0
+    try:
+        if args.recipe and not args.checkpoint:
+            print(describe_source(get_recipe(args.recipe)))
+            return 1
+        convert(args)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--list", action="store_true", help="list the recipes and where their weights are")
+    what.add_argument("--recipe", metavar="NAME", help="the published result that the checkpoint belongs to")
+    what.add_argument("--method", choices=sorted(METHODS), help="the method, for a checkpoint of no recipe")
+    parser.add_argument("--original-config", type=Path, metavar="FILE", help="with --method: the original's model, as JSON")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="the original file")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="the model folder to write")
+    args = parser.parse_args(arguments)
+    if args.method and not args.original_config:
+        parser.error("--method needs --original-config")
+    if args.original_config and not args.method:
+        parser.error("--original-config goes with --method")
+    if args.method and not args.checkpoint:
+        parser.error("--method needs --checkpoint")
+    if args.checkpoint and not args.output:
+        parser.error("--checkpoint needs --output")
+    return args
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Convert `args.checkpoint`; raises a ValueError that says what is wrong and leaves nothing half-written."""
+    if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
+        raise ValueError(f"{args.output} already exists. Give a new folder, or delete it first.")
+    recipe = get_recipe(args.recipe) if args.recipe else None
+    method = METHODS[recipe.method if recipe else args.method]
+    original = None if recipe else read_original_config(args.original_config)
+
+    checkpoint = load_checkpoint(args.checkpoint)
+    print(f"Read {describe_file(checkpoint.path)}, {len(checkpoint.state_dict)} tensors.")
+    if recipe:
+        config, image_processor = recipe.build_config(), recipe.build_image_processor()
+    else:
+        config = method.read_config(original, checkpoint.state_dict)
+        set_label_names(config, checkpoint.meta.get("CLASSES"))
+        image_processor = default_image_processor(config)
+    config = method.adapt_config(config, checkpoint.state_dict)
+
+    model, renamed = load_model(method, config, checkpoint)
+    print(f"Converted {len(checkpoint.state_dict) - sum(map(len, renamed.dropped.values()))} of them.")
+    for reason, names in renamed.dropped.items():
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        print(f"Dropped {len(names)} ({reason}): {shown}")
+    write_folder(model, image_processor, args.output)
+    print(f"Wrote {args.output}: {model.num_parameters() / 1e6:.1f} M parameters, {model.config.num_labels} classes.")
+
+
+def read_original_config(path: Path) -> dict[str, Any]:
+    """The original's model dictionary from a JSON file, on its own or under the key `model`."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable JSON file: {error}") from error
+    content = content.get("model", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or "backbone" not in content:
+        raise ValueError(f"{path} holds no model configuration: expected a dictionary with a 'backbone'.")
+    return content
+
+
+def load_model(
+    method: ModuleType, config: PreTrainedConfig, checkpoint: Checkpoint
+) -> tuple[PreTrainedModel, Renamed]:
+    """
+    The model with the checkpoint's weights. Auxiliary heads that do not fit are left out: only training needs them, and
+    the files of one result differ in them by when they were trained.
+    """
+    try:
+        return _load_model(config, checkpoint, method.rules(config, checkpoint.state_dict))
+    except StateDictMismatch as mismatch:
+        if not all(name.startswith("auxiliary_head.") for name in mismatch.names):
+            raise
+    config.auxiliary_heads = []
+    dropped = Rule(r"auxiliary_head\..*", reason="of another form than the recipe's; only training needs them")
+    return _load_model(config, checkpoint, [dropped, *method.rules(config, checkpoint.state_dict)])
+
+
+def _load_model(
+    config: PreTrainedConfig, checkpoint: Checkpoint, rules: list[Rule]
+) -> tuple[PreTrainedModel, Renamed]:
+    with torch.device("meta"):
+        model = AutoModelForSemanticSegmentation.from_config(config)
+    renamed = rename(checkpoint.state_dict, rules, expected=model.state_dict())
+    model.load_state_dict(renamed.state_dict, assign=True)
+    return model.eval(), renamed
+
+
+def set_label_names(config: PreTrainedConfig, names: list[str] | None) -> None:
+    """Name the classes as the checkpoint's record does, or as the known label set of the same names does."""
+    if names is None or len(names) != config.num_labels:
+        return
+    for label_set in map(load_label_set, LABEL_SETS):
+        # Some originals list the classes of Pascal Context in an order that is not that of the ids.
+        if set(label_set.names) == {name.strip() for name in names}:
+            names = label_set.names
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: index for index, name in enumerate(names)}
+
+
+def default_image_processor(config: PreTrainedConfig) -> BaseImageProcessor:
+    """The method's image processor, resizing the short side to the model's window."""
+    class_name = type(config).__name__.replace("Config", "ImageProcessor")
+    return getattr(vitseg, class_name)(size={"shortest_edge": min(as_pair(config.window_size))})
+
+
+def write_folder(model: PreTrainedModel, image_processor: BaseImageProcessor, output: Path) -> None:
+    """Save model and image processor to a temporary folder beside `output`, and rename it when it is complete."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    try:
+        model.save_pretrained(temporary)
+        image_processor.save_pretrained(temporary)
+        temporary.chmod(0o755)
+        if output.exists():
+            output.rmdir()
+        temporary.rename(output)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def describe_file(path: Path) -> str:
+    """Name, size and SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return f"{path.name} ({path.stat().st_size / 1e6:.1f} MB, sha256 {digest.hexdigest()})"
+
+
+def describe_source(recipe: Recipe) -> str:
+    """Where the weights of a recipe were published, and how to go on."""
+    return (
+        f"{recipe.name}: {recipe.weights.describe()}\n"
+        f"Give the downloaded file:  --recipe {recipe.name} --checkpoint FILE --output DIR"
+    )
+
+
+def print_recipes() -> None:
+    for recipe in RECIPES.values():
+        print(f"{recipe.name:48} {recipe.weights.describe()}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Renaming tensors by an ordered table of rules, where every tensor must be used and every parameter filled.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Rule:
+    """
+    What becomes of the tensors whose whole name matches `pattern`.
+
+    They get the name `target`, in which `\\1` stands for the pattern's first group and so on; several targets share a
+    tensor in equal parts along its first dimension. `transform` changes the tensor on the way. Without targets they
+    are dropped, for the `reason` given.
+    """
+
+    pattern: str
+    target: str | tuple[str, ...] = ()
+    transform: Callable[[torch.Tensor], torch.Tensor] | None = None
+    reason: str = ""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return (self.target,) if isinstance(self.target, str) else self.target
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """The outcome of a table of rules: tensors by their new names, and the dropped names by reason."""
+
+    state_dict: dict[str, torch.Tensor]
+    dropped: dict[str, list[str]]
+
+
+class StateDictMismatch(ValueError):
+    """Tensors that no rule knows, that are missing, or whose shape differs; `names` are those of all of them."""
+
+    def __init__(self, problems: dict[str, list[str]]):
+        self.names = [line.split(" ")[0] for lines in problems.values() for line in lines]
+        parts = [f"{title} ({len(lines)}):\n    " + "\n    ".join(lines) for title, lines in problems.items() if lines]
+        super().__init__("The checkpoint does not fit the model.\n  " + "\n  ".join(parts))
+
+
+def rename(
+    tensors: Mapping[str, torch.Tensor], rules: Sequence[Rule], expected: Mapping[str, torch.Tensor]
+) -> Renamed:
+    """
+    Rename `tensors` by the first rule that matches each, and check the result against `expected`.
+
+    Args:
+        tensors: an original state dict.
+        rules: the table, in order.
+        expected: the state dict of the model to fill; only names and shapes are looked at. BatchNorm's
+            `num_batches_tracked` may be missing and is then 0.
+
+    Raises:
+        StateDictMismatch: listing the tensors that no rule matches, and those of the model that are missing, extra or
+            of another shape.
+    """
+    renamed: dict[str, torch.Tensor] = {}
+    dropped: dict[str, list[str]] = {}
+    unknown: list[str] = []
+    for name, tensor in tensors.items():
+        rule, match = next(
+            ((rule, match) for rule in rules if (match := re.fullmatch(rule.pattern, name))), (None, None)
+        )
+        if rule is None or match is None:
+            unknown.append(f"{name} {tuple(tensor.shape)}")
+        elif not rule.targets:
+            dropped.setdefault(rule.reason, []).append(name)
+        else:
+            tensor = rule.transform(tensor) if rule.transform else tensor
+            parts = tensor.chunk(len(rule.targets)) if len(rule.targets) > 1 else (tensor,)
+            for target, part in zip(rule.targets, parts, strict=True):
+                renamed[match.expand(target)] = part.contiguous()
+
+    for name, tensor in expected.items():
+        if name.endswith("num_batches_tracked"):
+            renamed.setdefault(name, torch.zeros(tensor.shape, dtype=torch.int64))
+    problems = {
+        "not known to the conversion": unknown,
+        "missing": [f"{name} {tuple(expected[name].shape)}" for name in expected.keys() - renamed.keys()],
+        "not in the model": [f"{name} {tuple(renamed[name].shape)}" for name in renamed.keys() - expected.keys()],
+        "of another shape": [
+            f"{name} {tuple(renamed[name].shape)}, expected {tuple(expected[name].shape)}"
+            for name in expected.keys() & renamed.keys()
+            if renamed[name].shape != expected[name].shape
+        ],
+    }
+    if any(problems.values()):
+        raise StateDictMismatch({title: sorted(lines) for title, lines in problems.items()})
+    return Renamed(renamed, dropped)

@@ -1,0 +1,337 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+SETR: original configurations to `SetrConfig`, original names to ours.
+
+Two families of checkpoints exist. The authors' (https://github.com/fudan-zvg/SETR) hold `backbone.blocks`;
+mmsegmentation's own hold `backbone.layers`, and their decoders differ in places (see `SetrConfig`).
+"""
+
+from typing import Any
+
+import torch
+from rules import Rule
+
+from vitseg import PlainVitConfig, SetrConfig
+
+
+NUM_LEVELS = 4
+# (convolutions, upsamplings) of the authors' up head -> factors after each convolution before the classifier.
+AUTHORS_UPSAMPLE_SCALES = {(2, 1): [1], (2, 2): [4], (4, 4): [2, 2, 2, 2]}
+
+BATCH_NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
+
+
+def is_mmseg(state_dict: dict[str, torch.Tensor]) -> bool:
+    """
+    Whether the names are mmsegmentation's rather than the authors'.
+
+    Raises:
+        ValueError: if they are neither's.
+    """
+    mmseg = any(name.startswith("backbone.layers.") for name in state_dict)
+    authors = any(name.startswith("backbone.blocks.") for name in state_dict)
+    # mmsegmentation's Segmenter shares the backbone's names, but its head has none of SETR's.
+    head = any(name.startswith(("decode_head.up_convs.", "decode_head.conv_0.", "decode_head.mlahead.")) for name in state_dict)
+    if mmseg == authors or not head:
+        raise ValueError(
+            f"This is not a SETR checkpoint: expected names such as backbone.blocks.0.norm1.weight or "
+            f"backbone.layers.0.ln1.weight, and a SETR decode head. The file's first names are {list(state_dict)[:5]}."
+        )
+    return mmseg
+
+
+def read_config(original: dict[str, Any], state_dict: dict[str, torch.Tensor]) -> SetrConfig:
+    """
+    The `SetrConfig` of an original configuration (`backbone`, `neck`, `decode_head`, `auxiliary_head`, `test_cfg`).
+
+    Raises:
+        ValueError: if it asks for something that no published SETR has; the message names it.
+    """
+    heads = [original["decode_head"], *_as_list(original.get("auxiliary_head"))]
+    for head in heads:
+        _refuse_unless(head, "align_corners", False)
+        _refuse_unless(head, "upsampling_method", "bilinear")
+    weights = {head.get("loss_decode", {}).get("loss_weight", 1.0) for head in heads[1:]}
+    if len(weights) > 1:
+        raise ValueError(f"The auxiliary heads have different loss weights {sorted(weights)}; expected one for all.")
+    arguments = {
+        "num_labels": original["decode_head"]["num_classes"],
+        **({"auxiliary_loss_weight": weights.pop()} if weights else {}),
+        **_test_protocol(original.get("test_cfg") or {}),
+    }
+    read = _read_mmseg_config if is_mmseg(state_dict) else _read_authors_config
+    return SetrConfig(**arguments, **read(original["backbone"], heads[0], heads[1:], original.get("neck")))
+
+
+def adapt_config(config: SetrConfig, state_dict: dict[str, torch.Tensor]) -> SetrConfig:
+    """
+    A recipe's configuration with the kernel sizes that the checkpoint has: the authors' Naive head changed from 3x3 to
+    1x1 convolutions in April 2021, and checkpoints of both kinds exist.
+    """
+    if config.decoder != "naive" or is_mmseg(state_dict):
+        return config
+    config.decoder_kernel_size = state_dict["decode_head.conv_0.weight"].shape[-1]
+    for index, head in enumerate(config.auxiliary_heads):
+        head["kernel_size"] = state_dict[f"auxiliary_head.{index}.conv_0.weight"].shape[-1]
+    return config
+
+
+def rules(config: SetrConfig, state_dict: dict[str, torch.Tensor]) -> list[Rule]:
+    """The table that renames a checkpoint of either family for a model of `config`."""
+    if is_mmseg(state_dict):
+        return [*_mmseg_backbone_rules(config), *(_mmseg_mla_rules(config) if config.decoder == "mla" else _mmseg_up_rules())]
+    return [*_authors_backbone_rules(config), *(_authors_mla_rules() if config.decoder == "mla" else _authors_up_rules(config))]
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _refuse_unless(part: dict[str, Any], key: str, expected: Any) -> None:
+    if part.get(key, expected) != expected:
+        raise ValueError(f"{part.get('type')} has {key}={part[key]!r}; only {expected!r} can be converted.")
+
+
+def _test_protocol(test_cfg: dict[str, Any]) -> dict[str, Any]:
+    if test_cfg.get("mode") == "slide":
+        return {"inference_mode": "slide", "window_size": test_cfg["crop_size"], "window_stride": test_cfg["stride"]}
+    return {"inference_mode": test_cfg["mode"]} if "mode" in test_cfg else {}
+
+
+def _read_authors_config(
+    backbone: dict[str, Any], head: dict[str, Any], auxiliary_heads: list[dict[str, Any]], neck: None
+) -> dict[str, Any]:
+    hidden_size = backbone["embed_dim"]
+    vit = {
+        "hidden_size": hidden_size,
+        "num_hidden_layers": backbone["depth"],
+        "num_attention_heads": backbone["num_heads"],
+        "intermediate_size": int(hidden_size * backbone.get("mlp_ratio", 4)),
+        "image_size": backbone["img_size"],
+        "patch_size": backbone.get("patch_size", 16),
+        "num_channels": backbone.get("in_chans", 3),
+        "qkv_bias": backbone.get("qkv_bias", True),
+        "hidden_dropout_prob": backbone.get("drop_rate", 0.0),
+        "drop_path_rate": backbone.get("drop_path_rate", 0.0),
+    }
+    if "mla_index" in backbone:
+        taps = list(backbone["mla_index"])
+        return {
+            "backbone_config": PlainVitConfig(**vit, use_class_token=False, out_indices=[tap + 1 for tap in taps]),
+            "decoder": "mla",
+            "decoder_hidden_size": head["mla_channels"],
+            "mla_branch_size": head["mlahead_channels"],
+            "auxiliary_heads": [{"in_index": aux["in_index"]} for aux in auxiliary_heads],
+        }
+
+    # These heads name blocks; ours name feature maps.
+    taps = sorted({part["in_index"] % backbone["depth"] for part in (head, *auxiliary_heads)})
+    up_heads = [
+        {
+            "in_index": taps.index(part["in_index"] % backbone["depth"]),
+            # A head of four convolutions has 3x3 ones whatever the switch says.
+            "kernel_size": 3 if part["num_conv"] == 4 or part.get("conv3x3_conv1x1", True) else 1,
+            "upsample_scales": _authors_upsample_scales(part),
+        }
+        for part in (head, *auxiliary_heads)
+    ]
+    return {
+        "backbone_config": PlainVitConfig(**vit, out_indices=[tap + 1 for tap in taps]),
+        "decoder": "pup" if head["num_conv"] == 4 else "naive",
+        **_decode_head_arguments(up_heads[0]),
+        "auxiliary_heads": up_heads[1:],
+    }
+
+
+def _authors_upsample_scales(head: dict[str, Any]) -> list[int]:
+    shape = (head["num_conv"], head["num_upsampe_layer"])
+    if shape not in AUTHORS_UPSAMPLE_SCALES:
+        raise ValueError(
+            f"A head of num_conv={shape[0]} and num_upsampe_layer={shape[1]} cannot be converted; the pairs known are "
+            f"{sorted(AUTHORS_UPSAMPLE_SCALES)}."
+        )
+    return list(AUTHORS_UPSAMPLE_SCALES[shape])
+
+
+def _decode_head_arguments(up_head: dict[str, Any]) -> dict[str, Any]:
+    return {f"decoder_{key}": value for key, value in up_head.items()}
+
+
+def _read_mmseg_config(
+    backbone: dict[str, Any], head: dict[str, Any], auxiliary_heads: list[dict[str, Any]], neck: dict[str, Any] | None
+) -> dict[str, Any]:
+    _refuse_unless(backbone, "interpolate_mode", "bilinear")
+    for key in ("final_norm", "patch_norm", "pre_norm"):
+        _refuse_unless(backbone, key, False)
+    hidden_size, depth = backbone["embed_dims"], backbone["num_layers"]
+    backbone_config = PlainVitConfig(
+        hidden_size=hidden_size,
+        num_hidden_layers=depth,
+        num_attention_heads=backbone["num_heads"],
+        intermediate_size=int(hidden_size * backbone.get("mlp_ratio", 4)),
+        image_size=backbone["img_size"],
+        patch_size=backbone.get("patch_size", 16),
+        num_channels=backbone.get("in_channels", 3),
+        qkv_bias=backbone.get("qkv_bias", True),
+        hidden_dropout_prob=backbone.get("drop_rate", 0.0),
+        attention_probs_dropout_prob=backbone.get("attn_drop_rate", 0.0),
+        drop_path_rate=backbone.get("drop_path_rate", 0.0),
+        layer_norm_eps=backbone.get("norm_cfg", {}).get("eps", 1e-5),
+        use_class_token=backbone.get("with_cls_token", True),
+        interpolate_by_token_count=True,
+        out_indices=[tap % depth + 1 for tap in _as_list(backbone["out_indices"])],
+    )
+    if neck is not None:
+        for aux in auxiliary_heads:
+            _refuse_unless(aux, "num_convs", 0)
+        return {
+            "backbone_config": backbone_config,
+            "decoder": "mla",
+            "decoder_hidden_size": neck["out_channels"],
+            "mla_branch_size": head["mla_channels"],
+            "mla_align_corners": False,
+            "mla_classifier_kernel_size": 1,
+            "mla_auxiliary_bias": True,
+            # The neck's outputs run from deep to shallow there, from shallow to deep here.
+            "auxiliary_heads": [{"in_index": NUM_LEVELS - 1 - aux["in_index"]} for aux in auxiliary_heads],
+        }
+
+    num_taps = len(backbone_config.out_indices)
+    up_heads = [
+        {
+            "in_index": part["in_index"] % num_taps,
+            "kernel_size": part["kernel_size"],
+            "upsample_scales": [part["up_scale"]] * part["num_convs"],
+        }
+        for part in (head, *auxiliary_heads)
+    ]
+    for aux in auxiliary_heads:
+        _refuse_unless(aux, "channels", head["channels"])
+    return {
+        "backbone_config": backbone_config,
+        "decoder": "pup" if head["kernel_size"] == 3 else "naive",
+        "decoder_hidden_size": head["channels"],
+        "decoder_conv_bias": False,
+        **_decode_head_arguments(up_heads[0]),
+        "auxiliary_heads": up_heads[1:],
+    }
+
+
+def _backbone_rules(config: SetrConfig, layers: str, patches: str, names: dict[str, str]) -> list[Rule]:
+    """Rules of the plain ViT; `names` maps the modules of a block that keep their weight and bias."""
+    ours = "backbone.layers"
+    qkv = tuple(rf"{ours}.\1.attention.{part}_proj.\2" for part in "qkv")
+    table = [
+        Rule(patches, r"backbone.embeddings.patch_embeddings.\1"),
+        Rule(rf"{layers}\.(\d+)\.{names['qkv']}(weight|bias)", qkv),
+        *(
+            Rule(rf"{layers}\.(\d+)\.{theirs}\.(weight|bias)", rf"{ours}.\1.{module}.\2")
+            for theirs, module in (
+                (names["norm1"], "layernorm_before"),
+                (names["proj"], "attention.o_proj"),
+                (names["norm2"], "layernorm_after"),
+                (names["fc1"], "mlp.fc1"),
+                (names["fc2"], "mlp.fc2"),
+            )
+        ),
+    ]
+    if config.backbone_config.use_class_token:
+        return [
+            Rule(r"backbone\.cls_token", "backbone.embeddings.cls_token"),
+            Rule(r"backbone\.pos_embed", "backbone.embeddings.position_embeddings"),
+            *table,
+        ]
+    return [
+        Rule(r"backbone\.cls_token", reason="the class token is cut off before the first block"),
+        Rule(r"backbone\.pos_embed", "backbone.embeddings.position_embeddings", lambda positions: positions[:, 1:]),
+        *table,
+    ]
+
+
+def _authors_backbone_rules(config: SetrConfig) -> list[Rule]:
+    names = {"qkv": r"attn\.qkv\.", "proj": r"attn\.proj", "norm1": "norm1", "norm2": "norm2"}
+    names |= {"fc1": r"mlp\.fc1", "fc2": r"mlp\.fc2"}
+    return _backbone_rules(config, r"backbone\.blocks", r"backbone\.patch_embed\.proj\.(weight|bias)", names)
+
+
+def _mmseg_backbone_rules(config: SetrConfig) -> list[Rule]:
+    names = {"qkv": r"attn\.attn\.in_proj_", "proj": r"attn\.attn\.out_proj", "norm1": "ln1", "norm2": "ln2"}
+    names |= {"fc1": r"ffn\.layers\.0\.0", "fc2": r"ffn\.layers\.1"}
+    return _backbone_rules(config, r"backbone\.layers", r"backbone\.patch_embed\.projection\.(weight|bias)", names)
+
+
+UNUSED_CLASSIFIER = Rule(r"(decode_head|auxiliary_head\.\d+)\.conv_seg\..*", reason="never applied by the original")
+
+
+def _authors_up_rules(config: SetrConfig) -> list[Rule]:
+    head = r"(decode_head|auxiliary_head\.\d+)"
+    last = len(config.decoder_upsample_scales)
+    return [
+        UNUSED_CLASSIFIER,
+        Rule(rf"{head}\.norm\.(weight|bias)", r"\1.layernorm.\2"),
+        Rule(rf"decode_head\.conv_{last}\.(weight|bias)", r"decode_head.classifier.\1"),
+        Rule(r"(auxiliary_head\.\d+)\.conv_1\.(weight|bias)", r"\1.classifier.\2"),
+        Rule(rf"{head}\.conv_(\d)\.(weight|bias)", r"\1.layers.\2.conv.\3"),
+        Rule(rf"{head}\.syncbn_fc_(\d)\.{BATCH_NORM}", r"\1.layers.\2.batch_norm.\3"),
+    ]
+
+
+def _authors_mla_rules() -> list[Rule]:
+    table = [UNUSED_CLASSIFIER]
+    for level in range(NUM_LEVELS):
+        lateral, output = rf"backbone\.mla\.mla_p{level + 2}_1x1", rf"backbone\.mla\.mla_p{level + 2}"
+        branch = rf"decode_head\.mlahead\.head{level + 2}"
+        table += [
+            Rule(rf"backbone\.norm_{level}\.(weight|bias)", rf"neck.layernorms.{level}.\1"),
+            Rule(rf"{lateral}\.0\.weight", f"neck.lateral_layers.{level}.conv.weight"),
+            Rule(rf"{lateral}\.1\.{BATCH_NORM}", rf"neck.lateral_layers.{level}.batch_norm.\1"),
+            Rule(rf"{output}\.0\.weight", f"neck.output_layers.{level}.conv.weight"),
+            Rule(rf"{output}\.1\.{BATCH_NORM}", rf"neck.output_layers.{level}.batch_norm.\1"),
+        ]
+        for index, (conv, norm) in enumerate(((0, 1), (3, 4))):
+            table += [
+                Rule(rf"{branch}\.{conv}\.weight", f"decode_head.branches.{level}.{index}.conv.weight"),
+                Rule(rf"{branch}\.{norm}\.{BATCH_NORM}", rf"decode_head.branches.{level}.{index}.batch_norm.\1"),
+            ]
+    return [
+        *table,
+        Rule(r"decode_head\.cls\.(weight|bias)", r"decode_head.classifier.\1"),
+        Rule(r"auxiliary_head\.(\d+)\.aux\.weight", r"auxiliary_head.\1.weight"),
+    ]
+
+
+def _mmseg_up_rules() -> list[Rule]:
+    head = r"(decode_head|auxiliary_head\.\d+)"
+    return [
+        Rule(rf"{head}\.norm\.(weight|bias)", r"\1.layernorm.\2"),
+        Rule(rf"{head}\.conv_seg\.(weight|bias)", r"\1.classifier.\2"),
+        Rule(rf"{head}\.up_convs\.(\d+)\.0\.conv\.weight", r"\1.layers.\2.conv.weight"),
+        Rule(rf"{head}\.up_convs\.(\d+)\.0\.bn\.{BATCH_NORM}", r"\1.layers.\2.batch_norm.\3"),
+    ]
+
+
+def _mmseg_mla_rules(config: SetrConfig) -> list[Rule]:
+    def shallow_level_first(weight: torch.Tensor) -> torch.Tensor:
+        return torch.cat(weight.split(config.mla_branch_size, dim=1)[::-1], dim=1)
+
+    table = [
+        Rule(r"neck\.norm\.(\d)\.(weight|bias)", r"neck.layernorms.\1.\2"),
+        Rule(r"neck\.mla\.channel_proj\.(\d)\.conv\.weight", r"neck.lateral_layers.\1.conv.weight"),
+        Rule(rf"neck\.mla\.channel_proj\.(\d)\.bn\.{BATCH_NORM}", r"neck.lateral_layers.\1.batch_norm.\2"),
+        Rule(r"decode_head\.conv_seg\.weight", "decode_head.classifier.weight", shallow_level_first),
+        Rule(r"decode_head\.conv_seg\.bias", "decode_head.classifier.bias"),
+        Rule(r"auxiliary_head\.(\d+)\.conv_seg\.(weight|bias)", r"auxiliary_head.\1.\2"),
+    ]
+    for level in range(NUM_LEVELS):
+        theirs = NUM_LEVELS - 1 - level
+        output, branch = rf"neck\.mla\.feat_extract\.{theirs}", rf"decode_head\.up_convs\.{theirs}\.(\d)"
+        table += [
+            Rule(rf"{output}\.conv\.weight", f"neck.output_layers.{level}.conv.weight"),
+            Rule(rf"{output}\.bn\.{BATCH_NORM}", rf"neck.output_layers.{level}.batch_norm.\1"),
+            Rule(rf"{branch}\.conv\.weight", rf"decode_head.branches.{level}.\1.conv.weight"),
+            Rule(rf"{branch}\.bn\.{BATCH_NORM}", rf"decode_head.branches.{level}.\1.batch_norm.\2"),
+        ]
+    return table

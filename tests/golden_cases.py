@@ -1,0 +1,101 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Golden cases: what the original implementations answered, for weights and inputs that tests/golden/fill.py makes."""
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import convert
+import torch
+from safetensors.torch import load_file
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+_spec = importlib.util.spec_from_file_location("golden_fill", GOLDEN / "fill.py")
+fill = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(fill)
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """A case's description and what the original answered."""
+
+    folder: Path
+    description: dict[str, Any]
+    expected: dict[str, torch.Tensor]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.description["config"]
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The original state dict, with the integer counters that a case leaves out."""
+        tensors = {
+            name: torch.from_numpy(value) for name, value in fill.original_state_dict(self.description).items()
+        }
+        for name in list(tensors):
+            if name.endswith("running_mean"):
+                tensors[name.replace("running_mean", "num_batches_tracked")] = torch.tensor(7)
+        return tensors
+
+    def pixel_values(self) -> torch.Tensor:
+        return pixels(self.description["input"])
+
+    def labels(self) -> torch.Tensor:
+        spec = self.description["labels"]
+        return torch.from_numpy(
+            fill.labels(spec["seed"], tuple(spec["shape"]), spec["num_labels"], spec["ignore_index"])
+        )
+
+    def assert_matches(self, name: str, actual: torch.Tensor) -> None:
+        """Compare an answer, or the slice of it that the case holds, with the original's at the case's tolerance."""
+        output = self.description["outputs"][name]
+        assert list(actual.shape) == output["shape"], name
+        if "slice" in output:
+            actual = actual[parse_slices(output["slice"])]
+        torch.testing.assert_close(
+            actual.detach().float(),
+            self.expected[name],
+            rtol=self.description["rtol"],
+            atol=self.description["atol"],
+            msg=lambda message: f"{self.folder.name}, {name}: {message}",
+        )
+
+
+def load_case(method: str, name: str) -> GoldenCase:
+    folder = GOLDEN / method / name
+    return GoldenCase(folder, fill.load_case(folder), load_file(folder / "expected.safetensors"))
+
+
+def case_names(method: str) -> list[str]:
+    return sorted(path.parent.name for path in (GOLDEN / method).glob("*/case.json"))
+
+
+def pixels(spec: dict[str, Any]) -> torch.Tensor:
+    """A normalised input batch, flipped along the width where the case says so."""
+    values = torch.from_numpy(fill.pixels(spec["seed"], tuple(spec["shape"])))
+    return values.flip(-1) if spec.get("flip") else values
+
+
+def parse_slices(text: str) -> tuple[slice, ...]:
+    """`"[:, ::16, ::4]"` as slices."""
+    return tuple(
+        slice(*(int(part) if part else None for part in item.strip().split(":"))) for item in text.strip("[]").split(",")
+    )
+
+
+def convert_case(case: GoldenCase, folder: Path) -> Path:
+    """Write the case as a file in the original's format and convert it by the command, as a user would."""
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint, original_config = folder / "original.pth", folder / "original.json"
+    torch.save({"meta": {"iter": 1}, "state_dict": case.state_dict()}, checkpoint)
+    original_config.write_text(json.dumps(case.config))
+    output = folder / "model"
+    command = ["--method", case.description["method"], "--original-config", original_config]
+    status = convert.main([str(part) for part in (*command, "--checkpoint", checkpoint, "--output", output)])
+    assert status == 0
+    return output

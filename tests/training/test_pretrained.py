@@ -1,0 +1,71 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""ImageNet weights in timm's format give the features that timm and the originals compute from them."""
+
+import pytest
+import timm
+import torch
+from golden_cases import load_case
+
+from vitseg import PlainVitBackbone, PlainVitConfig
+from vitseg.training.pretrained import load_timm_weights
+
+
+def backbone(**kwargs) -> PlainVitBackbone:
+    sizes = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 192}
+    return PlainVitBackbone(PlainVitConfig(**{**sizes, **kwargs})).eval()
+
+
+@pytest.mark.parametrize("name", ["tiny_pretrained_vit", "tiny_pretrained_deit"])
+def test_loads_as_the_original(name):
+    case = load_case("setr", name)
+    model = backbone(image_size=case.config["backbone"]["img_size"])
+    load_timm_weights(model, case.state_dict())
+    case.assert_matches("pos_embed", model.embeddings.position_embeddings)
+    with torch.no_grad():
+        outputs = model(case.pixel_values(), output_hidden_states=True)
+    case.assert_matches("last_block", outputs.hidden_states[-1])
+
+
+@pytest.mark.parametrize("timm_name", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"])
+def test_features_equal_timm(timm_name):
+    torch.manual_seed(0)
+    reference = timm.create_model(timm_name, depth=3, num_classes=7).eval()
+    # timm initialises these to nearly zero.
+    for parameter in (reference.cls_token, reference.pos_embed):
+        torch.nn.init.normal_(parameter)
+    model = backbone(hidden_size=192, intermediate_size=768, image_size=224, out_indices=[1, 2, 3])
+    state_dict = reference.state_dict()
+    load_timm_weights(model, state_dict)
+    if "distilled" in timm_name:
+        # A backbone has no distillation token, so timm must not attend to it either.
+        state_dict["pos_embed"] = state_dict["pos_embed"][:, [0, *range(2, 198)]]
+        reference = timm.create_model("vit_tiny_patch16_224", depth=3, num_classes=7).eval()
+        reference.load_state_dict(
+            {name: tensor for name, tensor in state_dict.items() if name not in ("dist_token",) and "head_dist" not in name}
+        )
+    pixel_values = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        expected = reference.forward_intermediates(pixel_values, indices=[0, 1, 2], intermediates_only=True, norm=False)
+        actual = model(pixel_values).feature_maps
+    for ours, theirs in zip(actual, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_without_class_token_its_rows_are_left_out():
+    case = load_case("setr", "tiny_pretrained_vit")
+    with_token = backbone(image_size=80)
+    without_token = backbone(image_size=80, use_class_token=False)
+    load_timm_weights(with_token, case.state_dict())
+    load_timm_weights(without_token, case.state_dict())
+    positions = with_token.embeddings.position_embeddings[:, 1:]
+    assert torch.equal(without_token.embeddings.position_embeddings, positions)
+
+
+def test_weights_of_another_model_are_refused_by_name():
+    state_dict = load_case("setr", "tiny_pretrained_vit").state_dict()
+    state_dict["blocks.2.extra.weight"] = state_dict.pop("blocks.1.norm1.bias")
+    with pytest.raises(ValueError, match=r"(?s)layers.1.layernorm_before.bias: missing.*layers.2.extra.weight: unknown"):
+        load_timm_weights(backbone(image_size=80), state_dict)
+    with pytest.raises(ValueError, match=r"\(48, 3, 16, 16\), expected \(96, 3, 16, 16\)"):
+        load_timm_weights(backbone(hidden_size=96), load_case("setr", "tiny_pretrained_vit").state_dict())
