@@ -60,7 +60,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     what.add_argument("--list", action="store_true", help="list the recipes and where their weights are")
     what.add_argument("--recipe", metavar="NAME", help="the published result that the checkpoint belongs to")
     what.add_argument("--method", choices=sorted(METHODS), help="the method, for a checkpoint of no recipe")
-    parser.add_argument("--original-config", type=Path, metavar="FILE", help="with --method: the original's model, as JSON")
+    parser.add_argument(
+        "--original-config", type=Path, metavar="FILE", help="with --method: the original's model, as JSON"
+    )
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="the original file")
     parser.add_argument("--output", type=Path, metavar="DIR", help="the model folder to write")
     args = parser.parse_args(arguments)

@@ -32,7 +32,10 @@ def is_mmseg(state_dict: dict[str, torch.Tensor]) -> bool:
     mmseg = any(name.startswith("backbone.layers.") for name in state_dict)
     authors = any(name.startswith("backbone.blocks.") for name in state_dict)
     # mmsegmentation's Segmenter shares the backbone's names, but its head has none of SETR's.
-    head = any(name.startswith(("decode_head.up_convs.", "decode_head.conv_0.", "decode_head.mlahead.")) for name in state_dict)
+    head = any(
+        name.startswith(("decode_head.up_convs.", "decode_head.conv_0.", "decode_head.mlahead."))
+        for name in state_dict
+    )
     if mmseg == authors or not head:
         raise ValueError(
             f"This is not a SETR checkpoint: expected names such as backbone.blocks.0.norm1.weight or "
@@ -69,7 +72,7 @@ def adapt_config(config: SetrConfig, state_dict: dict[str, torch.Tensor]) -> Set
     A recipe's configuration with the kernel sizes that the checkpoint has: the authors' Naive head changed from 3x3 to
     1x1 convolutions in April 2021, and checkpoints of both kinds exist.
     """
-    if config.decoder != "naive" or is_mmseg(state_dict):
+    if config.decoder_type != "naive" or is_mmseg(state_dict):
         return config
     config.decoder_kernel_size = state_dict["decode_head.conv_0.weight"].shape[-1]
     for index, head in enumerate(config.auxiliary_heads):
@@ -80,8 +83,14 @@ def adapt_config(config: SetrConfig, state_dict: dict[str, torch.Tensor]) -> Set
 def rules(config: SetrConfig, state_dict: dict[str, torch.Tensor]) -> list[Rule]:
     """The table that renames a checkpoint of either family for a model of `config`."""
     if is_mmseg(state_dict):
-        return [*_mmseg_backbone_rules(config), *(_mmseg_mla_rules(config) if config.decoder == "mla" else _mmseg_up_rules())]
-    return [*_authors_backbone_rules(config), *(_authors_mla_rules() if config.decoder == "mla" else _authors_up_rules(config))]
+        return [
+            *_mmseg_backbone_rules(config),
+            *(_mmseg_mla_rules(config) if config.decoder_type == "mla" else _mmseg_up_rules()),
+        ]
+    return [
+        *_authors_backbone_rules(config),
+        *(_authors_mla_rules() if config.decoder_type == "mla" else _authors_up_rules(config)),
+    ]
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -121,7 +130,7 @@ def _read_authors_config(
         taps = list(backbone["mla_index"])
         return {
             "backbone_config": PlainVitConfig(**vit, use_class_token=False, out_indices=[tap + 1 for tap in taps]),
-            "decoder": "mla",
+            "decoder_type": "mla",
             "decoder_hidden_size": head["mla_channels"],
             "mla_branch_size": head["mlahead_channels"],
             "auxiliary_heads": [{"in_index": aux["in_index"]} for aux in auxiliary_heads],
@@ -140,7 +149,7 @@ def _read_authors_config(
     ]
     return {
         "backbone_config": PlainVitConfig(**vit, out_indices=[tap + 1 for tap in taps]),
-        "decoder": "pup" if head["num_conv"] == 4 else "naive",
+        "decoder_type": "pup" if head["num_conv"] == 4 else "naive",
         **_decode_head_arguments(up_heads[0]),
         "auxiliary_heads": up_heads[1:],
     }
@@ -189,7 +198,7 @@ def _read_mmseg_config(
             _refuse_unless(aux, "num_convs", 0)
         return {
             "backbone_config": backbone_config,
-            "decoder": "mla",
+            "decoder_type": "mla",
             "decoder_hidden_size": neck["out_channels"],
             "mla_branch_size": head["mla_channels"],
             "mla_align_corners": False,
@@ -212,7 +221,7 @@ def _read_mmseg_config(
         _refuse_unless(aux, "channels", head["channels"])
     return {
         "backbone_config": backbone_config,
-        "decoder": "pup" if head["kernel_size"] == 3 else "naive",
+        "decoder_type": "pup" if head["kernel_size"] == 3 else "naive",
         "decoder_hidden_size": head["channels"],
         "decoder_conv_bias": False,
         **_decode_head_arguments(up_heads[0]),

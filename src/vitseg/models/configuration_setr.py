@@ -28,7 +28,7 @@ class SetrConfig(SemanticSegmentationConfig):
     with ViT-L/16 at 512 x 512.
 
     Args:
-        decoder (`str`, *optional*, defaults to `"pup"`):
+        decoder_type (`str`, *optional*, defaults to `"pup"`):
             `"naive"` (classify the last feature map), `"pup"` (progressive upsampling) or `"mla"` (multi-level feature
             aggregation over four feature maps). Sets the defaults of the arguments below.
         decoder_hidden_size (`int`, *optional*, defaults to 256):
@@ -66,7 +66,7 @@ class SetrConfig(SemanticSegmentationConfig):
     ...     hidden_size=192, num_hidden_layers=4, num_attention_heads=3, intermediate_size=768, image_size=128,
     ...     out_indices=[1, 2, 3, 4],
     ... )
-    >>> config = SetrConfig(backbone_config=backbone_config, decoder="pup", num_labels=10)
+    >>> config = SetrConfig(backbone_config=backbone_config, decoder_type="pup", num_labels=10)
     >>> model = SetrForSemanticSegmentation(config)
     >>> config.window_size, config.window_stride
     (128, 85)
@@ -76,7 +76,7 @@ class SetrConfig(SemanticSegmentationConfig):
 
     model_type = "setr"
 
-    decoder: str = "pup"
+    decoder_type: str = "pup"
     decoder_hidden_size: int = 256
     decoder_in_index: int = -1
     decoder_kernel_size: int | None = None
@@ -90,8 +90,8 @@ class SetrConfig(SemanticSegmentationConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        if self.decoder in UP_HEADS:
-            head = UP_HEADS[self.decoder]
+        if self.decoder_type in UP_HEADS:
+            head = UP_HEADS[self.decoder_type]
             self.decoder_kernel_size = self.decoder_kernel_size or head["kernel_size"]
             self.decoder_upsample_scales = self.decoder_upsample_scales or head["upsample_scales"]
         if self.auxiliary_heads is None:
@@ -105,39 +105,39 @@ class SetrConfig(SemanticSegmentationConfig):
             num_attention_heads=16,
             intermediate_size=4096,
             image_size=512,
-            use_class_token=self.decoder != "mla",
-            out_indices=[6, 12, 18, 24] if self.decoder == "mla" else [10, 15, 20, 24],
+            use_class_token=self.decoder_type != "mla",
+            out_indices=[6, 12, 18, 24] if self.decoder_type == "mla" else [10, 15, 20, 24],
         )
 
     def default_auxiliary_heads(self) -> list[dict[str, Any]]:
         """The auxiliary heads that the paper trains the decoder with."""
-        if self.decoder == "mla":
+        if self.decoder_type == "mla":
             return [{"in_index": index} for index in range(NUM_MLA_LEVELS)]
-        if self.decoder not in UP_HEADS:
+        if self.decoder_type not in UP_HEADS:
             return []
         num_features = len(self.backbone_config.out_indices)
-        head = UP_HEADS[self.decoder]
+        head = UP_HEADS[self.decoder_type]
         return [
             {
                 "in_index": index,
                 "kernel_size": head["kernel_size"],
                 "upsample_scales": list(head["auxiliary_upsample_scales"]),
             }
-            for index in range(num_features - (self.decoder == "naive"))
+            for index in range(num_features - (self.decoder_type == "naive"))
         ]
 
     def validate_architecture(self):
         super().validate_architecture()
         decoders = (*UP_HEADS, "mla")
-        if self.decoder not in decoders:
-            raise ValueError(f"decoder is {self.decoder!r}; expected one of {decoders}.")
+        if self.decoder_type not in decoders:
+            raise ValueError(f"decoder_type is {self.decoder_type!r}; expected one of {decoders}.")
         num_features = len(self.backbone_config.out_indices)
-        if self.decoder == "mla" and num_features != NUM_MLA_LEVELS:
+        if self.decoder_type == "mla" and num_features != NUM_MLA_LEVELS:
             raise ValueError(
                 f"The MLA decoder takes {NUM_MLA_LEVELS} feature maps, but backbone_config.out_indices "
                 f"{self.backbone_config.out_indices} names {num_features}."
             )
-        head_keys = {"in_index"} if self.decoder == "mla" else {"in_index", "kernel_size", "upsample_scales"}
+        head_keys = {"in_index"} if self.decoder_type == "mla" else {"in_index", "kernel_size", "upsample_scales"}
         for head in self.auxiliary_heads:
             if set(head) != head_keys or not 0 <= head["in_index"] < num_features:
                 raise ValueError(

@@ -180,7 +180,7 @@ class SetrForSemanticSegmentation(SlidingWindowMixin, SetrPreTrainedModel):
         super().__init__(config)
         self.backbone = build_backbone(config.backbone_config)
         channels = self.backbone.channels
-        if config.decoder == "mla":
+        if config.decoder_type == "mla":
             self.neck = SetrMlaNeck(config, channels)
             self.decode_head = SetrMlaHead(config)
             auxiliary_heads = [
@@ -203,6 +203,9 @@ class SetrForSemanticSegmentation(SlidingWindowMixin, SetrPreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         return self.backbone.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.backbone.set_input_embeddings(value)
 
     @can_return_tuple
     def forward(
@@ -264,7 +267,7 @@ class SetrForSemanticSegmentation(SlidingWindowMixin, SetrPreTrainedModel):
             check_labels(labels, pixel_values, self.config.num_labels, self.config.semantic_loss_ignore_index)
         outputs = self.backbone(pixel_values, **kwargs)
         feature_maps = outputs.feature_maps
-        if self.config.decoder == "mla":
+        if self.config.decoder_type == "mla":
             feature_maps = self.neck(feature_maps)
             logits = self.decode_head(feature_maps)
         else:
