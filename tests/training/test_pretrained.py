@@ -42,11 +42,17 @@ def test_features_equal_timm(timm_name):
         state_dict["pos_embed"] = state_dict["pos_embed"][:, [0, *range(2, 198)]]
         reference = timm.create_model("vit_tiny_patch16_224", depth=3, num_classes=7).eval()
         reference.load_state_dict(
-            {name: tensor for name, tensor in state_dict.items() if name not in ("dist_token",) and "head_dist" not in name}
+            {
+                name: tensor
+                for name, tensor in state_dict.items()
+                if name not in ("dist_token",) and "head_dist" not in name
+            }
         )
     pixel_values = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
-        expected = reference.forward_intermediates(pixel_values, indices=[0, 1, 2], intermediates_only=True, norm=False)
+        expected = reference.forward_intermediates(
+            pixel_values, indices=[0, 1, 2], intermediates_only=True, norm=False
+        )
         actual = model(pixel_values).feature_maps
     for ours, theirs in zip(actual, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
@@ -65,7 +71,9 @@ def test_without_class_token_its_rows_are_left_out():
 def test_weights_of_another_model_are_refused_by_name():
     state_dict = load_case("setr", "tiny_pretrained_vit").state_dict()
     state_dict["blocks.2.extra.weight"] = state_dict.pop("blocks.1.norm1.bias")
-    with pytest.raises(ValueError, match=r"(?s)layers.1.layernorm_before.bias: missing.*layers.2.extra.weight: unknown"):
+    with pytest.raises(
+        ValueError, match=r"(?s)layers.1.layernorm_before.bias: missing.*layers.2.extra.weight: unknown"
+    ):
         load_timm_weights(backbone(image_size=80), state_dict)
     with pytest.raises(ValueError, match=r"\(48, 3, 16, 16\), expected \(96, 3, 16, 16\)"):
         load_timm_weights(backbone(hidden_size=96), load_case("setr", "tiny_pretrained_vit").state_dict())

@@ -1,0 +1,94 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Parameter groups and schedule follow the originals' rules."""
+
+import dataclasses
+
+import pytest
+import torch
+from golden_cases import load_case
+from torch import nn
+
+from vitseg.recipes import TrainingRecipe, get_recipe
+from vitseg.training.optimization import build_optimizer, parameter_groups, poly_schedule
+
+
+CASE = load_case("evaluation", "lr_poly")
+RECIPE = get_recipe("setr-pup-vit-l-ade20k-512-160k").training
+
+
+def schedule_recipe(schedule: dict) -> TrainingRecipe:
+    return dataclasses.replace(
+        RECIPE,
+        learning_rate=schedule["base_lr"],
+        iterations=schedule["max_iters"],
+        power=schedule["power"],
+        min_learning_rate=schedule["min_lr"],
+        warmup_iterations=schedule.get("warmup_iters", 0),
+        warmup_ratio=schedule.get("warmup_ratio", 1.0),
+    )
+
+
+@pytest.mark.parametrize("index", range(len(CASE.description["input"]["schedules"])))
+def test_learning_rates_as_mmcv(index):
+    schedule = CASE.description["input"]["schedules"][index]
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=schedule["base_lr"])
+    scheduler = poly_schedule(optimizer, schedule_recipe(schedule))
+    (rate,) = scheduler.lr_lambdas
+    rates = [1e6 * schedule["base_lr"] * rate(iteration) for iteration in schedule["iterations"]]
+    CASE.assert_matches(f"lr_{index}", torch.tensor(rates))
+
+
+def test_first_steps_use_the_first_rates():
+    model = nn.Linear(2, 2)
+    recipe = dataclasses.replace(RECIPE, learning_rate=1.0, min_learning_rate=0.0, power=1.0, iterations=4)
+    optimizer = build_optimizer(model, recipe)
+    scheduler = poly_schedule(optimizer, recipe)
+    rates = []
+    for _ in range(4):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([1.0, 0.75, 0.5, 0.25])
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.ModuleDict({"norm": nn.LayerNorm(2), "fc": nn.Linear(2, 2)})
+        self.decode_head = nn.ModuleDict({"norm": nn.LayerNorm(2), "fc": nn.Linear(2, 2)})
+
+
+def rates_by_name(model: nn.Module, rules: dict) -> dict[str, tuple[float, float]]:
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return {
+        names[parameter]: (group["lr"], group["weight_decay"])
+        for group in parameter_groups(model, 0.1, 0.01, rules)
+        for parameter in group["params"]
+    }
+
+
+def test_longest_matching_rule_wins():
+    rules = {"head": {"lr_mult": 10.0}, "norm": {"decay_mult": 0.0}, "decode_head.norm": {"lr_mult": 2.0}}
+    rates = rates_by_name(Model(), rules)
+    assert rates["backbone.fc.weight"] == pytest.approx((0.1, 0.01))
+    assert rates["backbone.norm.bias"] == pytest.approx((0.1, 0.0))
+    assert rates["decode_head.fc.bias"] == pytest.approx((1.0, 0.01))
+    # "decode_head.norm" is longer than "head" and "norm", and brings no decay factor of its own.
+    assert rates["decode_head.norm.weight"] == pytest.approx((0.2, 0.01))
+
+
+def test_equally_long_rules_are_tried_alphabetically():
+    rules = {"norm": {"lr_mult": 3.0}, "head": {"lr_mult": 2.0}}
+    assert rates_by_name(Model(), rules)["decode_head.norm.bias"] == pytest.approx((0.2, 0.01))
+
+
+def test_frozen_parameters_are_left_out():
+    model = Model()
+    model.backbone.requires_grad_(False)
+    assert all(name.startswith("decode_head") for name in rates_by_name(model, {}))
+
+
+def test_setr_trains_its_heads_ten_times_faster():
+    rates = rates_by_name(Model(), RECIPE.parameter_rules)
+    assert rates["decode_head.fc.weight"][0] == pytest.approx(10 * rates["backbone.fc.weight"][0])
