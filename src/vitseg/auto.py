@@ -5,16 +5,18 @@ Registration of vitseg's classes with the Auto classes of transformers.
 
 `AutoModelForSemanticSegmentation.from_pretrained(...)` and `pipeline("image-segmentation", ...)` find vitseg's models
 once vitseg is imported. Registering a class means importing it, and with it torch; so that `import vitseg` stays
-quick, each table of transformers is filled when transformers itself loads it: nobody can look in it earlier.
+quick, vitseg waits for transformers to load its tables, and its classes are imported when a table is first looked at.
 """
 
 import importlib
 import importlib.abc
 import importlib.util
 import sys
+from collections import UserDict
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 
 # Method -> prefix of its classes. The modules are models/configuration_<method>.py and so on.
@@ -22,7 +24,7 @@ SEGMENTATION_METHODS = {"setr": "Setr"}
 BACKBONES = {"plain_vit": "PlainVit"}
 
 
-def _load(kind: str, method: str, class_name: str) -> type:
+def _load(kind: str, method: str, class_name: str) -> Any:
     return getattr(importlib.import_module(f"vitseg.models.{kind}_{method}"), class_name)
 
 
@@ -31,21 +33,22 @@ def _register_configurations() -> None:
 
     for method, prefix in (SEGMENTATION_METHODS | BACKBONES).items():
         config_class = _load("configuration", method, f"{prefix}Config")
-        # Saved folders carry their code, so that they load where vitseg is not installed.
-        config_class.register_for_auto_class("AutoConfig")
         AutoConfig.register(method, config_class)
 
 
-def _register_models() -> None:
-    from transformers import AutoBackbone, AutoModelForSemanticSegmentation
+def _register_segmentation_models() -> None:
+    from transformers import AutoModelForSemanticSegmentation
 
     for method, prefix in SEGMENTATION_METHODS.items():
         model_class = _load("modeling", method, f"{prefix}ForSemanticSegmentation")
-        model_class.register_for_auto_class("AutoModelForSemanticSegmentation")
         AutoModelForSemanticSegmentation.register(model_class.config_class, model_class)
+
+
+def _register_backbones() -> None:
+    from transformers import AutoBackbone
+
     for method, prefix in BACKBONES.items():
         backbone_class = _load("modeling", method, f"{prefix}Backbone")
-        backbone_class.register_for_auto_class("AutoBackbone")
         AutoBackbone.register(backbone_class.config_class, backbone_class)
 
 
@@ -54,61 +57,78 @@ def _register_image_processors() -> None:
 
     for method, prefix in SEGMENTATION_METHODS.items():
         processor_class = _load("image_processing", method, f"{prefix}ImageProcessor")
-        processor_class.register_for_auto_class("AutoImageProcessor")
-        AutoImageProcessor.register(
-            _load("configuration", method, f"{prefix}Config"),
-            image_processor_classes={"torchvision": processor_class},
-        )
+        config_class = _load("configuration", method, f"{prefix}Config")
+        AutoImageProcessor.register(config_class, image_processor_classes={"torchvision": processor_class})
 
 
-# transformers' module -> what to do once it is loaded.
-_REGISTRATIONS: dict[str, Callable[[], None]] = {
-    "transformers.models.auto.configuration_auto": _register_configurations,
-    "transformers.models.auto.modeling_auto": _register_models,
-    "transformers.models.auto.image_processing_auto": _register_image_processors,
+# transformers' module -> its tables, and what fills each.
+_TABLES: dict[str, dict[str, Callable[[], None]]] = {
+    "transformers.models.auto.configuration_auto": {"CONFIG_MAPPING": _register_configurations},
+    "transformers.models.auto.modeling_auto": {
+        "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING": _register_segmentation_models,
+        "MODEL_FOR_BACKBONE_MAPPING": _register_backbones,
+    },
+    "transformers.models.auto.image_processing_auto": {"IMAGE_PROCESSOR_MAPPING": _register_image_processors},
 }
 
 
-class _RegisteringLoader(importlib.abc.Loader):
-    """Loads a module with its own loader and then runs its registration."""
+class _DeferredEntries(UserDict):
+    """The registered entries of a table, to which vitseg's are added when they are first looked at."""
 
-    def __init__(self, loader: importlib.abc.Loader, register: Callable[[], None]):
+    def __init__(self, entries: dict[Any, Any], register: Callable[[], None]):
+        self._entries = entries
+        self._register: Callable[[], None] | None = register
+
+    @property
+    def data(self) -> dict[Any, Any]:  # type: ignore[override]
+        if self._register is not None:
+            # Registering looks at the entries itself.
+            register, self._register = self._register, None
+            register()
+        return self._entries
+
+
+def _defer_registration(module: ModuleType) -> None:
+    # Registering at once would import vitseg's classes while transformers is halfway through its own imports.
+    for name, register in _TABLES[module.__name__].items():
+        table = getattr(module, name)
+        table._extra_content = _DeferredEntries(table._extra_content, register)
+
+
+class _TableLoader(importlib.abc.Loader):
+    """Loads a module of transformers with its own loader, and prepares its tables."""
+
+    def __init__(self, loader: importlib.abc.Loader):
         self.loader = loader
-        self.register = register
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         self.loader.exec_module(module)
-        self.register()
+        _defer_registration(module)
 
 
-class _RegisteringFinder(importlib.abc.MetaPathFinder):
-    """Finds the modules of `_REGISTRATIONS`, each once, and leaves every other import alone."""
+class _TableFinder(importlib.abc.MetaPathFinder):
+    """Finds the modules of `_TABLES`, each once, and leaves every other import alone."""
 
-    def __init__(self, registrations: dict[str, Callable[[], None]]):
-        self.registrations = registrations
+    def __init__(self, module_names: set[str]):
+        self.module_names = module_names
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        register = self.registrations.pop(fullname, None)
-        if register is None:
+        if fullname not in self.module_names:
             return None
+        self.module_names.remove(fullname)
         spec = importlib.util.find_spec(fullname)
         if spec is not None and spec.loader is not None:
-            spec.loader = _RegisteringLoader(spec.loader, register)
+            spec.loader = _TableLoader(spec.loader)
         return spec
 
 
 def register_auto_classes() -> None:
-    """Register every class of vitseg, now where transformers' tables are loaded, else as soon as they are."""
-    pending = {}
-    for module_name, register in _REGISTRATIONS.items():
-        if module_name in sys.modules:
-            register()
-        else:
-            pending[module_name] = register
-    if pending:
-        sys.meta_path.insert(0, _RegisteringFinder(pending))
+    """Have every class of vitseg registered when transformers looks for it, whether it is loaded already or later."""
+    for name in _TABLES.keys() & sys.modules.keys():
+        _defer_registration(sys.modules[name])
+    sys.meta_path.insert(0, _TableFinder(_TABLES.keys() - sys.modules.keys()))

@@ -60,6 +60,8 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
     """
 
     model_type = "plain_vit"
+    # Saved folders carry their code, so that they load where vitseg is not installed.
+    _auto_class = "AutoConfig"
 
     hidden_size: int = 768
     num_hidden_layers: int = 12

@@ -42,6 +42,8 @@ class SemanticSegmentationConfig(PreTrainedConfig):
 
     sub_configs = {"backbone_config": AutoConfig}
     keys_to_ignore_at_inference = ["loss_dict", "hidden_states", "attentions"]
+    # Saved folders carry their code, so that they load where vitseg is not installed.
+    _auto_class = "AutoConfig"
 
     backbone_config: dict[str, Any] | PreTrainedConfig | None = None
     inference_mode: str = "slide"

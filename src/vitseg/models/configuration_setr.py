@@ -93,7 +93,7 @@ class SetrConfig(SemanticSegmentationConfig):
         if self.decoder_type in UP_HEADS:
             head = UP_HEADS[self.decoder_type]
             self.decoder_kernel_size = self.decoder_kernel_size or head["kernel_size"]
-            self.decoder_upsample_scales = self.decoder_upsample_scales or head["upsample_scales"]
+            self.decoder_upsample_scales = self.decoder_upsample_scales or list(head["upsample_scales"])
         if self.auxiliary_heads is None:
             self.auxiliary_heads = self.default_auxiliary_heads()
 

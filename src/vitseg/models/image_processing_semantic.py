@@ -187,6 +187,8 @@ class SemanticImageProcessor(TorchvisionBackend):
     by one, or set `do_pad=True` to pad them at the bottom and right to the largest, or to `pad_size`.
     """
 
+    _auto_class = "AutoImageProcessor"
+
     valid_kwargs = SemanticImageProcessorKwargs
     resample = PILImageResampling.BILINEAR
     image_mean = IMAGENET_DEFAULT_MEAN

@@ -237,6 +237,8 @@ class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
     and the position embedding is resized to the grid of patches.
     """
 
+    _auto_class = "AutoBackbone"
+
     def __init__(self, config: PlainVitConfig):
         super().__init__(config)
         self.num_features = [config.hidden_size] * (config.num_hidden_layers + 1)

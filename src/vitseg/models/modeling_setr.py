@@ -176,6 +176,8 @@ class SetrForSemanticSegmentation(SlidingWindowMixin, SetrPreTrainedModel):
     results were, unless `config.inference_mode` is `"whole"`.
     """
 
+    _auto_class = "AutoModelForSemanticSegmentation"
+
     def __init__(self, config: SetrConfig):
         super().__init__(config)
         self.backbone = build_backbone(config.backbone_config)

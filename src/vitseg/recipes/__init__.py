@@ -1,0 +1,45 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+One record per published result: what conversion, training, evaluation and model cards read.
+
+`python -m vitseg.recipes` lists them.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from . import setr
+from .labels import LABEL_SETS, LabelSet, load_label_set
+from .lookup import unknown_name
+from .schema import EvaluationRecipe, PretrainedWeights, PublishedResult, Recipe, TrainingRecipe, Weights
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in setr.RECIPES})
+
+
+def get_recipe(name: str) -> Recipe:
+    """
+    The recipe of this name.
+
+    Raises:
+        ValueError: if there is none; the message gives the closest names.
+    """
+    if name not in RECIPES:
+        raise unknown_name("recipe", name, RECIPES, hint="`python -m vitseg.recipes` lists all.")
+    return RECIPES[name]
+
+
+__all__ = [
+    "LABEL_SETS",
+    "RECIPES",
+    "EvaluationRecipe",
+    "LabelSet",
+    "PretrainedWeights",
+    "PublishedResult",
+    "Recipe",
+    "TrainingRecipe",
+    "Weights",
+    "get_recipe",
+    "load_label_set",
+]

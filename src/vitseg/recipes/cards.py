@@ -1,0 +1,92 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Model cards: one for each family of models and an index, made from the recipes and the texts in `templates/`.
+
+A card states published figures as published; nothing in it is measured.
+"""
+
+import importlib.resources
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from string import Template
+
+from . import RECIPES
+from .schema import PretrainedWeights, Recipe
+
+
+INDEX = "README.md"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table whose columns line up as plain text too, but for the last, which may hold long links."""
+    table = [tuple(header), *map(tuple, rows)]
+    widths = [*(max(map(len, column)) for column in list(zip(*table, strict=True))[:-1]), len(header[-1])]
+    table.insert(1, tuple("-" * width for width in widths))
+    lines = (" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def results_table(recipes: Iterable[Recipe]) -> str:
+    """What every recipe's source publishes: data set, mIoU at one scale and with multi-scale and flip, weights."""
+    header = ("recipe", "data set", "mIoU", "ms + flip", "weights")
+    rows = ((recipe.name, recipe.label_set, *_published_miou(recipe), recipe.weights.status) for recipe in recipes)
+    return markdown_table(header, rows)
+
+
+def family_card(method: str) -> str:
+    """The model card of all models of a method, such as `"setr"`, as it lies in a Hub repository."""
+    recipes = [recipe for recipe in RECIPES.values() if recipe.method == method]
+    header = ("recipe", "batch size", "base rate", "mIoU", "ms + flip", "licence", "weights")
+    rows = (
+        (
+            recipe.name,
+            str(recipe.training.batch_size),
+            str(recipe.training.learning_rate),
+            *_published_miou(recipe),
+            recipe.weights.licence,
+            f"[{recipe.weights.status}]({recipe.weights.url})" if recipe.weights.url else recipe.weights.status,
+        )
+        for recipe in recipes
+    )
+    pretrained = dict.fromkeys(recipe.training.pretrained for recipe in recipes)
+    return _template(method).substitute(
+        results=markdown_table(header, rows),
+        pretrained="\n".join(_pretrained_item(weights) for weights in pretrained if weights),
+    )
+
+
+def index_card() -> str:
+    """The list of all cards and recipes."""
+    cards = ", ".join(f"[{method}]({method}.md)" for method in _methods())
+    return _template("index").substitute(cards=cards, results=results_table(RECIPES.values()))
+
+
+def write_cards(directory: Path) -> list[Path]:
+    """Write the index and every family's card to `directory`, which is made if need be; returns their paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    cards = {INDEX: index_card(), **{f"{method}.md": family_card(method) for method in _methods()}}
+    for name, text in cards.items():
+        temporary = directory / f"{name}.tmp"
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(directory / name)
+    return [directory / name for name in cards]
+
+
+def _methods() -> list[str]:
+    return list(dict.fromkeys(recipe.method for recipe in RECIPES.values()))
+
+
+def _template(name: str) -> Template:
+    path = importlib.resources.files("vitseg.recipes") / "templates" / f"{name}.md"
+    return Template(path.read_text(encoding="utf-8"))
+
+
+def _pretrained_item(weights: PretrainedWeights) -> str:
+    file_name = weights.url.rpartition("/")[2]
+    return f"- [{file_name}]({weights.url}), in timm `{weights.timm_model}`. {weights.note}".rstrip()
+
+
+def _published_miou(recipe: Recipe) -> tuple[str, str]:
+    multi_scale = recipe.published.miou_multi_scale
+    return f"{recipe.published.miou:.2f}", "" if multi_scale is None else f"{multi_scale:.2f}"

@@ -1,0 +1,278 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a recipe holds: the model, data, training, evaluation, published figures and weights of one published result.
+
+Recipes are plain data: importing them loads no torch, and `json.dumps(dataclasses.asdict(recipe))` works. To change
+one, `dataclasses.replace` it. Wrong values are refused when a record is made, unknown keyword arguments of a model or
+an image processor when it is built.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..auto import SEGMENTATION_METHODS
+from .labels import LABEL_SETS, load_label_set
+from .lookup import unknown_name
+
+
+if TYPE_CHECKING:
+    from transformers.configuration_utils import PreTrainedConfig
+
+    from ..models.image_processing_semantic import SemanticImageProcessor
+
+OPTIMIZERS = ("sgd", "adamw")
+INFERENCE_MODES = ("whole", "slide")
+WEIGHTS_STATUS = ("published", "link empty", "none")
+PARAMETER_MULTIPLIERS = ("lr_mult", "decay_mult")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedWeights:
+    """
+    The ImageNet weights that training starts from.
+
+    Args:
+        timm_model: timm's name, with tag, of these weights, or of the nearest that timm offers (see `note`).
+        url: the very file that the original used.
+        note: what else there is to know.
+    """
+
+    timm_model: str
+    url: str
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecipe:
+    """
+    How the published model was trained.
+
+    Args:
+        optimizer: `"sgd"` or `"adamw"`, with PyTorch's defaults for what is not given here.
+        learning_rate: of parameters that no rule matches, before the schedule.
+        momentum: of SGD.
+        weight_decay: of parameters that no rule matches.
+        parameter_rules: text -> `{"lr_mult": ..., "decay_mult": ...}` (1 when not given) for the parameters whose full
+            name contains the text; of several texts the longest counts.
+        power: of the polynomial decay, by iteration.
+        min_learning_rate: floor of the decay, the same for all parameters.
+        warmup_iterations: length of the linear warm-up, 0 for none.
+        warmup_ratio: factor on the learning rate at iteration 0 of the warm-up.
+        iterations: number of optimizer steps.
+        batch_size: images per optimizer step, over all devices.
+        crop_size: height and width of the training crops in pixels.
+        scale: long and short side that images are resized within, keeping their ratio, before `ratio_range`.
+        ratio_range: range of the random factor on `scale`.
+        max_category_share: a crop in which one class has this share of the labelled pixels or more is drawn again.
+        flip_probability: of the horizontal flip.
+        photometric_distortion: whether brightness, contrast, saturation and hue are varied.
+        pretrained: the backbone's weights at the start, or `None`.
+    """
+
+    optimizer: str
+    learning_rate: float
+    momentum: float = 0.9
+    weight_decay: float
+    parameter_rules: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    power: float = 0.9
+    min_learning_rate: float
+    warmup_iterations: int = 0
+    warmup_ratio: float = 1.0
+    iterations: int
+    batch_size: int
+    crop_size: tuple[int, int]
+    scale: tuple[int, int]
+    ratio_range: tuple[float, float] = (0.5, 2.0)
+    max_category_share: float = 0.75
+    flip_probability: float = 0.5
+    photometric_distortion: bool = True
+    pretrained: PretrainedWeights | None
+
+    def __post_init__(self) -> None:
+        _check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        for name in ("learning_rate", "iterations", "batch_size"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a positive number.")
+        for name in ("crop_size", "scale", "ratio_range"):
+            if len(getattr(self, name)) != 2 or min(getattr(self, name)) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected two positive numbers.")
+        for name in ("max_category_share", "flip_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1.")
+        for multipliers in self.parameter_rules.values():
+            _check_keywords("parameter rule multiplier", multipliers, PARAMETER_MULTIPLIERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecipe:
+    """
+    How the published figures were measured. At a single scale, images are resized by the recipe's image processor.
+
+    Args:
+        mode: `"slide"` (overlapping windows) or `"whole"`.
+        window_size: height and width of a window in pixels; `None` when `mode` is `"whole"`.
+        window_stride: vertical and horizontal distance of the windows; `None` when `mode` is `"whole"`.
+        scale: long and short side of the single scale; a multi-scale view is resized within `ratio * scale`.
+        ratios: the factors of the multi-scale test.
+        min_short: if given, a multi-scale view has a short side of at least this many pixels (`ratio` times the short
+            side of `scale` where that is more), and its long side follows without bound.
+        flip: whether the multi-scale test takes every view flipped horizontally too.
+    """
+
+    mode: str
+    window_size: tuple[int, int] | None
+    window_stride: tuple[int, int] | None
+    scale: tuple[int, int]
+    ratios: tuple[float, ...]
+    min_short: int | None
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        _check_choice("mode", self.mode, INFERENCE_MODES)
+        slides = self.mode == "slide"
+        if (self.window_size is not None, self.window_stride is not None) != (slides, slides):
+            raise ValueError(
+                f"mode is {self.mode!r}, window_size {self.window_size} and window_stride {self.window_stride}; "
+                "expected both with 'slide' and neither with 'whole'."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedResult:
+    """
+    What the authors report, in percent. Nothing here was measured with vitseg.
+
+    Args:
+        miou: mean IoU at a single scale.
+        miou_multi_scale: mean IoU with multi-scale and flip, `None` where none is reported.
+        source: where both are reported, and the original's configuration.
+    """
+
+    miou: float
+    miou_multi_scale: float | None
+    source: str
+
+    def __post_init__(self) -> None:
+        for name in ("miou", "miou_multi_scale"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 100:
+                raise ValueError(f"{name} is {value}; expected a percentage from 0 to 100.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """
+    Where the published weights are.
+
+    Args:
+        status: `"published"`, `"link empty"` (announced, but the link leads nowhere) or `"none"`.
+        host: who hosts them, in words.
+        url: the link that the authors give, `None` unless published.
+        licence: SPDX identifier of the licence they are published under.
+        note: what else there is to know.
+    """
+
+    status: str
+    host: str
+    url: str | None
+    licence: str
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        _check_choice("status", self.status, WEIGHTS_STATUS)
+        if (self.status == "published") != (self.url is not None):
+            raise ValueError(f"status is {self.status!r} and url {self.url!r}; published weights alone have a url.")
+
+    def describe(self) -> str:
+        """All of it in one line."""
+        where = f"{self.host}: {self.url}" if self.url else self.host
+        return f"{self.status} ({self.licence}), {where}" + (f" ({self.note})" if self.note else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """
+    One published result.
+
+    Args:
+        name: `<method>-<variant>-<backbone>-<dataset>-<crop>-<schedule>`.
+        method: the `model_type`, such as `"setr"`.
+        model: keyword arguments of the method's configuration, without labels and test protocol. `backbone_config` is
+            a dictionary with `model_type`.
+        image_processor: keyword arguments of the method's image processor.
+        label_set: one of `LABEL_SETS`.
+        training, evaluation, published, weights: see there.
+    """
+
+    name: str
+    method: str
+    model: Mapping[str, Any]
+    image_processor: Mapping[str, Any]
+    label_set: str
+    training: TrainingRecipe
+    evaluation: EvaluationRecipe
+    published: PublishedResult
+    weights: Weights
+
+    def __post_init__(self) -> None:
+        _check_choice("method", self.method, SEGMENTATION_METHODS)
+        _check_choice("label set", self.label_set, LABEL_SETS)
+
+    def build_config(self) -> "PreTrainedConfig":
+        """
+        The method's configuration, with class names and test protocol.
+
+        Raises:
+            ValueError: if `model` or its `backbone_config` holds an argument that the configuration does not have.
+        """
+        config_class = self._public_class("Config")
+        _check_keywords(f"{config_class.__name__} argument", self.model, _field_names(config_class))
+        label_set = load_label_set(self.label_set)
+        protocol = {
+            "inference_mode": self.evaluation.mode,
+            "window_size": self.evaluation.window_size,
+            "window_stride": self.evaluation.window_stride,
+        }
+        config = config_class(
+            **copy.deepcopy(dict(self.model)), **protocol, id2label=label_set.id2label, label2id=label_set.label2id
+        )
+        if "backbone_config" in self.model:
+            backbone_class = type(config.backbone_config)
+            valid_names = {*_field_names(backbone_class), "model_type", "out_indices", "out_features"}
+            _check_keywords(f"{backbone_class.__name__} argument", self.model["backbone_config"], valid_names)
+        return config
+
+    def build_image_processor(self) -> "SemanticImageProcessor":
+        """
+        The method's image processor.
+
+        Raises:
+            ValueError: if `image_processor` holds an argument that the image processor does not have.
+        """
+        processor_class = self._public_class("ImageProcessor")
+        valid_names = processor_class.valid_kwargs.__annotations__
+        _check_keywords(f"{processor_class.__name__} argument", self.image_processor, valid_names)
+        return processor_class(**copy.deepcopy(dict(self.image_processor)))
+
+    def _public_class(self, kind: str) -> Any:
+        import vitseg
+
+        return getattr(vitseg, SEGMENTATION_METHODS[self.method] + kind)
+
+
+def _field_names(config_class: type) -> set[str]:
+    return {config_field.name for config_field in dataclasses.fields(config_class)}
+
+
+def _check_choice(what: str, value: str, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise unknown_name(what, value, choices)
+
+
+def _check_keywords(what: str, given: Iterable[str], valid_names: Iterable[str]) -> None:
+    for name in given:
+        _check_choice(what, name, valid_names)
