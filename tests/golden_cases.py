@@ -34,9 +34,7 @@ class GoldenCase:
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The original state dict, with the integer counters that a case leaves out."""
-        tensors = {
-            name: torch.from_numpy(value) for name, value in fill.original_state_dict(self.description).items()
-        }
+        tensors = {name: torch.from_numpy(value) for name, value in fill.original_state_dict(self.description).items()}
         for name in list(tensors):
             if name.endswith("running_mean"):
                 tensors[name.replace("running_mean", "num_batches_tracked")] = torch.tensor(7)
@@ -84,7 +82,8 @@ def pixels(spec: dict[str, Any]) -> torch.Tensor:
 def parse_slices(text: str) -> tuple[slice, ...]:
     """`"[:, ::16, ::4]"` as slices."""
     return tuple(
-        slice(*(int(part) if part else None for part in item.strip().split(":"))) for item in text.strip("[]").split(",")
+        slice(*(int(part) if part else None for part in item.strip().split(":")))
+        for item in text.strip("[]").split(",")
     )
 
 

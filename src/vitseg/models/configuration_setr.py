@@ -14,7 +14,7 @@ from .configuration_semantic import SemanticSegmentationConfig
 NUM_MLA_LEVELS = 4
 
 # The published decoders that classify one upsampled feature map.
-UP_HEADS = {
+UP_HEADS: dict[str, dict[str, Any]] = {
     "naive": {"kernel_size": 1, "upsample_scales": [1], "auxiliary_upsample_scales": [1]},
     "pup": {"kernel_size": 3, "upsample_scales": [2, 2, 2, 2], "auxiliary_upsample_scales": [4]},
 }

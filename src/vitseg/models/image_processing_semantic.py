@@ -41,11 +41,9 @@ def keep_ratio_size(height: int, width: int, shortest_edge: int, longest_edge: i
     Height and width of an image resized to `shortest_edge` pixels, or less where the long side would exceed
     `longest_edge`; mmcv's keep-ratio rule and rounding.
     """
-    if longest_edge is None:
-        longest_edge = shortest_edge * max(height, width) / min(height, width)
-    scale = min(
-        max(shortest_edge, longest_edge) / max(height, width), min(shortest_edge, longest_edge) / min(height, width)
-    )
+    # Without a bound the long side may be as long as the ratio makes it.
+    bound = shortest_edge * max(height, width) / min(height, width) if longest_edge is None else longest_edge
+    scale = min(max(shortest_edge, bound) / max(height, width), min(shortest_edge, bound) / min(height, width))
     return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
 
 

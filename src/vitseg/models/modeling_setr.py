@@ -182,13 +182,14 @@ class SetrForSemanticSegmentation(SlidingWindowMixin, SetrPreTrainedModel):
         super().__init__(config)
         self.backbone = build_backbone(config.backbone_config)
         channels = self.backbone.channels
+        self.decode_head: nn.Module
         if config.decoder_type == "mla":
             self.neck = SetrMlaNeck(config, channels)
             self.decode_head = SetrMlaHead(config)
-            auxiliary_heads = [
+            self.auxiliary_head = nn.ModuleList(
                 nn.Conv2d(config.decoder_hidden_size, config.num_labels, kernel_size=1, bias=config.mla_auxiliary_bias)
                 for _ in config.auxiliary_heads
-            ]
+            )
         else:
             self.decode_head = SetrUpHead(
                 config,
@@ -196,11 +197,10 @@ class SetrForSemanticSegmentation(SlidingWindowMixin, SetrPreTrainedModel):
                 config.decoder_kernel_size,
                 config.decoder_upsample_scales,
             )
-            auxiliary_heads = [
+            self.auxiliary_head = nn.ModuleList(
                 SetrUpHead(config, channels[head["in_index"]], head["kernel_size"], head["upsample_scales"])
                 for head in config.auxiliary_heads
-            ]
-        self.auxiliary_head = nn.ModuleList(auxiliary_heads)
+            )
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:

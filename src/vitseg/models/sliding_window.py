@@ -55,11 +55,11 @@ def slide_inference(
         for left in lefts
     ]
 
-    total = None
+    total = torch.empty(0)
     for first in range(0, len(windows), window_batch_size):
         chunk = windows[first : first + window_batch_size]
         logits = predict(torch.stack([pixel_values[image, :, rows, columns] for image, rows, columns in chunk]))
-        if total is None:
+        if first == 0:
             total = logits.new_zeros(batch, logits.shape[1], height, width, dtype=torch.float32)
         for (image, rows, columns), window_logits in zip(chunk, logits, strict=True):
             total[image, :, rows, columns] += window_logits

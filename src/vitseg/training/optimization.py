@@ -3,6 +3,7 @@
 """The originals' parameter groups and learning-rate schedule."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,21 +54,18 @@ def poly_schedule(optimizer: torch.optim.Optimizer, recipe: TrainingRecipe) -> L
     """
     Polynomial decay by iteration with a common floor, after an optional linear warm-up.
 
-    With T iterations, the group's own initial rate `lr0` and the floor `m`, iteration i is made at
-    `(lr0 - m) (1 - i / T) ** power + m`. During the first `w` iterations that value, taken at the same i, is multiplied
+    With T iterations, the initial rate `lr0` of a group and the floor `m`, iteration i is made at
+    `(lr0 - m) (1 - i / T) ** power + m`. In the first `w` iterations that value, taken at the same i, is multiplied
     by `1 - (1 - i / w) (1 - warmup_ratio)`. Call `step()` once after each optimizer step.
     """
 
-    def rate(iteration: int, initial: float) -> float:
+    def factor(iteration: int, initial: float) -> float:
         floor, warmup = recipe.min_learning_rate, recipe.warmup_iterations
         remaining = max(1.0 - iteration / recipe.iterations, 0.0)
         value = (initial - floor) * remaining**recipe.power + floor
         if iteration < warmup:
             value *= 1.0 - (1.0 - iteration / warmup) * (1.0 - recipe.warmup_ratio)
-        return value
+        # LambdaLR multiplies each group's initial rate, which the floor is no fixed share of.
+        return value / initial
 
-    # LambdaLR multiplies each group's initial rate, which the floor is not a multiple of.
-    factors = [
-        lambda iteration, initial=group["lr"]: rate(iteration, initial) / initial for group in optimizer.param_groups
-    ]
-    return LambdaLR(optimizer, factors)
+    return LambdaLR(optimizer, [partial(factor, initial=group["lr"]) for group in optimizer.param_groups])
