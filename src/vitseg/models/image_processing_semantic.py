@@ -76,7 +76,9 @@ def _bilinear_taps(old: int, new: int, clamp_weights: bool) -> tuple[torch.Tenso
     return low.clamp(0, old - 1), (low + 1).clamp(0, old - 1), low_weight, high_weight
 
 
-def resize_bilinear(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def resize_bilinear(
+    image: torch.Tensor, size: tuple[int, int], window: tuple[int, int, int, int] | None = None
+) -> torch.Tensor:
     """
     Bilinear resize without antialiasing, half-pixel centres.
 
@@ -84,34 +86,48 @@ def resize_bilinear(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         image: `(..., channels, height, width)`. uint8 gives the very bytes of OpenCV's INTER_LINEAR; other dtypes are
             interpolated in floating point.
         size: new height and width.
+        window: top, left, height and width of the part of the resized image to return, the whole by default. Of a
+            uint8 image only that part is computed.
 
     Returns:
-        The resized image, in the dtype of `image` (float32 for integers other than uint8).
+        The resized image, or the window of it, in the dtype of `image` (float32 for integers other than uint8).
     """
-    old_height, old_width = image.shape[-2:]
-    height, width = size
-    if (old_height, old_width) == (height, width):
-        return image
-    if image.dtype != torch.uint8:
+    top, left, height, width = window or (0, 0, *size)
+    if tuple(image.shape[-2:]) != tuple(size):
+        if image.dtype == torch.uint8:
+            return _resize_bytes(image, size, (top, left, height, width))
         image = image if image.is_floating_point() else image.float()
         batch = image.flatten(0, -4) if image.ndim > 3 else image[None]
         resized = nn.functional.interpolate(batch, size=size, mode="bilinear", align_corners=False)
-        return resized.reshape(*image.shape[:-2], height, width)
+        image = resized.reshape(*image.shape[:-2], *size)
+    return image[..., top : top + height, left : left + width]
 
+
+def _resize_bytes(image: torch.Tensor, size: tuple[int, int], window: tuple[int, int, int, int]) -> torch.Tensor:
+    """A window of a resized uint8 image in OpenCV's fixed-point arithmetic, first along rows, then across them."""
+    top, left, height, width = window
+    old_height, old_width = image.shape[-2:]
     # OpenCV zeroes the weights of outside columns, but lets outside rows repeat the edge with both weights, which
-    # rounds differently. The shifts are its fixed-point arithmetic.
-    low, high, low_weight, high_weight = (
-        taps.to(image.device) for taps in _bilinear_taps(old_width, width, clamp_weights=True)
-    )
-    rows = image.int()
-    rows = rows[..., low] * low_weight + rows[..., high] * high_weight
-    low, high, low_weight, high_weight = (
-        taps.to(image.device) for taps in _bilinear_taps(old_height, height, clamp_weights=False)
-    )
-    rows = rows >> 4
-    top = (rows[..., low, :] * low_weight[:, None]) >> 16
-    bottom = (rows[..., high, :] * high_weight[:, None]) >> 16
-    return ((top + bottom + 2) >> 2).clamp_(0, 255).to(torch.uint8)
+    # rounds differently.
+    columns = [taps[left : left + width] for taps in _bilinear_taps(old_width, size[1], clamp_weights=True)]
+    lines = [taps[top : top + height] for taps in _bilinear_taps(old_height, size[0], clamp_weights=False)]
+    first, last = int(lines[0][0]), int(lines[1][-1])
+    low, high, low_weight, high_weight = (taps.to(image.device) for taps in columns)
+    upper, lower, upper_weight, lower_weight = (taps.to(image.device) for taps in lines)
+    image = image[..., first : last + 1, :]
+    # Along rows of bytes, gather is several times faster than indexing. Everything below is done in place: it is
+    # memory that takes the time.
+    rows = image.gather(-1, low.expand(*image.shape[:-1], width)) * low_weight
+    rows += image.gather(-1, high.expand(*image.shape[:-1], width)) * high_weight
+    rows >>= 4
+    above = rows.index_select(-2, upper - first)
+    above *= upper_weight[:, None]
+    above >>= 16
+    below = rows.index_select(-2, lower - first)
+    below *= lower_weight[:, None]
+    below >>= 16
+    above += below
+    return ((above + 2) >> 2).to(torch.uint8)
 
 
 def resize_nearest(label_map: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -120,12 +136,12 @@ def resize_nearest(label_map: torch.Tensor, size: tuple[int, int]) -> torch.Tens
 
     `label_map` is `(..., height, width)` of any dtype, `size` the new height and width.
     """
-    for dim, new in zip((-2, -1), size, strict=True):
-        old = label_map.shape[dim]
-        if old != new:
-            source = (torch.arange(new, dtype=torch.float64) * (1.0 / (new / old))).long().clamp_(max=old - 1)
-            label_map = label_map.index_select(dim, source.to(label_map.device))
-    return label_map
+    rows, columns = (
+        (torch.arange(new, dtype=torch.float64) * (1.0 / (new / old))).long().clamp_(max=old - 1).to(label_map.device)
+        for old, new in zip(label_map.shape[-2:], size, strict=True)
+    )
+    label_map = label_map.gather(-1, columns.expand(*label_map.shape[:-1], -1))
+    return label_map.index_select(-2, rows)
 
 
 def reduce_labels(label_map: torch.Tensor) -> torch.Tensor:
@@ -229,7 +245,7 @@ class SemanticImageProcessor(TorchvisionBackend):
 
     def process_image(self, image: Any, do_convert_rgb: bool | None = None, **kwargs) -> torch.Tensor:
         if do_convert_rgb:
-            image = _to_8_bit(image)
+            image = to_8_bit(image)
         return super().process_image(image, do_convert_rgb=do_convert_rgb, **kwargs)
 
     def resize(
@@ -262,6 +278,12 @@ class SemanticImageProcessor(TorchvisionBackend):
             if 0 in image.shape:
                 raise ValueError(f"Image {index} is empty: its shape is {tuple(image.shape)}.")
         data = {"pixel_values": self._preprocess(images, **kwargs)}
+        sizes = {tuple(image.shape[-2:]) for image in data["pixel_values"]}
+        if return_tensors is not None and len(sizes) > 1:
+            raise ValueError(
+                f"The images end up with different sizes, {sorted(sizes)}, and cannot be stacked. Process them one by "
+                "one, or set do_pad=True to pad them to the largest."
+            )
         if segmentation_maps is not None:
             label_maps = self._prepare_image_like_inputs(
                 segmentation_maps,
@@ -314,6 +336,7 @@ class SemanticImageProcessor(TorchvisionBackend):
         disable_grouping: bool | None,
         **kwargs,
     ) -> list[torch.Tensor]:
+        label_maps = [label_map.to(torch.int64) for label_map in label_maps]
         if do_reduce_labels:
             label_maps = [reduce_labels(label_map) for label_map in label_maps]
         if do_resize:
@@ -322,7 +345,7 @@ class SemanticImageProcessor(TorchvisionBackend):
             label_maps = self.pad(
                 label_maps, pad_size=pad_size, fill_value=LABEL_PADDING, disable_grouping=disable_grouping
             )
-        return [label_map.squeeze(0).to(torch.int64) for label_map in label_maps]
+        return [label_map.squeeze(0) for label_map in label_maps]
 
     def to_dict(self) -> dict[str, Any]:
         # The class is found by the model type in config.json, and its code by the auto_map there, which transformers
@@ -375,13 +398,15 @@ class SemanticImageProcessor(TorchvisionBackend):
         return results
 
 
-def _to_8_bit(image: Any) -> Any:
+def to_8_bit(image: Any) -> Any:
     """A 16-bit image by its high byte, as OpenCV reads it; any other image as it is."""
     if isinstance(image, Image.Image) and image.mode.startswith("I"):
         # "I;16", or "I": how Pillow opens 16-bit grey files depends on its version.
         image = np.asarray(image).astype(np.uint16)
     if isinstance(image, np.ndarray) and image.dtype == np.uint16:
         return (image >> 8).astype(np.uint8)
+    if isinstance(image, torch.Tensor) and image.dtype == torch.uint16:
+        return (image.int() >> 8).to(torch.uint8)
     return image
 
 
