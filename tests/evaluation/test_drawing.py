@@ -1,0 +1,236 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures for people, on label maps that are small enough to work out by hand."""
+
+import re
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitseg.evaluation.drawing import (
+    area_shares,
+    colorize,
+    comparison,
+    default_palette,
+    overlay,
+    plot_class_bars,
+    plot_training,
+    save_palette_png,
+    with_legend,
+)
+
+
+NAMES = ["sky", "road", "tree", "car"]
+PALETTE = [(10, 20, 30), (200, 0, 250), (0, 150, 0), (250, 240, 0)]
+
+
+def text_of_svg(plot, *arguments) -> list[str]:
+    """The texts of a plot in the order in which they are drawn."""
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        plot(*arguments)
+    path = next(argument for argument in arguments if hasattr(argument, "read_text"))
+    return re.findall(r"<text[^>]*>([^<]+)</text>", path.read_text())
+
+
+def colors_of(image: Image.Image) -> set[tuple[int, ...]]:
+    return {color for _, color in image.getcolors(1 << 24)}
+
+
+def test_default_palette_is_pascal_voc():
+    palette = default_palette(256)
+    published = {0: [0, 0, 0], 1: [128, 0, 0], 2: [0, 128, 0], 3: [128, 128, 0], 4: [0, 0, 128], 15: [192, 128, 128]}
+    published |= {20: [0, 64, 128], 255: [224, 224, 192]}
+    assert {label: palette[label] for label in published} == published
+
+
+def test_default_palette_has_distinct_colors():
+    palette = default_palette(256)
+    assert len({tuple(color) for color in palette}) == 256
+    assert default_palette(21) == palette[:21]
+
+
+@pytest.mark.parametrize("num_labels", [0, 257])
+def test_default_palette_refuses_other_sizes(num_labels):
+    with pytest.raises(ValueError, match=f"num_labels is {num_labels}"):
+        default_palette(num_labels)
+
+
+def test_colorize_looks_colors_up():
+    label_map = np.array([[0, 1, 255], [3, 2, 0]])
+    expected = [[[10, 20, 30], [200, 0, 250], [0, 0, 0]], [[250, 240, 0], [0, 150, 0], [10, 20, 30]]]
+    colors = colorize(label_map, PALETTE)
+    assert colors.dtype == np.uint8
+    assert colors.tolist() == expected
+
+
+def test_ignored_pixels_are_black_even_where_the_palette_has_256_colors():
+    assert colorize(np.array([[255, 1]], np.uint8), default_palette(256)).tolist() == [[[0, 0, 0], [128, 0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("label_map", "message"),
+    [
+        (np.array([[0, 4]]), r"ids \[4\].* 0 to 3"),
+        (np.array([[-1, 0]]), r"ids \[-1\]"),
+        (np.array([0, 1]), r"shape \(2,\)"),
+        (np.array([[0.0, 1.0]]), "float64"),
+    ],
+)
+def test_colorize_refuses_what_is_no_label_map_of_the_palette(label_map, message):
+    with pytest.raises(ValueError, match=message):
+        colorize(label_map, PALETTE)
+
+
+def test_overlay_mixes_image_and_color():
+    image = Image.new("RGB", (2, 1), (100, 200, 50))
+    label_map = np.array([[1, 255]], np.uint8)
+    mixed = overlay(image, label_map, PALETTE)
+    assert mixed.getpixel((0, 0)) == (150, 100, 150)  # halfway between (100, 200, 50) and (200, 0, 250)
+    assert mixed.getpixel((1, 0)) == (100, 200, 50)  # ignored
+    assert overlay(image, label_map, PALETTE, opacity=0.25).getpixel((0, 0)) == (125, 150, 100)
+    assert overlay(image, label_map, PALETTE, opacity=0.0).getpixel((0, 0)) == (100, 200, 50)
+    assert overlay(image, label_map, PALETTE, opacity=1.0).getpixel((0, 0)) == (200, 0, 250)
+
+
+def test_overlay_takes_grey_images():
+    mixed = overlay(Image.new("L", (1, 1), 100), np.array([[1]]), PALETTE)
+    assert mixed.getpixel((0, 0)) == (150, 50, 175)
+
+
+def test_overlay_refuses_another_size_and_a_wild_opacity():
+    image = Image.new("RGB", (3, 2))
+    with pytest.raises(ValueError, match=r"shape \(3, 2\).* 2 high and 3 wide"):
+        overlay(image, np.zeros((3, 2), np.uint8), PALETTE)
+    with pytest.raises(ValueError, match=r"opacity is 1.5"):
+        overlay(image, np.zeros((2, 3), np.uint8), PALETTE, opacity=1.5)
+
+
+def test_area_shares_leave_ignored_pixels_out_and_put_the_largest_first():
+    label_map = np.array([[2, 2, 2, 255], [0, 1, 1, 255], [1, 1, 255, 255]], np.uint8)
+    shares = area_shares(label_map)
+    assert list(shares) == [1, 2, 0]
+    assert shares == pytest.approx({1: 4 / 8, 2: 3 / 8, 0: 1 / 8})
+    assert area_shares(np.full((2, 2), 255)) == {}
+
+
+def test_legend_keeps_the_picture_and_shows_present_classes_only():
+    image = Image.new("RGB", (60, 200), (1, 2, 3))
+    result = with_legend(image, NAMES, PALETTE, {1: 0.75, 3: 0.25})
+    assert result.height == 200
+    assert result.crop((0, 0, 60, 200)).tobytes() == image.tobytes()
+    legend = colors_of(result.crop((60, 0, result.width, result.height)))
+    assert {PALETTE[1], PALETTE[3]} <= legend
+    assert not {PALETTE[0], PALETTE[2]} & legend
+
+
+def test_legend_lists_in_the_given_order_and_prints_the_shares():
+    image = Image.new("RGB", (60, 200))
+    result = np.asarray(with_legend(image, NAMES, PALETTE, {3: 0.25, 1: 0.75}))
+    rows = {label: np.argwhere((result == PALETTE[label]).all(-1))[:, 0].mean() for label in (1, 3)}
+    assert rows[3] < rows[1]
+    other = np.asarray(with_legend(image, NAMES, PALETTE, {3: 0.26, 1: 0.75}))
+    changed = np.argwhere((result != other).any(-1))
+    assert len(changed) > 0
+    assert abs(changed[:, 0].mean() - rows[3]) < 5
+
+
+def test_legend_of_many_classes_makes_the_picture_higher():
+    names, palette = [f"class {label}" for label in range(40)], default_palette(41)[1:]
+    result = with_legend(Image.new("RGB", (60, 60)), names, palette, dict.fromkeys(range(40), 0.025))
+    assert {tuple(color) for color in palette} <= colors_of(result.crop((60, 0, result.width, result.height)))
+
+
+def test_comparison_shows_image_prediction_and_truth_from_left_to_right():
+    image = Image.new("RGB", (4, 2), (100, 200, 50))
+    prediction, truth = np.full((2, 4), 1), np.full((2, 4), 3)
+    truth[0, 0] = 255
+    sheet = np.asarray(comparison(image, prediction, truth, NAMES, PALETTE))
+
+    def columns(color: tuple[int, int, int]) -> np.ndarray:
+        return np.argwhere((sheet == color).all(-1))[:, 1]
+
+    predicted, true = columns((150, 100, 150)), columns((175, 220, 25))
+    plain = columns((100, 200, 50))
+    width = predicted.max() - predicted.min() + 1
+    assert len(predicted) * 7 == len(true) * 8  # one pixel in eight is ignored
+    assert plain.min() == 0
+    assert width <= predicted.min() < predicted.max() < true.min()
+    assert true.max() < min(columns(PALETTE[1]).min(), columns(PALETTE[3]).min())  # swatches of both are in the legend
+    assert len(columns(PALETTE[2])) == 0
+
+
+def test_comparison_refuses_maps_of_another_size():
+    image, label_map = Image.new("RGB", (4, 2)), np.zeros((2, 4), np.uint8)
+    with pytest.raises(ValueError, match="resize the label map"):
+        comparison(image, label_map[:, :3], label_map, NAMES, PALETTE)
+    with pytest.raises(ValueError, match="resize the label map"):
+        comparison(image, label_map, label_map[:1], NAMES, PALETTE)
+
+
+def test_palette_png_keeps_ids_and_colors(tmp_path):
+    path = tmp_path / "masks" / "one.png"
+    label_map = np.array([[0, 1, 255], [3, 2, 0]])
+    for _ in range(2):  # the second time over the first file
+        save_palette_png(label_map, PALETTE, path)
+    with Image.open(path) as image:
+        assert image.mode == "P"
+        assert np.asarray(image).tolist() == label_map.tolist()
+        assert np.asarray(image.convert("RGB"))[1].tolist() == [[250, 240, 0], [0, 150, 0], [10, 20, 30]]
+        assert image.convert("RGB").getpixel((2, 0)) == (0, 0, 0)
+    assert [file.name for file in path.parent.iterdir()] == ["one.png"]
+
+
+def test_palette_png_refuses_unknown_ids_and_writes_nothing(tmp_path):
+    with pytest.raises(ValueError, match=r"ids \[9\]"):
+        save_palette_png(np.array([[9]]), PALETTE, tmp_path / "one.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_class_bars_are_sorted_and_carry_their_values(tmp_path):
+    values = [0.5, float("nan"), 0.912, 0.25]
+    texts = text_of_svg(plot_class_bars, NAMES, values, tmp_path / "bars.svg", "IoU per class")
+    assert [text for text in texts if text in NAMES] == ["tree", "sky", "car", "road"]
+    assert [text for text in texts if text in ("91.2", "50.0", "25.0", "absent")] == ["91.2", "50.0", "25.0", "absent"]
+    assert "mean 55.4" in texts  # (0.5 + 0.912 + 0.25) / 3
+    assert "IoU per class" in texts
+
+
+def test_class_bars_of_absent_classes_only(tmp_path):
+    texts = text_of_svg(plot_class_bars, NAMES[:1], [float("nan")], tmp_path / "bars.svg", "IoU")
+    assert "absent" in texts
+    assert not any("mean" in text for text in texts)
+
+
+def test_class_bars_need_one_value_per_class(tmp_path):
+    with pytest.raises(ValueError, match="4 class names and 2 values"):
+        plot_class_bars(NAMES, [0.5, 0.5], tmp_path / "bars.png", "IoU")
+    with pytest.raises(ValueError, match="0 class names and 0 values"):
+        plot_class_bars([], [], tmp_path / "bars.png", "IoU")
+
+
+def test_training_plot_shows_validation_where_there_is_some(tmp_path):
+    training = [{"step": step, "loss": 2 / (1 + step), "learning_rate": 1e-3} for step in range(30)]
+    texts = text_of_svg(plot_training, training, tmp_path / "plain.svg")
+    assert {"Training loss", "Learning rate", "Optimizer step"} <= set(texts)
+    assert not any("mean IoU" in text for text in texts)
+    validation = [{"step": 10, "mean_iou": 0.4567}, {"step": 20, "mean_iou": 0.81}, {"step": 29, "mean_iou": 0.79}]
+    texts = text_of_svg(plot_training, training + validation, tmp_path / "validated.svg")
+    assert "Validation mean IoU (%)" in texts
+    assert "best 81.0" in texts
+
+
+def test_training_plot_needs_training_rows(tmp_path):
+    with pytest.raises(ValueError, match="nothing to plot"):
+        plot_training([{"step": 1, "mean_iou": 0.5}], tmp_path / "plot.png")
+
+
+def test_plots_are_png_files_and_leave_nothing_else(tmp_path):
+    plot_training([{"step": 1, "loss": 1.0, "learning_rate": 0.1}], tmp_path / "training.png")
+    plot_class_bars(NAMES, [0.1, 0.2, 0.3, 0.4], tmp_path / "bars.png", "IoU")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bars.png", "training.png"]
+    for path in tmp_path.iterdir():
+        with Image.open(path) as image:
+            assert image.format == "PNG"
+            assert np.asarray(image.convert("L")).std() > 5
