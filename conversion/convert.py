@@ -17,6 +17,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,7 @@ from typing import Any
 import setr
 import torch
 from checkpoints import Checkpoint, load_checkpoint
+from huggingface_hub.errors import StrictDataclassError
 from rules import Renamed, Rule, StateDictMismatch, rename
 from transformers import AutoModelForSemanticSegmentation, PreTrainedConfig, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
@@ -31,7 +33,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 import vitseg
 from vitseg.models.configuration_semantic import as_pair
 from vitseg.recipes import RECIPES, Recipe, get_recipe
-from vitseg.recipes.labels import LABEL_SETS, load_label_set
+from vitseg.recipes.labels import load_label_set
 
 
 # Each module reads the original configurations of a method and knows its names.
@@ -48,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(describe_source(get_recipe(args.recipe)))
             return 1
         convert(args)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -78,19 +80,19 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def convert(args: argparse.Namespace) -> None:
-    """Convert `args.checkpoint`; raises a ValueError that says what is wrong and leaves nothing half-written."""
+    """Convert `args.checkpoint`; raises an error that says what is wrong and leaves nothing half-written."""
     if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
         raise ValueError(f"{args.output} already exists. Give a new folder, or delete it first.")
     recipe = get_recipe(args.recipe) if args.recipe else None
     method = METHODS[recipe.method if recipe else args.method]
-    original = None if recipe else read_original_config(args.original_config)
+    original = None if recipe else load_original_config(args.original_config)
 
     checkpoint = load_checkpoint(args.checkpoint)
     print(f"Read {describe_file(checkpoint.path)}, {len(checkpoint.state_dict)} tensors.")
     if recipe:
         config, image_processor = recipe.build_config(), recipe.build_image_processor()
     else:
-        config = method.read_config(original, checkpoint.state_dict)
+        config = read_config(method, original, checkpoint)
         set_label_names(config, checkpoint.meta.get("CLASSES"))
         image_processor = default_image_processor(config)
     config = method.adapt_config(config, checkpoint.state_dict)
@@ -104,10 +106,10 @@ def convert(args: argparse.Namespace) -> None:
     print(f"Wrote {args.output}: {model.num_parameters() / 1e6:.1f} M parameters, {model.config.num_labels} classes.")
 
 
-def read_original_config(path: Path) -> dict[str, Any]:
+def load_original_config(path: Path) -> dict[str, Any]:
     """The original's model dictionary from a JSON file, on its own or under the key `model`."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} is not a readable JSON file: {error}") from error
     content = content.get("model", content) if isinstance(content, dict) else content
@@ -116,12 +118,22 @@ def read_original_config(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_config(method: ModuleType, original: dict[str, Any], checkpoint: Checkpoint) -> PreTrainedConfig:
+    """The method's configuration for the original's; raises a ValueError where that is not one of the method."""
+    try:
+        return method.read_config(original, checkpoint.state_dict)
+    except KeyError as error:
+        raise ValueError(f"The original configuration lacks the key {error}.") from error
+    except (AttributeError, TypeError, StrictDataclassError) as error:
+        raise ValueError(f"The original configuration holds a value of the wrong kind: {error}") from error
+
+
 def load_model(
     method: ModuleType, config: PreTrainedConfig, checkpoint: Checkpoint
 ) -> tuple[PreTrainedModel, Renamed]:
     """
-    The model with the checkpoint's weights. Auxiliary heads that do not fit are left out: only training needs them, and
-    the files of one result differ in them by when they were trained.
+    The model with the checkpoint's weights. Auxiliary heads that do not fit are left out: only training needs them,
+    and the files of one result differ in them by when they were trained.
     """
     try:
         return _load_model(config, checkpoint, method.rules(config, checkpoint.state_dict))
@@ -143,14 +155,16 @@ def _load_model(
     return model.eval(), renamed
 
 
-def set_label_names(config: PreTrainedConfig, names: list[str] | None) -> None:
-    """Name the classes as the checkpoint's record does, or as the known label set of the same names does."""
+def set_label_names(config: PreTrainedConfig, names: Sequence[str] | None) -> None:
+    """Name the classes as the checkpoint's record does, which is known to be wrong for Pascal Context."""
     if names is None or len(names) != config.num_labels:
         return
-    for label_set in map(load_label_set, LABEL_SETS):
-        # Some originals list the classes of Pascal Context in an order that is not that of the ids.
-        if set(label_set.names) == {name.strip() for name in names}:
-            names = label_set.names
+    names = tuple(name.strip() for name in names)
+    pascal_context = load_label_set("pascal_context60")
+    for first in (0, 1):
+        # Originals list these classes, with or without the background, in an order that is not that of the ids.
+        if names == pascal_context.names_in_older_mmseg[first:]:
+            names = pascal_context.names[first:]
     config.id2label = dict(enumerate(names))
     config.label2id = {name: index for index, name in enumerate(names)}
 

@@ -77,7 +77,7 @@ def rename(
             dropped.setdefault(rule.reason, []).append(name)
         else:
             tensor = rule.transform(tensor) if rule.transform else tensor
-            parts = tensor.chunk(len(rule.targets)) if len(rule.targets) > 1 else (tensor,)
+            parts = tensor.tensor_split(len(rule.targets)) if len(rule.targets) > 1 else (tensor,)
             for target, part in zip(rule.targets, parts, strict=True):
                 renamed[match.expand(target)] = part.contiguous()
 

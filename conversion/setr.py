@@ -74,9 +74,11 @@ def adapt_config(config: SetrConfig, state_dict: dict[str, torch.Tensor]) -> Set
     """
     if config.decoder_type != "naive" or is_mmseg(state_dict):
         return config
-    config.decoder_kernel_size = state_dict["decode_head.conv_0.weight"].shape[-1]
+    if "decode_head.conv_0.weight" in state_dict:
+        config.decoder_kernel_size = state_dict["decode_head.conv_0.weight"].shape[-1]
     for index, head in enumerate(config.auxiliary_heads):
-        head["kernel_size"] = state_dict[f"auxiliary_head.{index}.conv_0.weight"].shape[-1]
+        if f"auxiliary_head.{index}.conv_0.weight" in state_dict:
+            head["kernel_size"] = state_dict[f"auxiliary_head.{index}.conv_0.weight"].shape[-1]
     return config
 
 

@@ -1,0 +1,66 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The conversion command, run as a user would."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import convert
+import pytest
+import torch
+from transformers import AutoModelForSemanticSegmentation, PreTrainedModel
+
+
+class Answer(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+class ConversionCommand:
+    """Runs the command on files of its own folder; `output` is alone in the folder that it is written to."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]):
+        self.folder = folder
+        self.output = folder / "results" / "model"
+        self.capsys = capsys
+
+    def checkpoint(self, content: Any) -> Path:
+        path = self.folder / "original.pth"
+        torch.save(content, path)
+        return path
+
+    def original_config(self, config: Mapping[str, Any]) -> Path:
+        path = self.folder / "original.json"
+        path.write_text(json.dumps(config), encoding="utf-8")
+        return path
+
+    def run(self, *arguments: str | Path) -> Answer:
+        status = convert.main([str(argument) for argument in arguments])
+        return Answer(status, *self.capsys.readouterr())
+
+    def convert(self, checkpoint: Path, original_config: Path) -> Answer:
+        method = ["--method", "setr", "--original-config", original_config]
+        return self.run(*method, "--checkpoint", checkpoint, "--output", self.output)
+
+    def converted(self, state_dict: Mapping[str, torch.Tensor], config: Mapping[str, Any], **meta) -> PreTrainedModel:
+        """The model that the command makes of a state dict, loaded again."""
+        checkpoint = self.checkpoint({"meta": meta, "state_dict": dict(state_dict)})
+        answer = self.convert(checkpoint, self.original_config(config))
+        assert answer.status == 0, answer.err
+        return AutoModelForSemanticSegmentation.from_pretrained(self.output)
+
+    def assert_refused(self, answer: Answer, *messages: str) -> None:
+        """The command failed with these words on stderr, and wrote nothing where the model was to go."""
+        assert answer.status == 1
+        assert answer.err.startswith("error: ")
+        for message in messages:
+            assert message in answer.err
+        assert not self.output.parent.exists()
+
+
+@pytest.fixture
+def command(tmp_path, capsys) -> ConversionCommand:
+    return ConversionCommand(tmp_path, capsys)

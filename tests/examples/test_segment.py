@@ -1,0 +1,401 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""examples/segment.py on pictures of every kind, with a tiny random model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import segment
+import torch
+from PIL import Image, ImageOps
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+
+from vitseg import PlainVitConfig, SetrConfig, SetrForSemanticSegmentation, SetrImageProcessor
+
+
+NAMES = ["wall", "sky", "tree", "road", "car"]
+# The first colours of PASCAL VOC.
+VOC = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]])
+ROTATED = {"rotated.jpg", "rotated_grey16.png"}
+RESULTS = ("_overlay.jpg", "_palette.png", "_ids.png", ".json")
+
+
+def save_model(folder: Path, names: list[str]) -> Path:
+    """A SETR that slides windows of 32 pixels over images of a short side of 32."""
+    torch.manual_seed(0)
+    backbone = PlainVitConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        image_size=32,
+        patch_size=8,
+        initializer_range=0.2,
+    )
+    label2id = {name: index for index, name in enumerate(names)}
+    config = SetrConfig(
+        backbone_config=backbone,
+        decoder_type="naive",
+        decoder_hidden_size=32,
+        id2label=dict(enumerate(names)),
+        label2id=label2id,
+    )
+    SetrForSemanticSegmentation(config).save_pretrained(folder)
+    SetrImageProcessor(size={"shortest_edge": 32, "longest_edge": 64}).save_pretrained(folder)
+    return folder
+
+
+def photo(seed: int, width: int = 60, height: int = 40) -> Image.Image:
+    """Smooth blobs of colour with noise."""
+    rng = np.random.default_rng(seed)
+    blobs = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((width, height))
+    noise = rng.integers(-20, 20, (height, width, 3))
+    return Image.fromarray((np.asarray(blobs) + noise).clip(0, 255).astype(np.uint8))
+
+
+def save_photos_of_every_kind(folder: Path) -> None:
+    folder.mkdir()
+    picture = photo(1)
+    alpha = Image.linear_gradient("L").resize(picture.size)
+    grey16 = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 256 + 99)
+    clockwise = Image.Exif()
+    clockwise[0x0112] = 6
+
+    picture.save(folder / "rgb.png")
+    picture.save(folder / "rgb.jpg.bmp")
+    picture.convert("L").save(folder / "grey.png")
+    picture.convert("1").save(folder / "bilevel.png")
+    picture.convert("P").save(folder / "palette.png")
+    picture.convert("P").save(folder / "transparent_colour.gif", transparency=3)
+    picture.convert("P").save(folder / "transparent_palette.png", transparency=bytes(range(256)))
+    picture.convert("CMYK").save(folder / "cmyk.jpg")
+    picture.convert("CMYK").save(folder / "cmyk_lossless.TIFF")
+    grey16.save(folder / "grey16.png")
+    grey16.save(folder / "rotated_grey16.png", exif=clockwise)
+    picture.save(folder / "rotated.jpg", exif=clockwise)
+    picture.putalpha(alpha)
+    picture.save(folder / "rgba.webp", lossless=True)
+    picture.convert("LA").save(folder / "grey_alpha.png")
+    photo(2, 1, 1).save(folder / "pixel.png")
+    photo(3, 200, 9).save(folder / "panorama.png")
+
+
+def expected_label_map(model_folder: Path, path: Path) -> np.ndarray:
+    model = AutoModelForSemanticSegmentation.from_pretrained(model_folder)
+    image = ImageOps.exif_transpose(Image.open(path))
+    pixel_values = AutoImageProcessor.from_pretrained(model_folder)(image, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        logits = model(pixel_values).logits
+    logits = torch.nn.functional.interpolate(logits, size=image.size[::-1], mode="bilinear", align_corners=False)
+    return logits[0].argmax(dim=0).numpy()
+
+
+def run(*arguments: str | Path) -> int:
+    return segment.main([str(argument) for argument in arguments])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, hidden ones included."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model"), NAMES)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("every_kind") / "photos"
+    save_photos_of_every_kind(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def output(model, photos) -> Path:
+    """The results for photos of every kind, made once."""
+    folder = photos.parent / "results"
+    assert run("--model", model, photos, "--output", folder) == 0
+    return folder
+
+
+class TestResults:
+    def test_each_photo_has_four_files(self, photos, output):
+        stems = {path.with_suffix("").name for path in photos.iterdir()}
+        assert len(stems) == 16
+        assert set(contents(output)) == {f"{stem}{ending}" for stem in stems for ending in RESULTS}
+
+    def test_ids(self, model, photos, output):
+        num_classes = 0
+        for path in photos.iterdir():
+            expected = expected_label_map(model, path)
+            ids = Image.open(output / f"{path.with_suffix('').name}_ids.png")
+            assert ids.mode == "L"
+            assert ids.size == ((40, 60) if path.name in ROTATED else Image.open(path).size)
+            assert np.array_equal(np.asarray(ids), expected), path.name
+            num_classes = max(num_classes, len(np.unique(expected)))
+        assert num_classes >= 3, "the model is too dull for this test"
+
+    def test_palette(self, photos, output):
+        for path in photos.iterdir():
+            stem = path.with_suffix("").name
+            ids = np.asarray(Image.open(output / f"{stem}_ids.png"))
+            image = Image.open(output / f"{stem}_palette.png")
+            assert image.mode == "P"
+            assert np.array_equal(np.asarray(image), ids)
+            assert np.array_equal(np.asarray(image.convert("RGB")), VOC[ids])
+
+    def test_overlay(self, photos, output):
+        for name in ("rgb.png", "rotated.jpg", "grey.png"):
+            picture = ImageOps.exif_transpose(Image.open(photos / name)).convert("RGB")
+            stem = name.partition(".")[0]
+            ids = np.asarray(Image.open(output / f"{stem}_ids.png"))
+            overlay = Image.open(output / f"{stem}_overlay.jpg")
+            assert overlay.width > picture.width + 50, "no room for a legend"
+            # The block of pixels that JPEG compresses together with the legend is left out.
+            width, height = picture.width - 8, picture.height - 8
+            actual = np.asarray(overlay).astype(float)[:height, :width]
+            expected = (0.5 * np.asarray(picture) + 0.5 * VOC[ids])[:height, :width]
+            assert np.abs(actual - expected).mean() < 8
+
+    def test_areas(self, photos, output):
+        for path in photos.iterdir():
+            stem = path.with_suffix("").name
+            ids = np.asarray(Image.open(output / f"{stem}_ids.png"))
+            report = json.loads((output / f"{stem}.json").read_text(encoding="utf-8"))
+            assert Path(report["image"]) == path
+            assert (report["height"], report["width"]) == ids.shape
+            rows = report["classes"]
+            assert {row["id"]: row["pixels"] for row in rows} == {
+                index: int((ids == index).sum()) for index in range(5) if (ids == index).any()
+            }
+            assert [row["name"] for row in rows] == [NAMES[row["id"]] for row in rows]
+            assert sum(row["pixels"] for row in rows) == ids.size
+            assert [row["share"] for row in rows] == pytest.approx([row["pixels"] / ids.size for row in rows])
+            assert rows == sorted(rows, key=lambda row: -row["pixels"])
+
+    def test_as_a_program(self, model, photos, output, tmp_path):
+        command = [sys.executable, segment.__file__, "--model", model, photos / "rgb.png", "--output", tmp_path]
+        program = subprocess.run(command, capture_output=True, text=True)
+        assert program.returncode == 0, program.stderr
+        assert program.stdout == ""
+        assert "warn" not in program.stderr.lower()
+        expected = {
+            name: content for name, content in contents(output).items() if name.startswith(("rgb_", "rgb.json"))
+        }
+        assert contents(tmp_path) == expected
+
+    @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+    def test_lower_precision(self, dtype, model, photos, output, tmp_path):
+        assert run("--model", model, photos / "rgb.png", "--output", tmp_path, "--dtype", dtype) == 0
+        actual, expected = (np.asarray(Image.open(folder / "rgb_ids.png")) for folder in (tmp_path, output))
+        assert (actual == expected).mean() > 0.9
+
+    def test_colours_of_a_known_data_set(self, photos, tmp_path):
+        names = (
+            "road sidewalk building wall fence pole,traffic light,traffic sign,vegetation terrain sky person rider "
+        )
+        names += "car truck bus train motorcycle bicycle"
+        names = [name for part in names.split(",") for name in ([part] if "traffic" in part else part.split())]
+        folder = save_model(tmp_path / "model", names)
+        assert run("--model", folder, photos / "rgb.png", "--output", tmp_path / "out") == 0
+        palette = Image.open(tmp_path / "out" / "rgb_palette.png").getpalette()
+        assert palette[:3] == [128, 64, 128]
+        assert palette[3 * 13 : 3 * 14] == [0, 0, 142]
+
+
+class TestBatches:
+    def test_change_nothing(self, model, tmp_path, monkeypatch):
+        sizes = [(60, 40), (40, 60), (50, 50), (60, 40), (90, 60), (40, 60), (60, 40)]
+        for index, (width, height) in enumerate(sizes):
+            photo(index, width, height).save(tmp_path / f"{index}.png")
+        batch_sizes, segment_batch = [], segment.segment
+
+        def recorded(pictures, *arguments):
+            batch_sizes.append(len(pictures))
+            return segment_batch(pictures, *arguments)
+
+        monkeypatch.setattr(segment, "segment", recorded)
+        files = [tmp_path / f"{index}.png" for index in range(len(sizes))]
+        assert run("--model", model, *files, "--output", tmp_path / "one") == 0
+        assert batch_sizes == [1] * 7
+        batch_sizes.clear()
+        assert run("--model", model, *files, "--output", tmp_path / "four", "--batch-size", "4") == 0
+        # 90 x 60 is resized to the size of 60 x 40.
+        assert sorted(batch_sizes) == [1, 2, 4]
+        assert contents(tmp_path / "one") == contents(tmp_path / "four")
+        assert len(contents(tmp_path / "one")) == 4 * 7
+
+    def test_do_not_keep_a_folder_of_sizes_in_memory(self):
+        read = 0
+
+        def pictures():
+            nonlocal read
+            for read in range(1, 101):
+                yield segment.Picture(Path(f"{read}.png"), photo(0, 1, 1), torch.zeros(1, 3, 1, read))
+
+        done = 0
+        for batch in segment.batches(pictures(), batch_size=2):
+            assert read - done <= 16
+            done += len(batch)
+        assert done == 100
+
+
+class TestBadFiles:
+    def test_are_named_and_skipped(self, model, photos, tmp_path, capsys):
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        photo(0).save(folder / "good.jpg")
+        complete = (folder / "good.jpg").read_bytes()
+        (folder / "truncated.jpg").write_bytes(complete[: len(complete) // 2])
+        (folder / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+        (folder / "empty.png").write_bytes(b"")
+        (folder / "page.jpg").write_text("<html></html>")
+        (folder / "notes.txt").write_text("not looked at")
+        status = run("--model", model, folder, tmp_path / "missing.png", "--output", tmp_path / "out")
+        assert status == 1
+        errors = {line.split(": ")[0]: line for line in capsys.readouterr().err.splitlines() if "skipped" in line}
+        reasons = {
+            folder / "truncated.jpg": "truncated",
+            folder / "damaged.png": "not an image",
+            folder / "empty.png": "empty",
+            folder / "page.jpg": "not an image",
+            tmp_path / "missing.png": "No such file",
+        }
+        assert set(errors) == {f"skipped {path}" for path in reasons}
+        for path, reason in reasons.items():
+            assert reason in errors[f"skipped {path}"]
+        assert set(contents(tmp_path / "out")) == {f"good{ending}" for ending in RESULTS}
+
+
+class TestNames:
+    def results(self, model, output: Path, *images: Path) -> set[str]:
+        assert run("--model", model, *images, "--output", output) == 0
+        files = contents(output)
+        assert len(files) % len(RESULTS) == 0
+        return {name.removesuffix(".json") for name in files if name.endswith(".json")}
+
+    def save(self, folder: Path, *names: str) -> None:
+        for index, name in enumerate(names):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            photo(index).save(folder / name)
+
+    def test_keep_the_folders_that_tell_them_apart(self, model, tmp_path):
+        self.save(tmp_path, "in/a/x.png", "in/b/x.png", "in/b/c/y.v2.png", "in/a/c/z.png", "in/b/c/z.png")
+        names = self.results(model, tmp_path / "out", tmp_path / "in")
+        assert names == {"a/x", "b/x", "y.v2", "a/c/z", "b/c/z"}
+        report = json.loads((tmp_path / "out" / "b" / "x.json").read_text())
+        assert report["image"] == str(tmp_path / "in" / "b" / "x.png")
+
+    def test_keep_the_suffix_where_nothing_else_differs(self, model, tmp_path):
+        self.save(tmp_path, "in/x.png", "in/x.jpg")
+        assert self.results(model, tmp_path / "out", tmp_path / "in") == {"x.png", "x.jpg"}
+
+    def test_of_an_image_that_is_given_twice(self, model, tmp_path, monkeypatch):
+        self.save(tmp_path, "in/x.png")
+        monkeypatch.chdir(tmp_path)
+        images = (Path("in"), Path("in/x.png"), tmp_path / "in" / ".." / "in" / "x.png")
+        assert self.results(model, tmp_path / "out", *images) == {"x"}
+
+    def test_stay_below_the_output_folder(self, model, tmp_path, monkeypatch):
+        self.save(tmp_path, "a/x.png", "x.png", "here/deep/x.png")
+        monkeypatch.chdir(tmp_path / "here" / "deep")
+        images = (Path("../../a/x.png"), Path("../../x.png"), Path("x.png"))
+        names = self.results(model, tmp_path / "out", *images)
+        assert names == {"a/x", f"{tmp_path.name}/x", "deep/x"}
+
+    def test_of_a_path_that_ends_another(self):
+        short, long = Path("/data/x.png"), Path("/home/data/x.png")
+        assert segment.output_names([short, long]) == {short: Path("data/x"), long: Path("home/data/x")}
+
+    def test_results_of_an_earlier_run_are_no_images(self, model, tmp_path):
+        self.save(tmp_path, "x.png")
+        for _ in range(2):
+            assert self.results(model, tmp_path / "out", tmp_path) == {"x"}
+
+
+class TestRefusals:
+    def refuse(self, capsys, *arguments: str | Path) -> str:
+        """The one line that the program says before it looks at any picture."""
+        capsys.readouterr()
+        assert run(*arguments) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: ")
+        assert len(err.splitlines()) == 1
+        return err
+
+    def test_nothing_to_segment(self, model, tmp_path, capsys):
+        (tmp_path / "empty").mkdir()
+        arguments = (tmp_path / "empty", tmp_path / "missing.jpg")
+        err = self.refuse(capsys, "--model", model, *arguments, "--output", tmp_path / "out")
+        assert f"{tmp_path / 'empty'}, {tmp_path / 'missing.jpg'}" in err
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize(
+        ("files", "message"),
+        [
+            (None, "there is no model folder"),
+            ({}, "model_type"),
+            ({"config.json": "{"}, "not a valid JSON file"),
+            ({"config.json": '{"model_type": "setr"}'}, "no file named model.safetensors"),
+            ({"config.json": '{"model_type": "vit"}'}, "AutoModelForSemanticSegmentation"),
+        ],
+        ids=["missing", "empty", "damaged", "no_weights", "classifier"],
+    )
+    def test_folder_without_a_model(self, files, message, photos, tmp_path, capsys):
+        folder = tmp_path / "a" / "model"
+        for name, content in (files or {}).items():
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(content)
+        if files is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        err = self.refuse(capsys, "--model", folder, photos / "rgb.png", "--output", tmp_path / "out")
+        assert message in err
+
+    def test_damaged_weights(self, model, photos, tmp_path, capsys):
+        folder = save_model(tmp_path / "model", NAMES)
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+        err = self.refuse(capsys, "--model", folder, photos / "rgb.png", "--output", tmp_path / "out")
+        assert f"cannot load a model from {folder}" in err
+
+    def test_more_classes_than_a_byte_holds(self, photos, tmp_path, capsys):
+        folder = save_model(tmp_path / "model", [f"class {index}" for index in range(256)])
+        capsys.readouterr()
+        assert run("--model", folder, photos / "rgb.png", "--output", tmp_path / "out") == 2
+        assert "256 classes" in capsys.readouterr().err.splitlines()[-1]
+
+    def test_no_cuda_device(self, model, photos, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        arguments = ("--model", model, photos / "rgb.png", "--output", tmp_path / "out", "--device", "cuda")
+        assert "use --device cpu" in self.refuse(capsys, *arguments)
+
+    @pytest.mark.parametrize("change", [["--batch-size", "0"], ["--dtype", "int8"], ["--device", "tpu"]], ids=" ".join)
+    def test_values(self, change, model, photos, tmp_path, capsys):
+        with pytest.raises(SystemExit) as stop:
+            run("--model", model, photos / "rgb.png", "--output", tmp_path / "out", *change)
+        assert stop.value.code == 2
+        assert change[0] in capsys.readouterr().err
+
+    def test_output_is_a_file(self, model, photos, tmp_path, capsys):
+        file = tmp_path / "out"
+        file.write_text("mine")
+        with pytest.raises(SystemExit) as stop:
+            run("--model", model, photos / "rgb.png", "--output", file)
+        assert stop.value.code == 2
+        assert f"{file} is a file" in capsys.readouterr().err
+        assert file.read_text() == "mine"
+
+
+def test_results_are_written_completely_or_not_at_all(model, photos, tmp_path, monkeypatch):
+    def fill_the_disk(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(segment, "save_palette_png", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        run("--model", model, photos / "rgb.png", "--output", tmp_path / "out")
+    assert contents(tmp_path / "out") == {}
