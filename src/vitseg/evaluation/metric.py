@@ -59,6 +59,7 @@ class MeanIoU(evaluate.Metric):
     >>> metric.add_batch(predictions=[[[0, 1], [1, 1]]], references=[[[0, 0], [1, 255]]])
     >>> metric.compute()["mean_iou"]
     0.5
+
     ```
     """
 
