@@ -1,0 +1,84 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The demo from start to end, made short, and after it everything that README.md tells a reader to run."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHORT = ["--iterations", "3", "--train-scenes", "8", "--validation-scenes", "5"]
+
+pytestmark = pytest.mark.slow
+
+
+def run(command: list[str], cwd: Path) -> str:
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    """A folder that looks like a clone, after a short demo in it."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("examples", "conversion", "README.md"):
+        (folder / name).symlink_to(ROOT / name)
+    output = run([sys.executable, "examples/quickstart.py", "--output", "demo", *SHORT], folder)
+    (folder / "output.txt").write_text(output, encoding="utf-8")
+    return folder
+
+
+def test_demo_leaves_a_model_and_pictures(clone):
+    output = (clone / "output.txt").read_text(encoding="utf-8")
+    model_iou, baseline_iou = map(float, re.search(r"mean IoU ([\d.]+) .* everywhere: ([\d.]+)\)", output).groups())
+    assert 0 <= model_iou <= 1
+    assert baseline_iou < 0.15
+    for name in ("training.png", "iou.png", "scene_0.png", "scene_3.png"):
+        assert np.asarray(Image.open(clone / "demo" / name)).std() > 10, name
+    config = json.loads((clone / "demo/model/config.json").read_text(encoding="utf-8"))
+    assert config["model_type"] == "setr"
+    assert config["id2label"]["0"] == "sky"
+
+
+def test_the_commands_that_the_demo_ends_with(clone):
+    output = (clone / "output.txt").read_text(encoding="utf-8")
+    commands = [shlex.split(line) for line in output.partition("Next:")[2].splitlines() if line.strip()]
+    assert len(commands) == 3
+    for command in commands:
+        assert command[0] == "python"
+        assert run([sys.executable, *command[1:]], clone) != "" or (clone / "demo/segmented/scene_0.json").exists()
+
+
+def test_python_of_the_readme(clone):
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        run([sys.executable, "-c", block], clone)
+
+
+def test_commands_of_the_readme(clone):
+    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    commands = [line.partition("  #")[0] for block in blocks for line in block.splitlines()]
+    # Cloning, installing and `make` are not run from a test, nor what needs a file that has to be downloaded first.
+    runnable = [line for line in commands if line.startswith(("python ", "accelerate ")) and "FILE" not in line]
+    programs = [shlex.split(line) for line in runnable]
+    assert len(programs) == 3
+    environment_bin = Path(sys.executable).parent
+    for command in programs:
+        if command[0] == "accelerate":
+            command += [*SHORT, "--output", "launched"]
+        program = sys.executable if command[0] == "python" else os.fspath(environment_bin / command[0])
+        run([program, *command[1:]], clone)
+    assert (clone / "segmented/scene_0_ids.png").exists()
+    assert (clone / "launched/model/model.safetensors").exists()
