@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Streams give every sample once per epoch in a reproducible order, resume exactly, and refuse what cannot be used."""
 
+import shutil
 import warnings
 from collections.abc import Iterable
 from io import BytesIO
@@ -420,3 +421,13 @@ def test_examples_for_evaluation_are_decoded_when_asked_for(tmp_path):
     assert data[2:4]["file_name"] == ["2", "3"]
     with pytest.raises(ValueError, match="Cannot decode the image of damaged"):
         data[6]
+
+
+def test_a_folder_written_anew_is_read_anew(tmp_path):
+    # With a data set card, `datasets` takes the folder's name for its contents.
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train-*.parquet\n---\n"
+    for number in (1, 2):
+        shutil.rmtree(tmp_path / "data", ignore_errors=True)
+        folder = write_data(tmp_path / "data", [numbered_row(number)])
+        (folder / "README.md").write_text(card)
+        assert np.asarray(load_examples(folder, "train")[0]["image"]).max() == number

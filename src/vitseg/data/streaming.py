@@ -207,13 +207,9 @@ class _RowGroups:
     """The row groups of a split's Parquet files, in the order of the files."""
 
     def __init__(self, source: str | Path, split: str) -> None:
-        builder = datasets.load_dataset_builder(str(source))
-        data_files = builder.config.data_files or {}
-        if split not in data_files:
-            raise ValueError(f"{source} has no split {split!r}; it has {', '.join(map(str, data_files)) or 'none'}.")
         self._groups: list[tuple[str, pq.FileMetaData, int]] = []
         self.lengths: list[int] = []
-        for file in tqdm(data_files[split], desc="Reading Parquet footers", unit="file", delay=2):
+        for file in tqdm(_parquet_files(source, split), desc="Reading Parquet footers", unit="file", delay=2):
             metadata = _read_metadata(file)
             for group in range(metadata.num_row_groups):
                 self._groups.append((file, metadata, group))
@@ -224,6 +220,13 @@ class _RowGroups:
         file, metadata, group = self._groups[block]
         with pq.ParquetFile(file, metadata=metadata, pre_buffer=True) as parquet:
             return parquet.read_row_group(group, columns=list(COLUMNS)).take(rows).to_pylist()
+
+
+def _parquet_files(source: str | Path, split: str) -> list[str]:
+    data_files = datasets.load_dataset_builder(str(source)).config.data_files or {}
+    if split not in data_files:
+        raise ValueError(f"{source} has no split {split!r}; it has {', '.join(map(str, data_files)) or 'none'}.")
+    return data_files[split]
 
 
 def _read_metadata(file: str) -> pq.FileMetaData:
@@ -247,7 +250,8 @@ class _CachedRows:
 
 
 def _load_undecoded(source: str | Path, split: str) -> datasets.Dataset:
-    dataset = datasets.load_dataset(str(source), split=split)
+    # By its files: `datasets` caches a folder under its name, and would not notice that the files have changed.
+    dataset = datasets.load_dataset("parquet", data_files={split: _parquet_files(source, split)}, split=split)
     _check_columns(dataset.column_names, source)
     for column in ("image", "label"):
         dataset = dataset.cast_column(column, datasets.Image(decode=False))
