@@ -31,7 +31,7 @@ from transformers import AutoModelForSemanticSegmentation, PreTrainedConfig, Pre
 from transformers.image_processing_utils import BaseImageProcessor
 
 import vitseg
-from vitseg.models.configuration_semantic import as_pair
+from vitseg.models.configuration_plain_vit import as_pair
 from vitseg.recipes import RECIPES, Recipe, get_recipe
 from vitseg.recipes.labels import load_label_set
 

@@ -92,7 +92,7 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
     @property
     def grid_size(self) -> tuple[int, int]:
         """Rows and columns of patches of an `image_size` input, the last ones possibly padded."""
-        height, width = self.image_size if isinstance(self.image_size, list | tuple) else (self.image_size,) * 2
+        height, width = as_pair(self.image_size)
         return -(-height // self.patch_size), -(-width // self.patch_size)
 
     def validate_architecture(self):
@@ -103,6 +103,12 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
             )
 
 
+def as_pair(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:
+    """A size given as one number or as height and width, as height and width."""
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    return height, width
+
+
 def resolve_backbone_config(backbone_config: dict[str, Any] | PreTrainedConfig) -> PreTrainedConfig:
     """
     The configuration object of a backbone given as such, or as the dictionary that a JSON file holds.
@@ -111,9 +117,15 @@ def resolve_backbone_config(backbone_config: dict[str, Any] | PreTrainedConfig) 
     as remote code, where vitseg is not installed, finds its backbone beside its own file.
 
     Raises:
-        ValueError: if a dictionary names no model type, or one that neither vitseg nor transformers knows.
+        ValueError: if an object is not a backbone's configuration, or a dictionary names no model type, or one that
+            neither vitseg nor transformers knows.
     """
     if isinstance(backbone_config, PreTrainedConfig):
+        if not hasattr(backbone_config, "out_indices"):
+            raise ValueError(
+                f"backbone_config is a {type(backbone_config).__name__}, which is not a backbone's configuration: "
+                "give a PlainVitConfig, or one that transformers' AutoBackbone knows, such as Dinov2Config."
+            )
         return backbone_config
     model_type = backbone_config.get("model_type")
     if model_type == PlainVitConfig.model_type:

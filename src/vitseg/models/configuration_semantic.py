@@ -9,7 +9,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig
 
-from .configuration_plain_vit import resolve_backbone_config
+from .configuration_plain_vit import as_pair, resolve_backbone_config
 
 
 INFERENCE_MODES = ("whole", "slide")
@@ -58,7 +58,10 @@ class SemanticSegmentationConfig(PreTrainedConfig):
             self.backbone_config = self.default_backbone_config()
         self.backbone_config = resolve_backbone_config(self.backbone_config)
         if self.window_size is None:
-            self.window_size = self.backbone_config.image_size
+            self.window_size = getattr(self.backbone_config, "image_size", None)
+        if self.window_size is None:
+            name = type(self.backbone_config).__name__
+            raise ValueError(f"backbone_config, a {name}, has no image_size: pass window_size, in pixels.")
         if self.window_stride is None:
             height, width = as_pair(self.window_size)
             self.window_stride = 2 * height // 3 if height == width else [2 * height // 3, 2 * width // 3]
@@ -91,9 +94,3 @@ class SemanticSegmentationConfig(PreTrainedConfig):
             )
         if self.window_batch_size < 1:
             raise ValueError(f"window_batch_size is {self.window_batch_size}; expected at least 1.")
-
-
-def as_pair(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:
-    """A size given as one number or as height and width, as height and width."""
-    height, width = size if isinstance(size, list | tuple) else (size, size)
-    return height, width

@@ -92,8 +92,10 @@ class SetrConfig(SemanticSegmentationConfig):
         super().__post_init__(**kwargs)
         if self.decoder_type in UP_HEADS:
             head = UP_HEADS[self.decoder_type]
-            self.decoder_kernel_size = self.decoder_kernel_size or head["kernel_size"]
-            self.decoder_upsample_scales = self.decoder_upsample_scales or list(head["upsample_scales"])
+            if self.decoder_kernel_size is None:
+                self.decoder_kernel_size = head["kernel_size"]
+            if self.decoder_upsample_scales is None:
+                self.decoder_upsample_scales = list(head["upsample_scales"])
         if self.auxiliary_heads is None:
             self.auxiliary_heads = self.default_auxiliary_heads()
 
@@ -136,6 +138,11 @@ class SetrConfig(SemanticSegmentationConfig):
             raise ValueError(
                 f"The MLA decoder takes {NUM_MLA_LEVELS} feature maps, but backbone_config.out_indices "
                 f"{self.backbone_config.out_indices} names {num_features}."
+            )
+        if not -num_features <= self.decoder_in_index < num_features:
+            raise ValueError(
+                f"decoder_in_index is {self.decoder_in_index}, but backbone_config.out_indices "
+                f"{self.backbone_config.out_indices} names {num_features} feature maps."
             )
         head_keys = {"in_index"} if self.decoder_type == "mla" else {"in_index", "kernel_size", "upsample_scales"}
         for head in self.auxiliary_heads:

@@ -156,6 +156,7 @@ def resized_argmax(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
     `logits` is `(num_labels, h, w)`, `size` the new height and width. Returns int64 `(height, width)`.
     """
+    logits = logits.float()
     num_labels, old_height, old_width = logits.shape
     height, width = size
     if (old_height, old_width) == (height, width):
@@ -244,9 +245,12 @@ class SemanticImageProcessor(TorchvisionBackend):
         return super().preprocess(images, segmentation_maps, **kwargs)
 
     def process_image(self, image: Any, do_convert_rgb: bool | None = None, **kwargs) -> torch.Tensor:
-        if do_convert_rgb:
-            image = to_8_bit(image)
-        return super().process_image(image, do_convert_rgb=do_convert_rgb, **kwargs)
+        if not do_convert_rgb:
+            return super().process_image(image, do_convert_rgb=False, **kwargs)
+        image = to_8_bit(image)
+        if isinstance(image, Image.Image):
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        return _to_rgb(super().process_image(image, do_convert_rgb=False, **kwargs))
 
     def resize(
         self,
@@ -408,6 +412,17 @@ def to_8_bit(image: Any) -> Any:
     if isinstance(image, torch.Tensor) and image.dtype == torch.uint16:
         return (image.int() >> 8).to(torch.uint8)
     return image
+
+
+def _to_rgb(image: torch.Tensor) -> torch.Tensor:
+    """`(1, 3 or 4, height, width)` -> three channels: grey is repeated, transparency shows white."""
+    if image.shape[0] == 1:
+        return image.expand(3, -1, -1)
+    if image.shape[0] != 4:
+        return image
+    opaque = 1.0 if image.is_floating_point() else 255.0
+    colour, alpha = image[:3].float(), image[3:].float() / opaque
+    return (colour * alpha + opaque * (1.0 - alpha)).add(0.0 if image.is_floating_point() else 0.5).to(image.dtype)
 
 
 def _check_label_maps(label_maps: list[torch.Tensor], images: list[torch.Tensor]) -> None:

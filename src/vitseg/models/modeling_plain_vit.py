@@ -25,7 +25,22 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .configuration_plain_vit import PlainVitConfig
+from .configuration_plain_vit import PlainVitConfig, as_pair
+
+
+def is_exporting() -> bool:
+    """Whether `torch.export` is at work. Before torch 2.14, `torch.compile` is taken for it (pytorch#176347)."""
+    return torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
+
+
+def pad_to_patches(pixel_values: torch.Tensor, patch_size: int | list[int] | tuple[int, int]) -> torch.Tensor:
+    """Zeros at the bottom and right up to a multiple of the patch size (mmsegmentation's rule)."""
+    patch_height, patch_width = as_pair(patch_size)
+    pad_height, pad_width = -pixel_values.shape[-2] % patch_height, -pixel_values.shape[-1] % patch_width
+    # A branch on the padding would fix the exported program to the size it was traced with.
+    if is_exporting() or pad_height or pad_width:
+        pixel_values = nn.functional.pad(pixel_values, (0, pad_width, 0, pad_height))
+    return pixel_values
 
 
 class PlainVitEmbeddings(nn.Module):
@@ -44,15 +59,6 @@ class PlainVitEmbeddings(nn.Module):
             self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def pad_to_patches(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Zeros at the bottom and right up to a multiple of the patch size (mmsegmentation's rule)."""
-        height, width = pixel_values.shape[-2:]
-        pad_height, pad_width = -height % self.config.patch_size, -width % self.config.patch_size
-        # A branch on the padding would fix the exported program to the size it was traced with.
-        if torch.compiler.is_exporting() or pad_height or pad_width:
-            pixel_values = nn.functional.pad(pixel_values, (0, pad_width, 0, pad_height))
-        return pixel_values
-
     def interpolate_positions(self, rows: int, columns: int) -> torch.Tensor:
         """
         The position embedding for a grid of `rows` x `columns` patches: `(1, tokens, hidden)`.
@@ -60,7 +66,7 @@ class PlainVitEmbeddings(nn.Module):
         The grid part is resized bilinearly (`align_corners=False`, no antialiasing); the class token's row is kept.
         """
         stored_rows, stored_columns = self.config.grid_size
-        if not torch.compiler.is_exporting():
+        if not is_exporting():
             if (rows, columns) == (stored_rows, stored_columns):
                 return self.position_embeddings
             if self.config.interpolate_by_token_count and rows * columns == stored_rows * stored_columns:
@@ -71,7 +77,6 @@ class PlainVitEmbeddings(nn.Module):
             [num_prefix_tokens, stored_rows * stored_columns], dim=1
         )  # (1, 0 or 1, hidden), (1, positions, hidden)
         grid = grid.unflatten(1, (stored_rows, stored_columns)).permute(0, 3, 1, 2)
-        # In half precision the weights of the interpolation are too coarse.
         grid = nn.functional.interpolate(grid.float(), size=(rows, columns), mode="bilinear", align_corners=False)
         grid = grid.to(prefix.dtype).flatten(2).transpose(1, 2)
         return torch.cat((prefix, grid), dim=1)
@@ -82,7 +87,7 @@ class PlainVitEmbeddings(nn.Module):
                 f"pixel_values has shape {tuple(pixel_values.shape)}; expected (batch, {self.config.num_channels}, "
                 "height, width)."
             )
-        pixel_values = self.pad_to_patches(pixel_values.to(self.patch_embeddings.weight.dtype))
+        pixel_values = pad_to_patches(pixel_values.to(self.patch_embeddings.weight.dtype), self.config.patch_size)
         patches = self.patch_embeddings(pixel_values)  # (batch, hidden, rows, columns)
         rows, columns = patches.shape[-2:]
         tokens = patches.flatten(2).transpose(1, 2)

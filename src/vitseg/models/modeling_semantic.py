@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
-from .configuration_semantic import SemanticSegmentationConfig, as_pair
+from .configuration_plain_vit import as_pair
+from .configuration_semantic import SemanticSegmentationConfig
+from .modeling_plain_vit import is_exporting
 from .sliding_window import slide_inference
 
 
@@ -63,11 +65,25 @@ def pixel_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, ignore_index
     Cross-entropy averaged over *all* pixels: ignored ones add nothing to the sum but count in the mean.
 
     This is mmsegmentation's default reduction, which the published models were trained with; PyTorch's own mean
-    divides by the pixels that are not ignored. `logits` is `(batch, num_labels, height, width)`, `labels` int64
-    `(batch, height, width)`.
+    divides by the pixels that are not ignored. `logits` is `(batch, num_labels, height, width)`, `labels` an integer
+    tensor `(batch, height, width)`.
     """
-    total = nn.functional.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="sum")
+    # In float32: the sum over the pixels of an image is more than float16 can hold.
+    total = nn.functional.cross_entropy(logits.float(), labels.long(), ignore_index=ignore_index, reduction="sum")
     return total / labels.numel()
+
+
+def check_images(pixel_values: torch.Tensor, num_channels: int) -> None:
+    """
+    Refuse images of another shape than `(batch, num_channels, height, width)`.
+
+    Raises:
+        ValueError: naming the shape and the one expected.
+    """
+    if pixel_values.ndim != 4 or pixel_values.shape[1] != num_channels:
+        raise ValueError(
+            f"pixel_values has shape {tuple(pixel_values.shape)}; expected (batch, {num_channels}, height, width)."
+        )
 
 
 class SlidingWindowMixin:
@@ -78,7 +94,7 @@ class SlidingWindowMixin:
 
     def needs_windows(self, pixel_values: torch.Tensor) -> bool:
         """Whether the configured protocol cuts images of this size into windows."""
-        if self.training or self.config.inference_mode != "slide" or torch.compiler.is_exporting():
+        if self.training or self.config.inference_mode != "slide" or is_exporting():
             return False
         window_height, window_width = as_pair(self.config.window_size)
         return pixel_values.shape[-2] > window_height or pixel_values.shape[-1] > window_width

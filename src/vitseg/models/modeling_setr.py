@@ -21,8 +21,8 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_setr import NUM_MLA_LEVELS, SetrConfig
-from .modeling_plain_vit import build_backbone
-from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy
+from .modeling_plain_vit import build_backbone, pad_to_patches
+from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_images, check_labels, pixel_cross_entropy
 
 
 def upsample(feature_map: torch.Tensor, scale: int, align_corners: bool = False) -> torch.Tensor:
@@ -248,6 +248,7 @@ class SetrForSemanticSegmentation(SlidingWindowMixin, SetrPreTrainedModel):
 
         ```
         """
+        check_images(pixel_values, getattr(self.config.backbone_config, "num_channels", 3))
         kwargs.setdefault("output_hidden_states", self.config.output_hidden_states)
         kwargs.setdefault("output_attentions", self.config.output_attentions)
         if labels is None and self.needs_windows(pixel_values):
@@ -267,7 +268,9 @@ class SetrForSemanticSegmentation(SlidingWindowMixin, SetrPreTrainedModel):
         """One pass over whole images; arguments and result as in [`forward`]."""
         if labels is not None:
             check_labels(labels, pixel_values, self.config.num_labels, self.config.semantic_loss_ignore_index)
-        outputs = self.backbone(pixel_values, **kwargs)
+        # The backbones of transformers leave incomplete patches out.
+        patch_size = getattr(self.config.backbone_config, "patch_size", 1)
+        outputs = self.backbone(pad_to_patches(pixel_values, patch_size), **kwargs)
         feature_maps = outputs.feature_maps
         if self.config.decoder_type == "mla":
             feature_maps = self.neck(feature_maps)

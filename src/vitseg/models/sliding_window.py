@@ -55,6 +55,7 @@ def slide_inference(
         for left in lefts
     ]
 
+    positions = torch.arange(height * width, device=pixel_values.device).view(height, width)
     total = torch.empty(0)
     for first in range(0, len(windows), window_batch_size):
         chunk = windows[first : first + window_batch_size]
@@ -62,7 +63,8 @@ def slide_inference(
         if first == 0:
             total = logits.new_zeros(batch, logits.shape[1], height, width, dtype=torch.float32)
         for (image, rows, columns), window_logits in zip(chunk, logits, strict=True):
-            total[image, :, rows, columns] += window_logits
+            # Adding to slices would do, but what torch.compile makes of it doubles with every window.
+            total[image].flatten(1).index_add_(1, positions[rows, columns].flatten(), window_logits.flatten(1).float())
 
     row_count = total.new_tensor([sum(top <= y < top + window_height for top in tops) for y in range(height)])
     column_count = total.new_tensor([sum(left <= x < left + window_width for left in lefts) for x in range(width)])

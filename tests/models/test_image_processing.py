@@ -1,0 +1,417 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The image processor gives the originals' pixels and labels for every kind of image that a user may have."""
+
+import numpy as np
+import pytest
+import torch
+from golden_cases import GoldenCase, load_case
+from PIL import Image
+from torch import nn
+from transformers.image_utils import SizeDict
+from transformers.modeling_outputs import SemanticSegmenterOutput
+
+from vitseg import SetrImageProcessor
+from vitseg.models import image_processing_semantic
+from vitseg.models.image_processing_semantic import keep_ratio_size, resize_bilinear, resize_nearest
+
+
+RANDOM = np.random.RandomState(0)
+RGB = RANDOM.randint(0, 256, (20, 30, 3), dtype=np.uint8)
+GREY = RANDOM.randint(0, 256, (20, 30), dtype=np.uint8)
+ALPHA = RANDOM.randint(0, 256, (20, 30), dtype=np.uint8)
+GREY_16_BIT = RANDOM.randint(0, 65536, (20, 30), dtype=np.uint16)
+# 0 and 255 have a meaning of their own.
+CLASS_IDS = RANDOM.choice(np.array([0, 1, 2, 3, 4, 5, 6, 255], dtype=np.uint8), (20, 30))
+REDUCED_IDS = np.array([255, 0, 1, 2, 3, 4, 5, *[0] * 248, 255])[CLASS_IDS]
+
+
+def as_they_are() -> SetrImageProcessor:
+    """A processor that only converts: the values are those of the image."""
+    return SetrImageProcessor(do_resize=False, do_rescale=False, do_normalize=False)
+
+
+def converted(image) -> np.ndarray:
+    """The channels-last pixels that the processor reads from an image."""
+    (pixel_values,) = as_they_are()(image, return_tensors="pt")["pixel_values"]
+    return pixel_values.permute(1, 2, 0).numpy()
+
+
+def normalized(pixels: np.ndarray) -> torch.Tensor:
+    """mmsegmentation's normalisation of channels-last bytes."""
+    mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+    return torch.from_numpy((pixels.astype(np.float64) - mean) / std).float().permute(2, 0, 1)
+
+
+def grey(values: np.ndarray) -> np.ndarray:
+    return np.stack([values] * 3, axis=-1)
+
+
+# Sizes and pixels of the originals.
+
+
+@pytest.mark.parametrize("name", ["resize_keep_ratio", "resize_min_short"])
+def test_sizes_as_the_original(name):
+    case = load_case("evaluation", name)
+    image_processor = SetrImageProcessor()
+    for row, (expected_width, expected_height) in zip(
+        case.description["input"]["rows"], case.expected["sizes"].int().tolist(), strict=True
+    ):
+        width, height, *img_scale = row[:4]
+        shortest_edge, longest_edge = min(img_scale), max(img_scale)
+        if name == "resize_min_short":
+            ratio, min_size = row[4:]
+            shortest_edge, longest_edge = max(int(shortest_edge * ratio), min_size), None
+        assert keep_ratio_size(height, width, shortest_edge, longest_edge) == (expected_height, expected_width), row
+        # Tensors on the meta device have sizes but no pixels.
+        image = torch.empty(3, height, width, dtype=torch.uint8, device="meta")
+        resized = image_processor.resize(image, SizeDict(shortest_edge=shortest_edge, longest_edge=longest_edge))
+        assert resized.shape == (3, expected_height, expected_width), row
+
+
+def golden_image(case: GoldenCase) -> tuple[np.ndarray, np.ndarray]:
+    """The RGB image and the label map of a case, whose data are BGR."""
+    seed, shape = case.description["input"]["seed"], case.description["input"]["shape"]
+    image = np.random.RandomState(seed).randint(0, 256, shape).astype(np.uint8)
+    label_map = np.random.RandomState(seed + 1).randint(0, 150, shape[:2]).astype(np.uint8)
+    return np.ascontiguousarray(image[..., ::-1]), label_map
+
+
+@pytest.mark.parametrize("name", ["pixels_up", "pixels_down"])
+def test_resized_bytes_are_those_of_opencv(name):
+    case = load_case("evaluation", name)
+    image, label_map = golden_image(case)
+    expected = case.expected["resized"].flip(-1).permute(2, 0, 1).to(torch.uint8)
+    resized = resize_bilinear(torch.from_numpy(image).permute(2, 0, 1), tuple(expected.shape[-2:]))
+    assert torch.equal(resized, expected)
+    resized = resize_nearest(torch.from_numpy(label_map), tuple(expected.shape[-2:]))
+    assert torch.equal(resized.float(), case.expected["label"])
+
+
+@pytest.mark.parametrize("as_input", [Image.fromarray, lambda array: array, torch.from_numpy])
+@pytest.mark.parametrize("name", ["pixels_up", "pixels_down"])
+def test_processor_gives_the_pixels_of_the_original(name, as_input):
+    case = load_case("evaluation", name)
+    image, label_map = golden_image(case)
+    shortest_edge, longest_edge = sorted(case.config["img_scale"])
+    image_processor = SetrImageProcessor(size={"shortest_edge": shortest_edge, "longest_edge": longest_edge})
+    inputs = image_processor(as_input(image), as_input(label_map), return_tensors="pt")
+    case.assert_matches("normalized", inputs["pixel_values"][0])
+    assert inputs["labels"].dtype == torch.int64
+    assert torch.equal(inputs["labels"][0].float(), case.expected["label"])
+    (resized,) = image_processor(as_input(image), do_rescale=False, do_normalize=False)["pixel_values"]
+    assert torch.equal(resized.permute(1, 2, 0).flip(-1).float(), case.expected["resized"])
+
+
+def test_fixed_size():
+    inputs = SetrImageProcessor(size={"height": 13, "width": 21})(RGB, CLASS_IDS, return_tensors="pt")
+    assert inputs["pixel_values"].shape == (1, 3, 13, 21)
+    assert inputs["labels"].shape == (1, 13, 21)
+
+
+def test_a_size_that_says_nothing_is_refused():
+    with pytest.raises(ValueError, match="'shortest_edge'"):
+        SetrImageProcessor(size={"longest_edge": 32})(RGB)
+
+
+def test_floating_point_images_are_resized_like_bytes():
+    image = torch.from_numpy(RGB).permute(2, 0, 1)
+    resized = resize_bilinear(image.float(), (33, 14))
+    assert (resized - resize_bilinear(image, (33, 14)).float()).abs().max() <= 1
+    stack = torch.stack([image, image.flip(0)]).float()
+    assert torch.equal(resize_bilinear(stack, (33, 14))[0], resized)
+
+
+def test_resample_override():
+    inputs = as_they_are()(RGB, do_resize=True, size={"height": 13, "width": 21}, resample=Image.Resampling.NEAREST)
+    rows, columns = (np.arange(13) + 0.5) * 20 / 13, (np.arange(21) + 0.5) * 30 / 21
+    expected = RGB[rows.astype(int)][:, columns.astype(int)]
+    assert np.array_equal(inputs["pixel_values"][0].permute(1, 2, 0), expected)
+
+
+# Kinds of images.
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(RGB),
+        RGB,
+        RGB.transpose(2, 0, 1),
+        torch.from_numpy(RGB),
+        torch.from_numpy(RGB).permute(2, 0, 1),
+        [RGB],
+        RGB[None],
+    ],
+    ids=["pil", "hwc", "chw", "tensor_hwc", "tensor_chw", "list", "batch"],
+)
+def test_every_container_gives_the_same_pixels(image):
+    inputs = SetrImageProcessor(do_resize=False)(image, return_tensors="pt")
+    assert inputs["pixel_values"].dtype == torch.float32
+    assert inputs["pixel_values"].shape == (1, 3, 20, 30)
+    torch.testing.assert_close(inputs["pixel_values"][0], normalized(RGB), rtol=1e-5, atol=1e-5)
+
+
+def test_rgb_grey_and_bilevel_pil_images():
+    assert np.array_equal(converted(Image.fromarray(RGB)), RGB)
+    assert np.array_equal(converted(Image.fromarray(GREY)), grey(GREY))
+    bilevel = GREY > 127
+    assert np.array_equal(converted(Image.fromarray(bilevel)), grey(np.where(bilevel, 255, 0)))
+
+
+def test_palette_images_have_the_colours_of_the_palette():
+    palette = RANDOM.randint(0, 256, (256, 3), dtype=np.uint8)
+    image = Image.fromarray(GREY)
+    image.putpalette(palette.tobytes())
+    assert image.mode == "P"
+    assert np.array_equal(converted(image), palette[GREY])
+
+
+def test_cmyk_images():
+    ink = RANDOM.randint(0, 256, (20, 30, 4), dtype=np.uint8).astype(int)
+    image = Image.fromarray(ink.astype(np.uint8), mode="CMYK")
+    expected = (255 - ink[..., :3]) * (255 - ink[..., 3:]) / 255
+    assert np.abs(converted(image) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "array"])
+def test_transparency_is_composited_on_white(mode):
+    colours = grey(GREY) if mode == "LA" else RGB
+    if mode == "LA":
+        image = Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(ALPHA)])
+    else:
+        image = np.concatenate([RGB, ALPHA[..., None]], axis=-1)
+        image = image if mode == "array" else Image.fromarray(image)
+    opacity = ALPHA[..., None] / 255
+    expected = colours * opacity + 255 * (1 - opacity)
+    assert np.abs(converted(image) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(GREY_16_BIT),
+        Image.fromarray(GREY_16_BIT.astype(np.int32)),
+        GREY_16_BIT[..., None],
+        GREY_16_BIT[None],
+        torch.from_numpy(GREY_16_BIT)[None],
+    ],
+    ids=["I;16", "I", "hw1", "1hw", "tensor"],
+)
+def test_16_bit_grey_is_read_by_its_high_byte(image):
+    assert np.array_equal(converted(image), grey(GREY_16_BIT // 256))
+
+
+def test_16_bit_colour_is_read_by_its_high_byte():
+    image = RANDOM.randint(0, 65536, (20, 30, 3), dtype=np.uint16)
+    assert np.array_equal(converted(image), image // 256)
+
+
+@pytest.mark.parametrize(
+    "image", [Image.new("RGB", (1, 1), "red"), Image.new("RGB", (1, 40)), Image.new("L", (50, 1))]
+)
+def test_thin_images(image):
+    inputs = SetrImageProcessor(size={"shortest_edge": 8, "longest_edge": 32})(
+        image, np.zeros((image.height, image.width), dtype=np.uint8), return_tensors="pt"
+    )
+    # The long side may not exceed 32, and no side vanishes.
+    expected = (8, 8) if image.height == image.width else (32, 1) if image.height > image.width else (1, 32)
+    assert inputs["pixel_values"].shape == (1, 3, *expected)
+    assert inputs["labels"].shape == (1, *expected)
+    assert inputs["pixel_values"].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [Image.new("RGB", (0, 5)), np.zeros((0, 5, 3), dtype=np.uint8), torch.zeros(3, 5, 0, dtype=torch.uint8)],
+    ids=["pil", "numpy", "tensor"],
+)
+def test_empty_images_are_refused(image):
+    with pytest.raises(ValueError, match="Image 1 is empty"):
+        SetrImageProcessor()([RGB, image])
+
+
+# Batches.
+
+
+def test_images_of_different_sizes():
+    image_processor = SetrImageProcessor(size={"shortest_edge": 16, "longest_edge": 64})
+    images = [RGB, RGB.transpose(1, 0, 2), RGB]
+    inputs = image_processor(images)
+    shapes = [pixel_values.shape for pixel_values in inputs["pixel_values"]]
+    assert shapes == [(3, 16, 24), (3, 24, 16), (3, 16, 24)]
+    # The order of the images stays, though those of one size are processed together.
+    for image, pixel_values in zip(images, inputs["pixel_values"], strict=True):
+        assert torch.equal(pixel_values, image_processor(image)["pixel_values"][0])
+    with pytest.raises(ValueError, match="do_pad"):
+        image_processor(images, return_tensors="pt")
+
+
+def test_padding():
+    image_processor = SetrImageProcessor(do_resize=False, do_pad=True)
+    images = [RGB, RGB.transpose(1, 0, 2)]
+    label_maps = [CLASS_IDS, CLASS_IDS.T]
+    inputs = image_processor(images, label_maps, return_tensors="pt")
+    assert inputs["pixel_values"].shape == (2, 3, 30, 30)
+    assert inputs["labels"].shape == (2, 30, 30)
+    for index, (image, label_map) in enumerate(zip(images, label_maps, strict=True)):
+        height, width = label_map.shape
+        pixel_values, labels = inputs["pixel_values"][index], inputs["labels"][index]
+        torch.testing.assert_close(pixel_values[:, :height, :width], normalized(image), rtol=1e-5, atol=1e-5)
+        assert torch.equal(labels[:height, :width], torch.from_numpy(label_map).long())
+        assert (pixel_values[:, height:] == 0).all()
+        assert (pixel_values[:, :, width:] == 0).all()
+        assert (labels[height:] == 255).all()
+        assert (labels[:, width:] == 255).all()
+    inputs = image_processor(RGB, CLASS_IDS, pad_size={"height": 32, "width": 48}, return_tensors="pt")
+    assert inputs["pixel_values"].shape == (1, 3, 32, 48)
+    assert inputs["labels"].shape == (1, 32, 48)
+
+
+def test_an_image_larger_than_the_padded_size_is_refused():
+    with pytest.raises(ValueError, match="pad_size"):
+        SetrImageProcessor(do_resize=False, do_pad=True, pad_size={"height": 8, "width": 8})(RGB)
+
+
+# Label maps.
+
+
+def with_palette(label_map: np.ndarray) -> Image.Image:
+    image = Image.fromarray(label_map)
+    image.putpalette(np.random.RandomState(1).randint(0, 256, 768, dtype=np.uint8).tobytes())
+    return image
+
+
+@pytest.mark.parametrize("do_reduce_labels", [False, True])
+@pytest.mark.parametrize(
+    "label_map",
+    [
+        Image.fromarray(CLASS_IDS),
+        with_palette(CLASS_IDS),
+        Image.fromarray(CLASS_IDS.astype(np.uint16)),
+        CLASS_IDS,
+        CLASS_IDS.astype(np.int32),
+        CLASS_IDS.astype(np.uint16),
+        torch.from_numpy(CLASS_IDS),
+        torch.from_numpy(CLASS_IDS).long(),
+        [CLASS_IDS],
+        CLASS_IDS[None],
+    ],
+    ids=["pil_L", "pil_P", "pil_I;16", "uint8", "int32", "uint16", "tensor", "int64", "list", "batch"],
+)
+def test_label_maps_are_class_ids(label_map, do_reduce_labels):
+    inputs = SetrImageProcessor(do_resize=False, do_reduce_labels=do_reduce_labels)(
+        RGB, label_map, return_tensors="pt"
+    )
+    expected = REDUCED_IDS if do_reduce_labels else CLASS_IDS
+    assert inputs["labels"].dtype == torch.int64
+    assert torch.equal(inputs["labels"], torch.from_numpy(expected.astype(np.int64))[None])
+
+
+def test_images_are_not_touched_by_label_arguments():
+    plain = SetrImageProcessor()(RGB, return_tensors="pt")
+    labelled = SetrImageProcessor()(RGB, CLASS_IDS, do_reduce_labels=True, return_tensors="pt")
+    assert set(plain) == {"pixel_values"}
+    assert set(labelled) == {"pixel_values", "labels"}
+    assert torch.equal(plain["pixel_values"], labelled["pixel_values"])
+
+
+def test_inputs_are_left_as_they_were():
+    image, label_map = torch.from_numpy(RGB).permute(2, 0, 1).float(), torch.from_numpy(CLASS_IDS).long()
+    image_copy, label_map_copy = image.clone(), label_map.clone()
+    SetrImageProcessor(do_resize=False, do_reduce_labels=True)(image, label_map)
+    assert torch.equal(image, image_copy)
+    assert torch.equal(label_map, label_map_copy)
+
+
+def test_coloured_label_maps_are_refused():
+    with pytest.raises(ValueError, match="Segmentation map 0 has 3 channels"):
+        SetrImageProcessor()(RGB, Image.fromarray(RGB))
+    # Without a PIL mode, three dimensions are a batch of label maps.
+    with pytest.raises(ValueError, match="Got 20 segmentation maps for 1 images"):
+        SetrImageProcessor()(RGB, RGB)
+
+
+def test_label_maps_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="Got 1 segmentation maps for 2 images"):
+        SetrImageProcessor()([RGB, RGB], [CLASS_IDS])
+    with pytest.raises(ValueError, match=r"Segmentation map 1 is 20 x 29 pixels, its image 20 x 30"):
+        SetrImageProcessor()([RGB, RGB], [CLASS_IDS, CLASS_IDS[:, 1:]])
+
+
+# Post-processing.
+
+
+def resized_scores(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return nn.functional.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+@pytest.mark.parametrize("max_scores", [2**26, 5 * 77 * 3, 1], ids=["at_once", "three_rows", "single_rows"])
+@pytest.mark.parametrize(
+    ("shape", "target_sizes"),
+    [
+        ((16, 16), [(101, 77), (33, 77)]),
+        ((64, 51), [(37, 77), (7, 77)]),
+        ((7, 9), [(7, 33), (50, 9)]),
+        ((1, 1), [(5, 3), (1, 1)]),
+        ((33, 35), [(33, 35), (1, 90)]),
+    ],
+)
+def test_label_maps_at_the_target_sizes(shape, target_sizes, max_scores, monkeypatch):
+    monkeypatch.setattr(image_processing_semantic, "MAX_SCORES", max_scores)
+    logits = torch.randn(2, 5, *shape, generator=torch.Generator().manual_seed(0))
+    post_process = SetrImageProcessor().post_process_semantic_segmentation
+    expected = [resized_scores(*pair).argmax(dim=0) for pair in zip(logits, target_sizes, strict=True)]
+    for sizes in (target_sizes, torch.tensor(target_sizes)):
+        label_maps = post_process(SemanticSegmenterOutput(logits=logits), target_sizes=sizes)
+        assert len(label_maps) == 2
+        for label_map, expected_map in zip(label_maps, expected, strict=True):
+            assert label_map.dtype == torch.int64
+            assert torch.equal(label_map, expected_map)
+
+
+def test_label_maps_default_to_the_size_of_the_logits():
+    logits = torch.randn(2, 5, 9, 11)
+    label_maps = SetrImageProcessor().post_process_semantic_segmentation(SemanticSegmenterOutput(logits=logits))
+    assert torch.equal(torch.stack(label_maps), logits.argmax(dim=1))
+
+
+def test_segmentation_scores():
+    logits, sizes = torch.randn(2, 5, 9, 11), [(20, 13), (9, 11)]
+    results = SetrImageProcessor().post_process_semantic_segmentation(
+        SemanticSegmenterOutput(logits=logits), target_sizes=sizes, return_segmentation_scores=True
+    )
+    for image_logits, size, result in zip(logits, sizes, results, strict=True):
+        scores = resized_scores(image_logits, size)
+        torch.testing.assert_close(result["segmentation_scores"], scores)
+        assert torch.equal(result["segmentation"], scores.argmax(dim=0))
+
+
+def test_target_sizes_must_be_as_many_as_images():
+    outputs = SemanticSegmenterOutput(logits=torch.randn(2, 5, 9, 11))
+    with pytest.raises(ValueError, match="Got 1 target_sizes for 2 images"):
+        SetrImageProcessor().post_process_semantic_segmentation(outputs, target_sizes=[(9, 11)])
+
+
+# Saving.
+
+
+def test_save_and_load(tmp_path):
+    settings = {
+        "size": {"shortest_edge": 16, "longest_edge": 40},
+        "do_reduce_labels": True,
+        "do_pad": True,
+        "pad_size": {"height": 48, "width": 48},
+        "image_mean": (0.1, 0.2, 0.3),
+        "image_std": (0.4, 0.5, 0.6),
+    }
+    image_processor = SetrImageProcessor(**settings)
+    image_processor.save_pretrained(tmp_path)
+    loaded = SetrImageProcessor.from_pretrained(tmp_path)
+    assert loaded.to_dict() == image_processor.to_dict()
+    assert {name: loaded.to_dict()[name] for name in settings} == settings
+    expected = image_processor(RGB, CLASS_IDS, return_tensors="pt")
+    inputs = loaded(RGB, CLASS_IDS, return_tensors="pt")
+    assert inputs["pixel_values"].shape == (1, 3, 48, 48)
+    assert torch.equal(inputs["pixel_values"], expected["pixel_values"])
+    assert torch.equal(inputs["labels"], expected["labels"])

@@ -1,0 +1,199 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Saved models load through the Auto classes and pipelines of transformers, with vitseg imported or as remote code.
+
+What an import does can only be seen in a fresh process, so most of this runs in processes of their own.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModelForSemanticSegmentation, Dinov2Config, PreTrainedConfig
+
+import vitseg
+from vitseg import PlainVitConfig, SetrConfig, SetrForSemanticSegmentation, SetrImageProcessor
+
+
+SOURCE = Path(vitseg.__file__).parents[1]
+LABELS = ["sky", "sea", "sand", "rock"]
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model folder as it would be published, an image, and what the model answers for it."""
+
+    folder: Path
+    image: Path
+    logits: torch.Tensor
+    label_map: np.ndarray
+
+    def assert_answered(self, answer: Path) -> None:
+        """Compare what a process saved with the answer of the model that was saved."""
+        answered = torch.load(answer)
+        torch.testing.assert_close(answered["logits"], self.logits, rtol=1e-5, atol=1e-6)
+        expected = {LABELS[index]: self.label_map == index for index in np.unique(self.label_map)}
+        assert len(expected) > 1
+        assert set(answered["masks"]) == set(expected)
+        for label, mask in answered["masks"].items():
+            assert np.array_equal(mask.numpy() > 0, expected[label]), label
+
+
+def save_model(folder: Path, backbone_config: PreTrainedConfig) -> SavedModel:
+    torch.manual_seed(0)
+    labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: index for index, label in enumerate(LABELS)}}
+    config = SetrConfig(backbone_config=backbone_config, decoder_type="naive", decoder_hidden_size=16, **labels)
+    model = SetrForSemanticSegmentation(config).eval()
+    image_processor = SetrImageProcessor(size={"shortest_edge": 32, "longest_edge": 128})
+    image = Image.fromarray(np.random.RandomState(0).randint(0, 256, (40, 70, 3), dtype=np.uint8))
+    inputs = image_processor(image, return_tensors="pt")
+    with torch.no_grad():
+        # A new model prefers one class everywhere.
+        model.decode_head.classifier.bias -= model(**inputs).logits.mean(dim=(0, 2, 3))
+        outputs = model(**inputs)
+    (label_map,) = image_processor.post_process_semantic_segmentation(outputs, target_sizes=[(40, 70)])
+    image.save(folder / "image.png")
+    model.save_pretrained(folder / "model")
+    image_processor.save_pretrained(folder / "model")
+    return SavedModel(folder / "model", folder / "image.png", outputs.logits, label_map.numpy())
+
+
+SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32, "out_indices": [1, 2]}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> SavedModel:
+    backbone_config = PlainVitConfig(**SIZES, intermediate_size=96, patch_size=8)
+    return save_model(tmp_path_factory.mktemp("published"), backbone_config)
+
+
+@pytest.fixture(scope="module")
+def saved_with_dinov2(tmp_path_factory) -> SavedModel:
+    backbone_config = Dinov2Config(**SIZES, mlp_ratio=2, patch_size=8)
+    return save_model(tmp_path_factory.mktemp("published_with_dinov2"), backbone_config)
+
+
+def run(script: str, *arguments: Path, folder: Path, **environment: str) -> None:
+    """
+    Run a script in a fresh process, in an empty folder, with nothing to answer a prompt.
+
+    It must succeed, and print nothing but the progress bars of transformers.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HF_"))}
+    cache = {"HF_HOME": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**inherited, **cache, **environment},
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert [line for line in lines if not line.startswith(("Loading weights:", "Writing model shards:"))] == []
+
+
+ANSWER = """
+def answer(folder, image_file, output_file, **kwargs):
+    import numpy as np
+    import torch
+    from PIL import Image
+    from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
+
+    image = Image.open(image_file)
+    model = AutoModelForSemanticSegmentation.from_pretrained(folder, **kwargs)
+    image_processor = AutoImageProcessor.from_pretrained(folder, **kwargs)
+    with torch.no_grad():
+        logits = model(**image_processor(image, return_tensors="pt")).logits
+    segments = pipeline("image-segmentation", model=folder, device="cpu", **kwargs)(image)
+    masks = {segment["label"]: torch.from_numpy(np.array(segment["mask"])) for segment in segments}
+    torch.save({"logits": logits, "masks": masks}, output_file)
+    return model, image_processor
+"""
+
+VITSEG_FIRST = f"""{ANSWER}
+import sys
+
+import vitseg
+
+assert "torch" not in sys.modules
+assert "transformers" not in sys.modules
+assert set(vitseg.__all__) <= set(dir(vitseg))
+answer(*sys.argv[1:])
+for name in vitseg.__all__:
+    assert getattr(vitseg, name).__name__ == name
+try:
+    vitseg.SetrForSegmentation
+except AttributeError as error:
+    assert "SetrForSegmentation" in str(error)
+else:
+    raise AssertionError("vitseg has a name that it should not have")
+"""
+
+TRANSFORMERS_FIRST = f"""{ANSWER}
+import sys
+
+from transformers import AutoBackbone, AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
+
+import vitseg
+
+model, image_processor = answer(*sys.argv[1:])
+assert type(model) is vitseg.SetrForSemanticSegmentation
+assert type(image_processor) is vitseg.SetrImageProcessor
+assert type(AutoBackbone.from_config(model.config.backbone_config)) is vitseg.PlainVitBackbone
+# What was imported goes before the code in the folder.
+model = AutoModelForSemanticSegmentation.from_pretrained(sys.argv[1], trust_remote_code=True)
+assert type(model) is vitseg.SetrForSemanticSegmentation
+"""
+
+REMOTE_CODE = f"""{ANSWER}
+import sys
+
+sys.modules["vitseg"] = None
+folder, folder_with_dinov2, image_file, output_file, folder_again, output_file_again, output_file_dinov2 = sys.argv[1:]
+model, image_processor = answer(folder, image_file, output_file, trust_remote_code=True)
+assert type(model).__module__.startswith("transformers_modules."), type(model)
+model.save_pretrained(folder_again)
+image_processor.save_pretrained(folder_again)
+answer(folder_again, image_file, output_file_again, trust_remote_code=True)
+answer(folder_with_dinov2, image_file, output_file_dinov2, trust_remote_code=True)
+"""
+
+
+@pytest.mark.parametrize("script", [VITSEG_FIRST, TRANSFORMERS_FIRST], ids=["vitseg_first", "transformers_first"])
+def test_with_vitseg_imported(script, saved, tmp_path):
+    run(script, saved.folder, saved.image, tmp_path / "answer.pt", folder=tmp_path, PYTHONPATH=str(SOURCE))
+    saved.assert_answered(tmp_path / "answer.pt")
+
+
+def test_as_remote_code_without_vitseg(saved, saved_with_dinov2, tmp_path):
+    inputs = [saved.folder, saved_with_dinov2.folder, saved.image]
+    outputs = [tmp_path / name for name in ("answer.pt", "again", "answer_again.pt", "answer_dinov2.pt")]
+    run(REMOTE_CODE, *inputs, *outputs, folder=tmp_path)
+    saved.assert_answered(tmp_path / "answer.pt")
+    saved.assert_answered(tmp_path / "answer_again.pt")
+    saved_with_dinov2.assert_answered(tmp_path / "answer_dinov2.pt")
+
+    model = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "again")
+    assert type(model) is SetrForSemanticSegmentation
+    original = SetrForSemanticSegmentation.from_pretrained(saved.folder)
+    for name, tensor in original.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+    files = [{path.name for path in folder.iterdir()} for folder in (saved.folder, tmp_path / "again")]
+    assert files[0] == files[1]
+
+
+def test_published_folders_hold_their_code(saved):
+    files = {path.name for path in saved.folder.iterdir()}
+    assert {"config.json", "preprocessor_config.json", "model.safetensors"} <= files
+    assert {"configuration_setr.py", "modeling_setr.py", "modeling_plain_vit.py", "image_processing_setr.py"} <= files
