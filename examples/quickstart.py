@@ -43,10 +43,11 @@ RECIPE = TrainingRecipe(
     min_learning_rate=1e-6,
     warmup_iterations=40,
     warmup_ratio=0.01,
-    iterations=400,
-    batch_size=16,
+    iterations=650,
+    batch_size=8,
     crop_size=(CROP_SIZE, CROP_SIZE),
-    scale=(640, 176),
+    scale=(4 * CROP_SIZE, CROP_SIZE),
+    ratio_range=(0.75, 1.33),
     pretrained=None,
 )
 MAX_GRADIENT_NORM = 1.0
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     accelerator.wait_for_everyone()
 
     model = build_model()
-    image_processor = SetrImageProcessor(size={"shortest_edge": 176, "longest_edge": 640})
+    image_processor = SetrImageProcessor(size={"shortest_edge": CROP_SIZE, "longest_edge": 4 * CROP_SIZE})
     accelerator.print(f"Training a SETR-PUP of {model.num_parameters() / 1e6:.1f} M parameters.")
     history = train(model, scenes, recipe, accelerator)
 
@@ -91,19 +92,20 @@ def main(arguments: list[str] | None = None) -> int:
 def build_model() -> SetrForSemanticSegmentation:
     """A SETR-PUP that a CPU trains in minutes: patches of 8 pixels, six blocks, three upsampling convolutions."""
     backbone_config = PlainVitConfig(
-        hidden_size=192,
+        hidden_size=128,
         num_hidden_layers=6,
-        num_attention_heads=3,
-        intermediate_size=768,
+        num_attention_heads=4,
+        intermediate_size=512,
         image_size=CROP_SIZE,
         patch_size=8,
-        out_indices=[2, 4, 6],
+        out_indices=[3, 6],
     )
     config = SetrConfig(
         backbone_config=backbone_config,
         decoder_type="pup",
         decoder_hidden_size=64,
         decoder_upsample_scales=[2, 2, 2],
+        auxiliary_heads=[{"in_index": 0, "kernel_size": 3, "upsample_scales": [4]}],
         id2label=dict(enumerate(SCENE_CLASSES)),
         label2id={name: index for index, name in enumerate(SCENE_CLASSES)},
     )

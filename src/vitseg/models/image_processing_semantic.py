@@ -25,6 +25,7 @@ from transformers.image_utils import (
     ImageInput,
     PILImageResampling,
     SizeDict,
+    infer_channel_dimension_format,
 )
 from transformers.processing_utils import ImagesKwargs, Unpack
 
@@ -244,13 +245,22 @@ class SemanticImageProcessor(TorchvisionBackend):
         """
         return super().preprocess(images, segmentation_maps, **kwargs)
 
-    def process_image(self, image: Any, do_convert_rgb: bool | None = None, **kwargs) -> torch.Tensor:
-        if not do_convert_rgb:
-            return super().process_image(image, do_convert_rgb=False, **kwargs)
-        image = to_8_bit(image)
-        if isinstance(image, Image.Image):
-            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        return _to_rgb(super().process_image(image, do_convert_rgb=False, **kwargs))
+    def process_image(
+        self,
+        image: Any,
+        do_convert_rgb: bool | None = None,
+        input_data_format: str | ChannelDimension | None = None,
+        **kwargs,
+    ) -> torch.Tensor:
+        if do_convert_rgb:
+            image = to_8_bit(image)
+            if isinstance(image, Image.Image):
+                image = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+                input_data_format = ChannelDimension.LAST
+            elif input_data_format is None and image.ndim == 3:
+                input_data_format = infer_channel_dimension_format(image, num_channels=(1, 3, 4))
+        image = super().process_image(image, do_convert_rgb=False, input_data_format=input_data_format, **kwargs)
+        return _to_rgb(image) if do_convert_rgb else image
 
     def resize(
         self,
