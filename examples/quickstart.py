@@ -78,7 +78,6 @@ def main(arguments: list[str] | None = None) -> int:
     examples = load_examples(scenes, "validation")
     scores = evaluate_model(model, image_processor, examples, accelerator)
     if accelerator.is_main_process:
-        history.append({"step": recipe.iterations, "mean_iou": scores["mean_iou"]})
         print_scores(scores, majority_class_miou(examples))
         model.save_pretrained(model_folder)
         image_processor.save_pretrained(model_folder)
