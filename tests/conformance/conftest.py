@@ -32,7 +32,8 @@ def source_distribution() -> Path:
             pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
             subprocess.run([*pip, "--dest", folder, f"transformers=={transformers.__version__}"], check=True)
             with tarfile.open(next(Path(folder).glob("*.tar.gz"))) as archive:
-                archive.extractall(folder, filter="data")
+                # Early releases of Python 3.10 and 3.11 have no filters.
+                archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
             (Path(folder) / name).rename(CACHE / name)
     return CACHE / name
 

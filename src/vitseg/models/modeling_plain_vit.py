@@ -33,6 +33,19 @@ def is_exporting() -> bool:
     return torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
 
 
+def check_images(pixel_values: torch.Tensor, num_channels: int) -> None:
+    """
+    Refuse images of another shape than `(batch, num_channels, height, width)`.
+
+    Raises:
+        ValueError: naming the shape and the one expected.
+    """
+    if pixel_values.ndim != 4 or pixel_values.shape[1] != num_channels:
+        raise ValueError(
+            f"pixel_values has shape {tuple(pixel_values.shape)}; expected (batch, {num_channels}, height, width)."
+        )
+
+
 def pad_to_patches(pixel_values: torch.Tensor, patch_size: int | list[int] | tuple[int, int]) -> torch.Tensor:
     """Zeros at the bottom and right up to a multiple of the patch size (mmsegmentation's rule)."""
     patch_height, patch_width = as_pair(patch_size)
@@ -82,11 +95,7 @@ class PlainVitEmbeddings(nn.Module):
         return torch.cat((prefix, grid), dim=1)
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
-        if pixel_values.ndim != 4 or pixel_values.shape[1] != self.config.num_channels:
-            raise ValueError(
-                f"pixel_values has shape {tuple(pixel_values.shape)}; expected (batch, {self.config.num_channels}, "
-                "height, width)."
-            )
+        check_images(pixel_values, self.config.num_channels)
         pixel_values = pad_to_patches(pixel_values.to(self.patch_embeddings.weight.dtype), self.config.patch_size)
         patches = self.patch_embeddings(pixel_values)  # (batch, hidden, rows, columns)
         rows, columns = patches.shape[-2:]

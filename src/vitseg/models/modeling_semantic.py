@@ -73,19 +73,6 @@ def pixel_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, ignore_index
     return total / labels.numel()
 
 
-def check_images(pixel_values: torch.Tensor, num_channels: int) -> None:
-    """
-    Refuse images of another shape than `(batch, num_channels, height, width)`.
-
-    Raises:
-        ValueError: naming the shape and the one expected.
-    """
-    if pixel_values.ndim != 4 or pixel_values.shape[1] != num_channels:
-        raise ValueError(
-            f"pixel_values has shape {tuple(pixel_values.shape)}; expected (batch, {num_channels}, height, width)."
-        )
-
-
 class SlidingWindowMixin:
     """Windowed inference for a model whose configuration is a [`SemanticSegmentationConfig`]."""
 

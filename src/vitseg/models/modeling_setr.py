@@ -21,8 +21,8 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_setr import NUM_MLA_LEVELS, SetrConfig
-from .modeling_plain_vit import build_backbone, pad_to_patches
-from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_images, check_labels, pixel_cross_entropy
+from .modeling_plain_vit import build_backbone, check_images, pad_to_patches
+from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy
 
 
 def upsample(feature_map: torch.Tensor, scale: int, align_corners: bool = False) -> torch.Tensor:
