@@ -55,7 +55,7 @@ def test_label_map_of_a_seed_never_changes():
     label = draw_scene(0)[1]
     assert (
         hashlib.sha256(label.tobytes()).hexdigest()
-        == "f9d1afb0e042f642864dbdd3923393d6ebcebb3d1aa9350b8b81862cac6b24da"
+        == "6ec7b546eb2a7df2cf43a19ad52d9ee9c6126dc76f5e0d9d557dd99e9a65a675"
     )
 
 
