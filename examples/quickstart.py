@@ -115,10 +115,18 @@ def train(
     model: SetrForSemanticSegmentation, scenes: Path, recipe: TrainingRecipe, accelerator: Accelerator
 ) -> list[dict[str, float]]:
     """Train `model` in place; returns step, loss and learning rate of every step."""
+    transform = TrainingTransform(
+        crop_size=recipe.crop_size,
+        scale=recipe.scale,
+        ratio_range=recipe.ratio_range,
+        max_category_share=recipe.max_category_share,
+        flip_probability=recipe.flip_probability,
+        photometric_distortion=recipe.photometric_distortion,
+    )
     stream = SegmentationStream(
         scenes,
         "train",
-        TrainingTransform(crop_size=recipe.crop_size, scale=recipe.scale, ratio_range=recipe.ratio_range),
+        transform,
         num_labels=model.config.num_labels,
         batch_size=recipe.batch_size // accelerator.num_processes,
         rank=accelerator.process_index,

@@ -38,6 +38,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 import vitseg  # noqa: F401  (makes its models known to the Auto classes)
 from vitseg.evaluation.drawing import Palette, area_shares, default_palette, overlay, save_palette_png, with_legend
+from vitseg.models.image_processing_semantic import to_8_bit
 from vitseg.recipes.labels import LABEL_SETS, load_label_set
 
 
@@ -184,7 +185,7 @@ def read_image(path: Path) -> Image.Image:
         raise ValueError("not an image of a known format") from None
     if image.mode.startswith("I"):
         # Pillow would cut 16-bit grey off at 255.
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+        image = Image.fromarray(to_8_bit(image))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -57,7 +57,9 @@ def test_the_commands_that_the_demo_ends_with(clone):
     assert len(commands) == 3
     for command in commands:
         assert command[0] == "python"
-        assert run([sys.executable, *command[1:]], clone) != "" or (clone / "demo/segmented/scene_0.json").exists()
+        run([sys.executable, *command[1:]], clone)
+    report = json.loads((clone / "demo/segmented/scene_0.json").read_text(encoding="utf-8"))
+    assert sum(found["pixels"] for found in report["classes"]) == report["width"] * report["height"]
 
 
 def test_python_of_the_readme(clone):
