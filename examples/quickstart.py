@@ -128,7 +128,7 @@ def train(
         "train",
         transform,
         num_labels=model.config.num_labels,
-        batch_size=recipe.batch_size // accelerator.num_processes,
+        batch_size=recipe.batch_size,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
     )

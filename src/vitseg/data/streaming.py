@@ -3,10 +3,10 @@
 """Training data from Parquet shards: streamed, shuffled, split over processes and workers, and resumed exactly.
 
 `datasets` streams too, but a stream that it resumes has lost what its shuffle buffer held. Here the order of an epoch
-is instead computed before anything is read: it is a function of the seed, the epoch and the lengths of the Parquet row
-groups, which the files' footers tell. A position in the stream is therefore one number, the count of samples already
-consumed, and resuming reads only the row groups that are still needed. Nor does the order depend on the number of
-workers: all workers of a process know it, and each makes every n-th batch.
+is instead computed before anything is read: it is a function of the seed, the epoch, the batch size and the lengths of
+the Parquet row groups, which the files' footers tell. A position in the stream is therefore one number, the count of
+samples that all processes together have consumed. Resuming reads only the row groups that are still needed, and
+neither the number of processes nor that of workers changes which samples make a batch.
 
 A data set has the columns `image` (an encoded image), `label` (an encoded label map, usually PNG) and `file_name`.
 """
@@ -38,55 +38,59 @@ Transform = Callable[[torch.Tensor, torch.Tensor, np.random.Generator], dict[str
 Example = dict[str, Any]
 
 
-def epoch_order(
-    block_lengths: Sequence[int], shuffle_buffer: int, seed: int, epoch: int, rank: int = 0, world_size: int = 1
-) -> np.ndarray:
-    """The order in which one process sees its samples of an epoch.
+def count_lanes(block_lengths: Sequence[int], batch_size: int) -> int:
+    """How many lanes `epoch_order` makes: a multiple of the batch size, so that each process reads only some of them,
+    and as large a one as gives its workers their own; but a single lane, of which everyone reads all, for data of few
+    blocks or samples."""
+    num_blocks, num_samples = len(block_lengths), sum(block_lengths)
+    possible = [n * batch_size for n in (8, 4, 2, 1)]
+    return next((lanes for lanes in possible if 2 * lanes <= num_blocks and 32 * lanes <= num_samples), 1)
 
-    Blocks of consecutive samples (Parquet row groups) are put in random order, the sequence is cut into `world_size`
-    equal pieces, and each piece goes through a shuffle buffer. So a process reads few blocks besides its own, and
-    keeps few samples waiting. The `len % world_size` samples at the end of the sequence, other ones in each epoch, are
-    left out.
+
+def epoch_order(
+    block_lengths: Sequence[int], num_lanes: int, shuffle_buffer: int, seed: int, epoch: int
+) -> np.ndarray:
+    """The order in which an epoch goes through its samples.
+
+    Blocks of consecutive samples (Parquet row groups) are put in random order, and the samples within each too. This
+    sequence is cut into `num_lanes` equal pieces. Each is shuffled once more, no sample moving ahead or back by more
+    than its share of the shuffle buffer. The order then takes one sample of each lane in turn: whoever always makes
+    the same part of a batch reads few lanes, and keeps few samples waiting. The `len % num_lanes` samples at the end
+    of the sequence, other ones in each epoch, are left out.
 
     Args:
         block_lengths: samples in each block.
-        shuffle_buffer: capacity of the shuffle buffer, in samples.
+        num_lanes: number of pieces, see `count_lanes`.
+        shuffle_buffer: samples that all lanes together may keep waiting besides their current blocks.
         seed: chooses the order, with `epoch`.
         epoch: number of the epoch, from 0.
-        rank: which of the processes.
-        world_size: number of processes.
 
     Returns:
-        int64 `(sum(block_lengths) // world_size,)`: sample numbers, counted over the blocks as given.
+        int64 `(sum(block_lengths) // num_lanes * num_lanes,)`: sample numbers, counted over the blocks as given.
     """
     rng = np.random.default_rng((_ORDER, seed, epoch))
-    sequence = np.argsort(np.repeat(rng.permutation(len(block_lengths)), block_lengths), kind="stable")
-    length = len(sequence) // world_size
-    sequence = sequence[rank * length : (rank + 1) * length]
-
-    capacity = min(shuffle_buffer, length)
-    buffer = list(range(capacity))
-    order = []
-    for position, slot in enumerate(rng.integers(capacity, size=length - capacity).tolist(), start=capacity):
-        order.append(buffer[slot])
-        buffer[slot] = position
-    order.extend(rng.permutation(buffer).tolist())
-    return sequence[order]
+    place_of_block = np.repeat(rng.permutation(len(block_lengths)), block_lengths)
+    sequence = np.lexsort((rng.random(len(place_of_block)), place_of_block))
+    length = len(sequence) // num_lanes
+    lanes = sequence[: num_lanes * length].reshape(num_lanes, length)
+    place_in_lane = np.arange(length) + rng.uniform(0, shuffle_buffer / num_lanes, lanes.shape)
+    return np.take_along_axis(lanes, place_in_lane.argsort(axis=1), axis=1).T.ravel()
 
 
 class SegmentationStream(IterableDataset):
     """An endless stream of training examples, in an order that is the same in every run.
 
-    Each epoch shuffles anew, as `epoch_order` tells, and holds every sample of the process once; the process sees
-    `epoch_length` samples in an epoch. A sample's augmentation depends on the seed, the epoch and the sample alone.
+    Each epoch shuffles anew, as `epoch_order` tells, and holds every sample once, but for the few that do not fill all
+    lanes. Each process makes its part of every batch. A sample's augmentation depends on the seed, the epoch and the
+    sample alone.
 
-    The blocks that are shuffled are the row groups of the Parquet files. Each worker reads every row group of its
-    process, keeps the rows of its own batches, and decodes them when they are due. The rows of all workers that wait,
-    still encoded, are about `shuffle_buffer` and a row group. Row groups of 100 rows, as `datasets` writes for images,
-    serve best.
+    The blocks that are shuffled are the row groups of the Parquet files. Each worker reads the row groups of its
+    lanes, keeps the rows of its own batches, and decodes them when they are due. The rows that wait, still encoded,
+    are about a row group for each lane and the shuffle buffer. Row groups of some megabytes serve best.
 
-    To resume, build the stream again with `start` set to the number of samples that this process has consumed; seed,
-    shuffle buffer and world size must be the same, the number of workers and the batch size need not be.
+    To resume, build the stream again with `start` set to the number of samples consumed so far; seed, shuffle buffer
+    and batch size must be the same, the number of processes, of batches that a process makes of its part, and of
+    workers need not be.
 
     Args:
         source: a local folder with Parquet files, or a data set repository of the Hub with such files.
@@ -96,20 +100,21 @@ class SegmentationStream(IterableDataset):
             are.
         num_labels: number of classes.
         do_reduce_labels: whether stored labels count from 1 and 0 means "no class", as in ADE20K's own files.
-        batch_size: the batch size of the `DataLoader`, which decides what the next worker goes on with.
+        batch_size: samples that all processes together consume in an optimizer step.
         seed: any non-negative integer.
-        shuffle_buffer: samples to draw the next one from.
+        shuffle_buffer: samples to draw the next ones from, besides those of a row group.
         rank: which of the processes this is.
         world_size: number of processes that share the data.
-        start: number of samples that this process has consumed in earlier runs.
+        accumulation_steps: number of batches that a process makes of its part of `batch_size`.
+        start: number of samples that all processes together have consumed in earlier runs, a multiple of `batch_size`.
         streaming: True reads from the Parquet files as training goes. False first loads the data set into the cache of
             `datasets` on disk (memory-mapped, shared by processes and workers) and reads single rows from there: each
             is a block, so the shuffle is uniform. The order differs from the streamed one and is as reproducible.
 
     Raises:
-        ValueError: if an argument is out of range, the split or a column is missing, or there are fewer samples than
-            processes; and while iterating, naming the file, if an image or label map cannot be used or holds a value
-            that is neither a class nor 255.
+        ValueError: if an argument is out of range, the batch size cannot be shared out evenly, the split or a column
+            is missing, or the split is empty; and while iterating, naming the file, if an image or label map cannot be
+            used or holds a value that is neither a class nor 255.
     """
 
     def __init__(
@@ -125,45 +130,63 @@ class SegmentationStream(IterableDataset):
         shuffle_buffer: int = 1000,
         rank: int = 0,
         world_size: int = 1,
+        accumulation_steps: int = 1,
         start: int = 0,
         streaming: bool = True,
     ) -> None:
-        minimum = {"num_labels": 1, "batch_size": 1, "seed": 0, "shuffle_buffer": 1, "world_size": 1, "start": 0}
-        for name, value in zip(
-            minimum, (num_labels, batch_size, seed, shuffle_buffer, world_size, start), strict=True
-        ):
-            if value < minimum[name]:
-                raise ValueError(f"{name} is {value}, but must be {minimum[name]} or more.")
+        settings = {
+            "num_labels": (num_labels, 1),
+            "batch_size": (batch_size, 1),
+            "seed": (seed, 0),
+            "shuffle_buffer": (shuffle_buffer, 1),
+            "world_size": (world_size, 1),
+            "accumulation_steps": (accumulation_steps, 1),
+            "start": (start, 0),
+        }
+        for name, (value, minimum) in settings.items():
+            if value < minimum:
+                raise ValueError(f"{name} is {value}, but must be {minimum} or more.")
         if not 0 <= rank < world_size:
             raise ValueError(f"rank is {rank}, but the ranks of {world_size} processes are 0 to {world_size - 1}.")
+        if batch_size % (world_size * accumulation_steps):
+            raise ValueError(
+                f"batch_size is {batch_size}, which {world_size} processes with {accumulation_steps} batches each "
+                f"cannot share evenly; choose a multiple of {world_size * accumulation_steps}."
+            )
+        if start % batch_size:
+            raise ValueError(f"start is {start}, but must be a multiple of batch_size, which is {batch_size}.")
         self.transform = transform
         self.num_labels = num_labels
         self.do_reduce_labels = do_reduce_labels
         self.batch_size = batch_size
+        self.loader_batch_size = batch_size // (world_size * accumulation_steps)
         self.seed = seed
         self.shuffle_buffer = shuffle_buffer
         self.rank = rank
         self.world_size = world_size
         self.start = start
         self._blocks = _RowGroups(source, split) if streaming else _CachedRows(source, split)
-        self.epoch_length = sum(self._blocks.lengths) // world_size
+        self._num_lanes = count_lanes(self._blocks.lengths, batch_size)
+        self.epoch_length = sum(self._blocks.lengths) // self._num_lanes * self._num_lanes
         if self.epoch_length == 0:
-            raise ValueError(
-                f"The split {split!r} of {source} has {sum(self._blocks.lengths)} samples, too few for {world_size} "
-                "processes."
-            )
+            raise ValueError(f"The split {split!r} of {source} has no samples.")
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        for epoch in itertools.count(self.start // self.epoch_length):
+            order = epoch_order(self._blocks.lengths, self._num_lanes, self.shuffle_buffer, self.seed, epoch)
+            for sample, row in self._read(order[self._is_mine(epoch)]):
+                yield self._make_example(row, np.random.default_rng((_SAMPLE, self.seed, epoch, sample)))
+
+    def _is_mine(self, epoch: int) -> np.ndarray:
+        """Which positions of an epoch this worker of this process makes, bool `(epoch_length,)`."""
         worker = get_worker_info()
         worker_id, num_workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        for epoch in itertools.count(self.start // self.epoch_length):
-            consumed = epoch * self.epoch_length + np.arange(self.epoch_length) - self.start
-            is_mine = (consumed >= 0) & (consumed // self.batch_size % num_workers == worker_id)
-            order = epoch_order(
-                self._blocks.lengths, self.shuffle_buffer, self.seed, epoch, self.rank, self.world_size
-            )
-            for sample, row in self._read(order[is_mine]):
-                yield self._make_example(row, np.random.default_rng((_SAMPLE, self.seed, epoch, sample)))
+        due = epoch * self.epoch_length + np.arange(self.epoch_length) - self.start
+        step, slot = np.divmod(due, self.batch_size)
+        part = self.batch_size // self.world_size
+        # Loaders ask their workers for a batch in turn.
+        loader_batch = (step * part + slot % part) // self.loader_batch_size
+        return (due >= 0) & (slot // part == self.rank) & (loader_batch % num_workers == worker_id)
 
     def _read(self, samples: np.ndarray) -> Iterator[tuple[int, Example]]:
         """The samples in the given order, with their rows. A block is read once, when its first sample is due."""
@@ -360,9 +383,11 @@ def train_loader(stream: SegmentationStream, num_workers: int) -> DataLoader:
     """
     return DataLoader(
         stream,
-        batch_size=stream.batch_size,
+        batch_size=stream.loader_batch_size,
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
         drop_last=True,
+        # Starting an iteration draws a number; from the global generator, a resumed run would draw one more.
+        generator=torch.Generator(),
     )

@@ -1,0 +1,122 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The label table of a prepared data set: names and colours of the train ids in its label maps."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+
+from .augmentation import IGNORE_INDEX
+
+
+LABELS_FILE = "labels.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetLabels:
+    """
+    The classes of a data set.
+
+    Args:
+        names: class names by train id, all different.
+        palette: RGB colours (0..255) by train id, or `None`.
+
+    Raises:
+        ValueError: if there are no names, more than 255 of them, one twice, or not as many colours.
+    """
+
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.names) <= IGNORE_INDEX:
+            raise ValueError(f"There are {len(self.names)} class names; expected 1 to {IGNORE_INDEX}.")
+        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"Class names must differ, but these stand there twice: {', '.join(repeated)}.")
+        if self.palette is not None and len(self.palette) != len(self.names):
+            raise ValueError(f"There are {len(self.palette)} colours for {len(self.names)} class names.")
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        """Train id -> class name, as a model's configuration holds it."""
+        return dict(enumerate(self.names))
+
+    @property
+    def label2id(self) -> dict[str, int]:
+        """Class name -> train id."""
+        return {name: index for index, name in enumerate(self.names)}
+
+    def to_json(self) -> str:
+        """The content of a `labels.json`."""
+        table: dict[str, Any] = {"names": self.names, "ignore_index": IGNORE_INDEX}
+        if self.palette is not None:
+            table["palette"] = self.palette
+        return json.dumps(table, indent=2) + "\n"
+
+
+def read_labels(file: str | Path) -> DatasetLabels:
+    """
+    Read a label table.
+
+    Args:
+        file: JSON with the keys `names` and, optionally, `palette`; or a list of names; or an object of train id ->
+            name, like `id2label` of a model.
+
+    Raises:
+        ValueError: if the file does not hold such a table.
+    """
+    file = Path(file)
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(table, Mapping) and "names" in table:
+            palette = table.get("palette")
+            colors = palette if palette is None else tuple(_color(color) for color in palette)
+            return DatasetLabels(names=_names(table["names"]), palette=colors)
+        if isinstance(table, Mapping):
+            ids = {int(index): name for index, name in table.items()}
+            if sorted(ids) != list(range(len(ids))):
+                raise ValueError(f"the ids are {sorted(ids)}, expected 0 to {len(ids) - 1}")
+            table = [ids[index] for index in range(len(ids))]
+        return DatasetLabels(names=_names(table))
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is not a label table: {error}") from error
+
+
+def load_labels(source: str | Path) -> DatasetLabels:
+    """
+    The label table of a prepared data set.
+
+    Args:
+        source: a local folder, or a data set repository of the Hub.
+
+    Raises:
+        ValueError: if it has no `labels.json`, or that is not a label table.
+    """
+    file = Path(source) / LABELS_FILE
+    if not Path(source).exists():
+        try:
+            file = Path(hf_hub_download(str(source), LABELS_FILE, repo_type="dataset"))
+        except EntryNotFoundError as error:
+            raise ValueError(
+                f"The data set {source} has no {LABELS_FILE}. Give its class names in a file of your own."
+            ) from error
+    return read_labels(file)
+
+
+def _names(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("expected a list of class names")
+    return tuple(names)
+
+
+def _color(color: Any) -> tuple[int, int, int]:
+    red, green, blue = (int(channel) for channel in color)
+    if not all(0 <= channel <= 255 for channel in (red, green, blue)):
+        raise ValueError(f"{color} is not a colour of three numbers from 0 to 255")
+    return red, green, blue
