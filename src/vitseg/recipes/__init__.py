@@ -3,22 +3,31 @@
 """
 One record per published result: what conversion, training, evaluation and model cards read.
 
-`python -m vitseg.recipes` lists them.
+`python -m vitseg.recipes` lists them, and prints one as a file to edit.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from . import setr
+from .files import load_recipe, recipe_to_json
 from .labels import LABEL_SETS, LabelSet, load_label_set
 from .lookup import unknown_name
-from .schema import EvaluationRecipe, PretrainedWeights, PublishedResult, Recipe, TrainingRecipe, Weights
+from .schema import (
+    EvaluationRecipe,
+    PretrainedWeights,
+    PublishedRecipe,
+    PublishedResult,
+    Recipe,
+    TrainingRecipe,
+    Weights,
+)
 
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in setr.RECIPES})
+RECIPES: Mapping[str, PublishedRecipe] = MappingProxyType({recipe.name: recipe for recipe in setr.RECIPES})
 
 
-def get_recipe(name: str) -> Recipe:
+def get_recipe(name: str) -> PublishedRecipe:
     """
     The recipe of this name.
 
@@ -36,10 +45,13 @@ __all__ = [
     "EvaluationRecipe",
     "LabelSet",
     "PretrainedWeights",
+    "PublishedRecipe",
     "PublishedResult",
     "Recipe",
     "TrainingRecipe",
     "Weights",
     "get_recipe",
     "load_label_set",
+    "load_recipe",
+    "recipe_to_json",
 ]

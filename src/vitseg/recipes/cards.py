@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 
 from . import RECIPES
-from .schema import PretrainedWeights, Recipe
+from .schema import PretrainedWeights, PublishedRecipe
 
 
 INDEX = "README.md"
@@ -27,7 +27,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def results_table(recipes: Iterable[Recipe]) -> str:
+def results_table(recipes: Iterable[PublishedRecipe]) -> str:
     """What every recipe's source publishes: data set, mIoU at one scale and with multi-scale and flip, weights."""
     header = ("recipe", "data set", "mIoU", "ms + flip", "weights")
     rows = ((recipe.name, recipe.label_set, *_published_miou(recipe), recipe.weights.status) for recipe in recipes)
@@ -87,6 +87,6 @@ def _pretrained_item(weights: PretrainedWeights) -> str:
     return f"- [{file_name}]({weights.url}), in timm `{weights.timm_model}`. {weights.note}".rstrip()
 
 
-def _published_miou(recipe: Recipe) -> tuple[str, str]:
+def _published_miou(recipe: PublishedRecipe) -> tuple[str, str]:
     multi_scale = recipe.published.miou_multi_scale
     return f"{recipe.published.miou:.2f}", "" if multi_scale is None else f"{multi_scale:.2f}"

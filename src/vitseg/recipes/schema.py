@@ -1,7 +1,7 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-What a recipe holds: the model, data, training, evaluation, published figures and weights of one published result.
+What a recipe holds: model, image processor, training and evaluation; and of a published result, its figures too.
 
 Recipes are plain data: importing them loads no torch, and `json.dumps(dataclasses.asdict(recipe))` works. To change
 one, `dataclasses.replace` it. Wrong values are refused when a record is made, unknown keyword arguments of a model or
@@ -70,6 +70,7 @@ class TrainingRecipe:
         max_category_share: a crop in which one class has this share of the labelled pixels or more is drawn again.
         flip_probability: of the horizontal flip.
         photometric_distortion: whether brightness, contrast, saturation and hue are varied.
+        max_gradient_norm: gradients of all parameters together are scaled down to this norm; `None` leaves them.
         pretrained: the backbone's weights at the start, or `None`.
     """
 
@@ -90,7 +91,8 @@ class TrainingRecipe:
     max_category_share: float = 0.75
     flip_probability: float = 0.5
     photometric_distortion: bool = True
-    pretrained: PretrainedWeights | None
+    max_gradient_norm: float | None = None
+    pretrained: PretrainedWeights | None = None
 
     def __post_init__(self) -> None:
         _check_choice("optimizer", self.optimizer, OPTIMIZERS)
@@ -196,49 +198,49 @@ class Weights:
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """
-    One published result.
+    How a model is built, trained and evaluated, on whatever data set.
 
     Args:
-        name: `<method>-<variant>-<backbone>-<dataset>-<crop>-<schedule>`.
+        name: of the recipe.
         method: the `model_type`, such as `"setr"`.
         model: keyword arguments of the method's configuration, without labels and test protocol. `backbone_config` is
             a dictionary with `model_type`.
         image_processor: keyword arguments of the method's image processor.
-        label_set: one of `LABEL_SETS`.
-        training, evaluation, published, weights: see there.
+        training, evaluation: see there.
     """
 
     name: str
     method: str
     model: Mapping[str, Any]
     image_processor: Mapping[str, Any]
-    label_set: str
     training: TrainingRecipe
     evaluation: EvaluationRecipe
-    published: PublishedResult
-    weights: Weights
 
     def __post_init__(self) -> None:
         _check_choice("method", self.method, SEGMENTATION_METHODS)
-        _check_choice("label set", self.label_set, LABEL_SETS)
 
-    def build_config(self) -> "PreTrainedConfig":
+    def build_config(self, id2label: Mapping[int, str]) -> "PreTrainedConfig":
         """
         The method's configuration, with class names and test protocol.
+
+        Args:
+            id2label: train id -> class name.
 
         Raises:
             ValueError: if `model` or its `backbone_config` holds an argument that the configuration does not have.
         """
         config_class = self._public_class("Config")
         _check_keywords(f"{config_class.__name__} argument", self.model, _field_names(config_class))
-        label_set = load_label_set(self.label_set)
         protocol = {
             "inference_mode": self.evaluation.mode,
             "window_size": self.evaluation.window_size,
             "window_stride": self.evaluation.window_stride,
         }
         config = config_class(
-            **copy.deepcopy(dict(self.model)), **protocol, id2label=label_set.id2label, label2id=label_set.label2id
+            **copy.deepcopy(dict(self.model)),
+            **protocol,
+            id2label=dict(id2label),
+            label2id={name: index for index, name in id2label.items()},
         )
         if "backbone_config" in self.model:
             backbone_class = type(config.backbone_config)
@@ -262,6 +264,29 @@ class Recipe:
         import vitseg
 
         return getattr(vitseg, SEGMENTATION_METHODS[self.method] + kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedRecipe(Recipe):
+    """
+    The recipe of a published result, named `<method>-<variant>-<backbone>-<dataset>-<crop>-<schedule>`.
+
+    Args:
+        label_set: one of `LABEL_SETS`.
+        published, weights: see there.
+    """
+
+    label_set: str
+    published: PublishedResult
+    weights: Weights
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_choice("label set", self.label_set, LABEL_SETS)
+
+    def build_config(self, id2label: Mapping[int, str] | None = None) -> "PreTrainedConfig":
+        """As [`Recipe.build_config`], with the classes of `label_set` unless others are given."""
+        return super().build_config(id2label or load_label_set(self.label_set).id2label)
 
 
 def _field_names(config_class: type) -> set[str]:

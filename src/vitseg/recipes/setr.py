@@ -11,7 +11,7 @@ the DeiT heads, for one, are as wide as their backbone.
 from dataclasses import dataclass
 from typing import Any
 
-from .schema import EvaluationRecipe, PretrainedWeights, PublishedResult, Recipe, TrainingRecipe, Weights
+from .schema import EvaluationRecipe, PretrainedWeights, PublishedRecipe, PublishedResult, TrainingRecipe, Weights
 
 
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
@@ -102,7 +102,7 @@ def _recipe(
     min_short: int | None,
     published: PublishedResult,
     weights: Weights,
-) -> Recipe:
+) -> PublishedRecipe:
     """What all rows have in common; `thousands` counts iterations."""
     name = f"{prefix}-{decoder}-{backbone}-{data.name}-{data.crop}-{thousands}k"
     if (decoder, backbone) == ("mla", "vit-l") and data is not CITYSCAPES:
@@ -116,7 +116,7 @@ def _recipe(
         "use_class_token": decoder != "mla",
         **backbone_options,
     }
-    return Recipe(
+    return PublishedRecipe(
         name=name,
         method="setr",
         model={"decoder_type": decoder, **decoder_options, "backbone_config": backbone_config},
@@ -158,7 +158,7 @@ def _authors(
     miou: float,
     miou_multi_scale: float | None,
     drive_id: str | None,
-) -> Recipe:
+) -> PublishedRecipe:
     """A row of the authors' tables; `drive_id` is what their README links to on Google Drive, if anything."""
     variant = {"naive": "Naive", "pup": "PUP", "mla": "MLA"}[decoder]
     variant += {"vit-l": "", "vit-b": "_Base", "deit-b": "_DeiT"}[backbone]
@@ -201,7 +201,7 @@ def _mmseg(
     miou_multi_scale: float,
     stamp: str,
     remark: str = "",
-) -> Recipe:
+) -> PublishedRecipe:
     """A row of mmsegmentation's model zoo; `stamp` ends the name of the checkpoint file."""
     if data is CITYSCAPES:
         original = f"setr_vit-large_{decoder}_8x1_768x768_80k_cityscapes"

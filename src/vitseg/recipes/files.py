@@ -1,0 +1,99 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Recipes as JSON files: a published recipe is printed, edited, and trained with."""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .lookup import unknown_name
+from .schema import Recipe
+
+
+def recipe_to_json(recipe: Recipe) -> str:
+    """What `load_recipe` reads; of a published recipe, all but what it says about the publication."""
+    values = dataclasses.asdict(recipe)
+    return json.dumps({field.name: values[field.name] for field in dataclasses.fields(Recipe)}, indent=2)
+
+
+def load_recipe(name_or_file: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """
+    A recipe by its name or from a file.
+
+    Args:
+        name_or_file: name of a published recipe, or a JSON file as `recipe_to_json` writes it; keys that have a
+            default may be left out.
+        changes: dotted key -> value, such as `{"training.iterations": 1000}`, to replace what the recipe says.
+
+    Raises:
+        ValueError: if there is no such recipe or file, or a key does not exist (the message names the closest), is
+            missing, or has a value of the wrong kind.
+    """
+    if str(name_or_file).endswith(".json"):
+        values = _read(Path(name_or_file))
+    else:
+        from . import get_recipe
+
+        values = json.loads(recipe_to_json(get_recipe(str(name_or_file))))
+    for key, value in (changes or {}).items():
+        _replace(values, key, value)
+    return _build(Recipe, values, "the recipe")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"Cannot read the recipe {file}: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"The recipe {file} holds {values!r}; expected an object.")
+    return {"name": file.stem, **values}
+
+
+def _replace(values: dict[str, Any], dotted_key: str, value: Any) -> None:
+    *path, last = dotted_key.split(".")
+    for depth, key in enumerate(path):
+        if values.get(key) is None:
+            values[key] = {}
+        values = values[key]
+        if not isinstance(values, dict):
+            raise ValueError(f"{'.'.join(path[: depth + 1])} is {values!r}, so it has no {last!r} to change.")
+    values[last] = value
+
+
+def _build(record: type, values: Any, what: str) -> Any:
+    """The dataclass `record` from plain JSON values."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{what} is {values!r}; expected an object.")
+    kinds = typing.get_type_hints(record)
+    for key in values:
+        if key not in kinds:
+            raise unknown_name(f"key of {what}", key, kinds)
+    for field in dataclasses.fields(record):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and field.name not in values:
+            raise ValueError(f"{what} has no {field.name!r}.")
+    return record(**{key: _convert(kinds[key], value, key) for key, value in values.items()})
+
+
+def _convert(kind: Any, value: Any, what: str) -> Any:
+    """A JSON value as a field of type `kind` holds it."""
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        (kind,) = (choice for choice in typing.get_args(kind) if choice is not types.NoneType)
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, value, what)  # type: ignore[arg-type]
+    if typing.get_origin(kind) is tuple:
+        item_kind, *_ = typing.get_args(kind)
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{what} is {value!r}; expected a list.")
+        return tuple(_convert(item_kind, item, what) for item in value)
+    expected = {float: (int, float), int: int, str: str, bool: bool}.get(kind, Mapping)
+    if not isinstance(value, expected) or (isinstance(value, bool) and kind is not bool):  # type: ignore[arg-type]
+        raise ValueError(f"{what} is {value!r}; expected {getattr(kind, '__name__', 'an object')}.")
+    return value

@@ -1,0 +1,121 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Recipes as files: what is printed trains the same, and what is mistyped is refused by its nearest name."""
+
+import dataclasses
+import json
+import runpy
+import sys
+
+import pytest
+
+from vitseg.recipes import RECIPES, get_recipe, load_recipe, recipe_to_json
+
+
+NAME = "setr-pup-vit-l-ade20k-512-160k"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_written_recipe_is_the_same_recipe(name, tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text(recipe_to_json(get_recipe(name)))
+    recipe, published = load_recipe(file), get_recipe(name)
+    for field in dataclasses.fields(recipe):
+        assert getattr(recipe, field.name) == getattr(published, field.name)
+    labels = {0: "cat", 1: "dog"}
+    assert recipe.build_config(labels).to_dict() == published.build_config(labels).to_dict()
+
+
+def test_changes_replace_what_the_recipe_says():
+    changes = {
+        "training.iterations": 20,
+        "training.ratio_range": [0.75, 1.5],
+        "training.parameter_rules": {"norm": {"decay_mult": 0.0}},
+        "model.backbone_config.num_hidden_layers": 12,
+        "image_processor.do_reduce_labels": False,
+    }
+    recipe = load_recipe(NAME, changes)
+    assert recipe.training.iterations == 20
+    assert recipe.training.ratio_range == (0.75, 1.5)
+    assert recipe.training.parameter_rules == {"norm": {"decay_mult": 0.0}}
+    assert recipe.training.learning_rate == 0.001
+    assert recipe.model["backbone_config"]["num_hidden_layers"] == 12
+    assert recipe.model["backbone_config"]["hidden_size"] == 1024
+    assert recipe.image_processor["do_reduce_labels"] is False
+    assert get_recipe(NAME).model["backbone_config"]["num_hidden_layers"] == 24
+
+
+def test_what_has_a_default_may_be_left_out(tmp_path):
+    values = json.loads(recipe_to_json(get_recipe(NAME)))
+    for key in ("momentum", "power", "ratio_range", "pretrained"):
+        del values["training"][key]
+    del values["name"]
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(values))
+    recipe = load_recipe(file)
+    assert recipe.name == "mine"
+    assert (recipe.training.momentum, recipe.training.pretrained) == (0.9, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training.itertions": 10}, "no key of training 'itertions'. Did you mean 'iterations'"),
+        ({"trainig.iterations": 10}, "no key of the recipe 'trainig'. Did you mean 'training'"),
+        ({"training.optimizer": "adam"}, "no optimizer 'adam'. Did you mean 'adamw'"),
+        ({"training.iterations": "many"}, "iterations is 'many'; expected int"),
+        ({"training.iterations": 1.5}, "iterations is 1.5; expected int"),
+        ({"training.iterations": True}, "iterations is True; expected int"),
+        ({"training.crop_size": 512}, "crop_size is 512; expected a list"),
+        ({"training.crop_size": [512]}, "crop_size is .*; expected two positive numbers"),
+        ({"training.iterations.more": 1}, "training.iterations is 160000, so it has no 'more'"),
+        ({"training": 3}, "training is 3; expected an object"),
+        ({"training.parameter_rules": {"head": {"lr": 10.0}}}, "no parameter rule multiplier 'lr'"),
+    ],
+)
+def test_wrong_changes_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        load_recipe(NAME, changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.decoder_tipe": "pup"}, "no SetrConfig argument 'decoder_tipe'. Did you mean 'decoder_type'"),
+        ({"model.backbone_config.hiden_size": 1}, "no PlainVitConfig argument 'hiden_size'"),
+    ],
+)
+def test_wrong_model_arguments_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        load_recipe(NAME, changes).build_config({0: "cat"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "Cannot read the recipe .*mine.json"), ("[]", "holds .*; expected an object"), ("{}", "has no 'method'")],
+)
+def test_broken_files_are_refused(tmp_path, text, message):
+    file = tmp_path / "mine.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_recipe(file)
+
+
+def test_missing_files_and_names_are_refused():
+    with pytest.raises(ValueError, match=r"Cannot read the recipe nowhere\.json"):
+        load_recipe("nowhere.json")
+    with pytest.raises(ValueError, match=f"Did you mean .*{NAME}"):
+        load_recipe(NAME.replace("512", "51"))
+
+
+def test_the_command_prints_a_recipe_to_edit(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["recipes", NAME])
+    runpy.run_module("vitseg.recipes", run_name="__main__")
+    assert json.loads(capsys.readouterr().out)["training"]["iterations"] == 160_000
+
+
+def test_the_command_offers_the_closest_name(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["recipes", NAME + "x"])
+    with pytest.raises(SystemExit):
+        runpy.run_module("vitseg.recipes", run_name="__main__")
+    assert NAME in capsys.readouterr().err
