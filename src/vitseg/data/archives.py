@@ -1,0 +1,184 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a download where they lie: in folders, or in the zip and tar files that were downloaded.
+
+Both are seen as one tree of names, as if every archive had been unpacked into the folder that it lies in. Nothing is
+ever unpacked to disk.
+"""
+
+import functools
+import os
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+
+_WILDCARDS = {"{name}": "([^/]+)", "{number}": "([0-9]+)", "*": "[^/]+"}
+
+
+@dataclass(frozen=True)
+class File:
+    """
+    A file on disk or in an archive.
+
+    Args:
+        container: the file itself, or the archive that holds it.
+        name: its path in the tree, with forward slashes.
+        size: number of bytes.
+        member: its name in a zip file.
+        offset: where it starts in a tar file.
+    """
+
+    container: Path
+    name: str
+    size: int
+    member: str | None = None
+    offset: int = 0
+
+    def __str__(self) -> str:
+        """The path that a person finds it under; what is in an archive has the archive's path in front."""
+        path = str(self.container)
+        return path if path.endswith(self.name) else f"{path}/{self.name}"
+
+    def read(self) -> bytes:
+        """
+        The content.
+
+        Raises:
+            ValueError: if it cannot be read, for instance because an archive is damaged.
+        """
+        try:
+            if self.member is not None:
+                return _open_zip(self.container, os.getpid()).read(self.member)
+            with self.container.open("rb") as file:
+                file.seek(self.offset)
+                content = file.read(self.size)
+        except (OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"Cannot read {self}: {error}") from error
+        if len(content) != self.size:
+            raise ValueError(f"Cannot read {self}: it ends after {len(content)} of {self.size} bytes.")
+        return content
+
+
+class FileTree:
+    """
+    The files below a folder or in an archive. Hidden files, and macOS' additions to archives, are left out.
+
+    A file on disk comes before one of the same name in an archive beside it.
+
+    Args:
+        source: a folder, which may hold .zip and .tar files at any depth, or such a file.
+
+    Raises:
+        ValueError: if there is no such folder or file, or an archive cannot be read or holds a name that points
+            outside of it.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        self.source = Path(source)
+        self.files: dict[str, File] = {}
+        if self.source.is_dir():
+            listed = list(_walk(self.source))
+        elif self.source.exists():
+            listed = [File(self.source, self.source.name, self.source.stat().st_size)]
+        else:
+            raise ValueError(f"There is no folder or file {source}.")
+        archives = [file for file in listed if file.container.suffix.lower() in _LISTERS]
+        for file in listed:
+            self.files[file.name] = file
+        for archive in archives:
+            for file in _list_archive(archive):
+                self.files.setdefault(file.name, file)
+
+    def find(self, pattern: str) -> dict[str, File]:
+        """
+        Files by name.
+
+        Args:
+            pattern: how the path ends, in whole folders: `{name}` stands for the file's name as it will be known,
+                `{number}` for one of digits only, and `*` for any one folder.
+
+        Returns:
+            `{name}` or `{number}` of each file -> file, sorted; empty if there are none.
+
+        Raises:
+            ValueError: if two files have the same name.
+        """
+        parts = re.split(r"(\{name\}|\{number\}|\*)", pattern)
+        expression = "".join(_WILDCARDS.get(part) or re.escape(part) for part in parts)
+        matches = re.compile(f"(?:.*/)?{expression}").fullmatch
+        found: dict[str, File] = {}
+        for path in sorted(self.files):
+            if match := matches(path):
+                file = self.files[path]
+                if other := found.get(match[1]):
+                    raise ValueError(f"Which is it, {other} or {file}? Name a source that has only one {pattern}.")
+                found[match[1]] = file
+        return dict(sorted(found.items()))
+
+    def require(self, pattern: str) -> dict[str, File]:
+        """Like `find`, but with a ValueError that says what was looked for, and where, if there are none."""
+        found = self.find(pattern)
+        if not found:
+            raise ValueError(f"There is nothing like {pattern} in {self.source}, nor in .zip and .tar files there.")
+        return found
+
+
+def _walk(folder: Path) -> Iterator[File]:
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        # Links may lead in circles, or twice to the same folder.
+        real = os.path.realpath(parent)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not _is_hidden(name))
+        if real in seen:
+            continue
+        seen.add(real)
+        for name in sorted(names):
+            path = Path(parent, name)
+            if not _is_hidden(name) and path.is_file():
+                yield File(path, path.relative_to(folder).as_posix(), path.stat().st_size)
+
+
+def _list_archive(archive: File) -> Iterator[File]:
+    """The files in an archive, under the names they would have if it were unpacked where it lies."""
+    folder = PurePosixPath(archive.name).parent
+    try:
+        members = _LISTERS[archive.container.suffix.lower()](archive.container)
+    except (OSError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{archive.container} is not a complete archive: {error}") from error
+    for member in members:
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{archive.container} holds {member.name!r}, a path that leads outside. Do not trust it.")
+        if not any(map(_is_hidden, path.parts)):
+            yield File(member.container, str(folder / path), member.size, member.member, member.offset)
+
+
+def _list_zip(path: Path) -> list[File]:
+    with zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir()]
+    return [File(path, member.filename, member.file_size, member.filename) for member in members]
+
+
+def _list_tar(path: Path) -> list[File]:
+    # Not compressed, so that members can be read where they lie.
+    with tarfile.open(path, "r:") as archive:
+        members = [member for member in archive if member.isreg() and not member.issparse()]
+    return [File(path, member.name, member.size, offset=member.offset_data) for member in members]
+
+
+_LISTERS = {".zip": _list_zip, ".tar": _list_tar}
+
+
+@functools.cache
+def _open_zip(path: Path, process: int) -> zipfile.ZipFile:
+    """A zip file that stays open. Processes must not share one: they would move its position under each other."""
+    return zipfile.ZipFile(path)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"

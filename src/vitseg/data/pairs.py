@@ -1,0 +1,111 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Images with their annotations as they were downloaded, and one such pair as a row of a prepared data set."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from .annotations import Annotation, TrainIds
+from .archives import File
+from .dataset_labels import DatasetLabels
+from .shards import Row
+from .streaming import decode_example
+
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """
+    An image and its annotation; `None` for one that is missing.
+
+    Args:
+        name: what the prepared data set calls it (`file_name`): the image's path below the folder of its split,
+            without suffix; the folders are left out in data sets where names differ without them.
+        image: an image file.
+        annotation: the annotation.
+    """
+
+    name: str
+    image: File | None
+    annotation: Annotation | None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes both take."""
+        return sum(part.size for part in (self.image, self.annotation) if part is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawDataset:
+    """
+    A data set as it was downloaded.
+
+    Args:
+        title: the data set in a few words.
+        labels: its classes.
+        train_ids: what the values in its annotation files mean.
+        splits: the pairs of each split, sorted by name.
+        notes: what a person should know of how the splits were made.
+    """
+
+    title: str
+    labels: DatasetLabels
+    train_ids: TrainIds
+    splits: Mapping[str, Sequence[Pair]]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """
+    A pair that has been verified.
+
+    Args:
+        row: as `write_shard` takes it.
+        pixels: number of pixels by train id, int64 (256,).
+    """
+
+    row: Row
+    pixels: np.ndarray
+
+
+def match_up(
+    images: Mapping[str, File], annotations: Mapping[str, Annotation], names: Iterable[str] | None = None
+) -> list[Pair]:
+    """The pairs of these names, sorted by name. Without names, all: an image or annotation alone is half a pair."""
+    names = images.keys() | annotations.keys() if names is None else set(names)
+    return [Pair(name, images.get(name), annotations.get(name)) for name in sorted(names)]
+
+
+def encode_pair(pair: Pair, train_ids: TrainIds) -> EncodedPair:
+    """
+    Verify a pair and make it a row: the image's bytes as they are, the label map as PNG of train ids.
+
+    Raises:
+        ValueError: if one of the two is missing or cannot be read, their sizes differ, or the annotation holds a value
+            that is not in the table. The message has the path and the value.
+    """
+    if pair.image is None:
+        raise ValueError(f"{pair.annotation or pair.name} has no image.")
+    if pair.annotation is None:
+        raise ValueError(f"{pair.image} has no annotation.")
+    label_map = train_ids.of(pair.annotation)
+    png = BytesIO()
+    Image.fromarray(label_map).save(png, format="PNG")
+    name = PurePosixPath(pair.image.name)
+    row = {
+        "image": {"bytes": pair.image.read(), "path": name.name},
+        "label": {"bytes": png.getvalue(), "path": f"{name.stem}.png"},
+        "file_name": pair.name,
+    }
+    # What training will do with it, so that training has nothing to complain about.
+    decode_example(row | {"file_name": str(pair.image)})
+    return EncodedPair(row, np.bincount(label_map.ravel(), minlength=256))

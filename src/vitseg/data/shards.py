@@ -1,0 +1,96 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How a prepared data set lies on disk: Parquet shards of encoded images and label maps, and a data set card."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Features, Image, Value
+
+from .augmentation import IGNORE_INDEX
+from .dataset_labels import LABELS_FILE, DatasetLabels
+
+
+# Readers hold several row groups at a time, so these bounds are what a stream needs of memory.
+GROUP_ROWS = 100
+GROUP_BYTES = 8 * 1024**2
+
+FEATURES = Features({"image": Image(), "label": Image(), "file_name": Value("string")})
+
+Row = Mapping[str, Any]
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    """File name of a shard, for example `train-00003-of-00012.parquet`."""
+    return f"{split}-{index:05d}-of-{count:05d}.parquet"
+
+
+def write_shard(rows: Iterable[Row], file: Path, group_rows: int = GROUP_ROWS) -> None:
+    """
+    Write a Parquet file; the same rows always give the same bytes.
+
+    Args:
+        rows: each with `image` and `label` (a dictionary of `bytes`, an encoded image, and `path`, its file name) and
+            `file_name`. They are written as they come, a row group at a time.
+        file: where to.
+        group_rows: rows in a row group at most; fewer where encoded images and label maps pass `GROUP_BYTES`.
+    """
+    schema = FEATURES.arrow_schema
+    with pq.ParquetWriter(file, schema) as writer:
+        group: list[Row] = []
+        group_bytes = 0
+        for row in rows:
+            row_bytes = len(row["image"]["bytes"]) + len(row["label"]["bytes"])
+            if group and (len(group) == group_rows or group_bytes + row_bytes > GROUP_BYTES):
+                writer.write_table(pa.Table.from_pylist(group, schema=schema))
+                group, group_bytes = [], 0
+            group.append(row)
+            group_bytes += row_bytes
+        if group:
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+
+
+def dataset_card(
+    title: str, description: str, labels: DatasetLabels, splits: Sequence[str], license: str = "unknown"
+) -> str:
+    """
+    The `README.md` of a data set: what `datasets` reads to load it, and what people read.
+
+    Args:
+        title: the data set in a few words.
+        description: a paragraph of Markdown.
+        labels: its classes.
+        splits: names of the splits; the shards of each are `data/SPLIT-*.parquet`.
+        license: an identifier that the Hub knows.
+    """
+    data_files = "\n".join(f"  - split: {split}\n    path: data/{split}-*.parquet" for split in splits)
+    classes = ", ".join(f"{index} {name}" for index, name in labels.id2label.items())
+    # JSON strings are YAML strings, whatever they hold.
+    return f"""---
+license: {license}
+task_categories:
+- image-segmentation
+pretty_name: {json.dumps(title, ensure_ascii=False)}
+configs:
+- config_name: default
+  data_files:
+{data_files}
+---
+
+# {title}
+
+{description}
+
+| column | holds |
+| --- | --- |
+| `image` | the picture, an encoded image file |
+| `label` | the label map, PNG: one train id per pixel, {IGNORE_INDEX} is ignored |
+| `file_name` | a name for the picture |
+
+Classes, by train id: {classes}.
+Names and colours are in `{LABELS_FILE}`.
+"""
