@@ -14,9 +14,7 @@ as a JSON file that holds its model dictionary (`backbone`, `decode_head`, `auxi
 import argparse
 import hashlib
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -32,8 +30,9 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 import vitseg
 from vitseg.models.configuration_plain_vit import as_pair
-from vitseg.recipes import RECIPES, Recipe, get_recipe
+from vitseg.recipes import RECIPES, PublishedRecipe, get_recipe
 from vitseg.recipes.labels import load_label_set
+from vitseg.replacing import replacing
 
 
 # Each module reads the original configurations of a method and knows its names.
@@ -177,18 +176,9 @@ def default_image_processor(config: PreTrainedConfig) -> BaseImageProcessor:
 
 def write_folder(model: PreTrainedModel, image_processor: BaseImageProcessor, output: Path) -> None:
     """Save model and image processor to a temporary folder beside `output`, and rename it when it is complete."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    try:
-        model.save_pretrained(temporary)
-        image_processor.save_pretrained(temporary)
-        temporary.chmod(0o755)
-        if output.exists():
-            output.rmdir()
-        temporary.rename(output)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with replacing(output) as unfinished:
+        model.save_pretrained(unfinished)
+        image_processor.save_pretrained(unfinished)
 
 
 def describe_file(path: Path) -> str:
@@ -200,7 +190,7 @@ def describe_file(path: Path) -> str:
     return f"{path.name} ({path.stat().st_size / 1e6:.1f} MB, sha256 {digest.hexdigest()})"
 
 
-def describe_source(recipe: Recipe) -> str:
+def describe_source(recipe: PublishedRecipe) -> str:
     """Where the weights of a recipe were published, and how to go on."""
     return (
         f"{recipe.name}: {recipe.weights.describe()}\n"

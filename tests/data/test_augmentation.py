@@ -16,18 +16,15 @@ from vitseg.data.augmentation import (
     adjust_saturation,
     choose_window,
     distort_photometrically,
-    hsv_to_rgb,
-    rgb_to_hsv,
     scaled_size,
 )
 from vitseg.models.image_processing_semantic import keep_ratio_size, resize_bilinear, resize_nearest
 
 
-def golden_image(case: GoldenCase, shape: list[int]) -> torch.Tensor:
-    """The case's BGR image as RGB, channels first."""
+def golden_image(case: GoldenCase, shape: list[int]) -> np.ndarray:
+    """The case's BGR image as RGB."""
     random = np.random.RandomState(case.description["input"]["seed"])
-    bgr = random.randint(0, 256, shape).astype(np.uint8)
-    return torch.from_numpy(bgr[..., ::-1].copy()).permute(2, 0, 1)
+    return random.randint(0, 256, shape).astype(np.uint8)[..., ::-1].copy()
 
 
 def golden_label_map(case: GoldenCase, shape: list[int]) -> torch.Tensor:
@@ -35,8 +32,8 @@ def golden_label_map(case: GoldenCase, shape: list[int]) -> torch.Tensor:
     return torch.from_numpy(random.randint(0, 150, shape).astype(np.uint8))
 
 
-def to_bgr(image: torch.Tensor) -> torch.Tensor:
-    return image.flip(0).permute(1, 2, 0)
+def channels_first(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1)
 
 
 def test_golden_sizes_of_the_keep_ratio_rule():
@@ -70,31 +67,21 @@ def test_golden_sizes_with_a_smallest_short_side():
 def test_golden_pixels_through_the_image_processor(name):
     case = load_case("evaluation", name)
     shape = case.description["input"]["shape"]
-    image, label_map = golden_image(case, shape), golden_label_map(case, shape[:2])
+    image, label_map = channels_first(golden_image(case, shape)), golden_label_map(case, shape[:2])
     size = {"shortest_edge": min(case.config["img_scale"]), "longest_edge": max(case.config["img_scale"])}
     processed = SetrImageProcessor(size=size)(image, label_map, return_tensors="pt")
     case.assert_matches("normalized", processed["pixel_values"][0])
     new_size = tuple(case.expected["label"].shape)
-    assert to_bgr(resize_bilinear(image, new_size)).float().equal(case.expected["resized"])
+    resized_bgr = resize_bilinear(image, new_size).flip(0).permute(1, 2, 0)
+    assert resized_bgr.float().equal(case.expected["resized"])
     assert processed["labels"][0].float().equal(case.expected["label"])
     assert resize_nearest(label_map, new_size).float().equal(case.expected["label"])
 
 
-@pytest.mark.parametrize("window", [(0, 0, 9, 11), (3, 5, 20, 17), (22, 7, 9, 17), (30, 23, 1, 1)])
-@pytest.mark.parametrize("name", ["pixels_up", "pixels_down"])
-def test_golden_pixels_of_a_window(name, window):
-    case = load_case("evaluation", name)
-    image = golden_image(case, case.description["input"]["shape"])
-    resized = case.expected["resized"]
-    top, left, height, width = window
-    actual = resize_bilinear(image, tuple(resized.shape[:2]), window)
-    assert actual.dtype == torch.uint8
-    assert to_bgr(actual).float().equal(resized[top : top + height, left : left + width])
-
-
 def test_golden_photometric_operations():
     case = load_case("evaluation", "photometric")
-    image = golden_image(case, [12, 16, 3])
+    # One pixel wide, for which OpenCV takes the same way on every processor.
+    image = golden_image(case, [12 * 16, 1, 3])
     answers = {
         "brightness": adjust_brightness(image, 13.7),
         "brightness_negative": adjust_brightness(image, -27.4),
@@ -105,28 +92,31 @@ def test_golden_photometric_operations():
     }
     assert answers.keys() == case.expected.keys()
     for name, answer in answers.items():
-        assert answer.dtype == torch.uint8
-        case.assert_matches(name, to_bgr(answer))
+        assert answer.dtype == np.uint8
+        case.assert_matches(name, torch.from_numpy(answer[..., ::-1].reshape(12, 16, 3).copy()))
 
 
-@pytest.mark.parametrize(
-    ("rgb", "hsv"),
-    [
-        ((255, 0, 0), (0, 255, 255)),
-        ((0, 255, 0), (60, 255, 255)),
-        ((0, 0, 255), (120, 255, 255)),
-        ((255, 255, 0), (30, 255, 255)),
-        ((255, 0, 255), (150, 255, 255)),
-        ((77, 77, 77), (0, 0, 77)),
-        ((0, 0, 0), (0, 0, 0)),
-        ((255, 255, 255), (0, 0, 255)),
-    ],
-)
-def test_hsv_of_named_colours(rgb, hsv):
-    image = torch.tensor(rgb, dtype=torch.uint8)[:, None, None]
-    planes = rgb_to_hsv(image)
-    assert tuple(plane.item() for plane in planes) == hsv
-    assert hsv_to_rgb(*planes).equal(image)
+def test_the_training_crop_has_the_pixels_of_the_image_processor():
+    # OpenCV resizes for training and the image processor for inference: not a byte may differ between them.
+    rng = np.random.default_rng(0)
+    for seed in range(100):
+        height, width = rng.integers(1, 90, 2).tolist()
+        image, label_map = random_sample(seed, height, width)
+        ratio = rng.uniform(0.25, 2.5)
+        transform = TrainingTransform(
+            crop_size=(300, 300),
+            scale=(100, 40),
+            ratio_range=(ratio, ratio),
+            flip_probability=0,
+            photometric_distortion=False,
+            image_mean=(0, 0, 0),
+            image_std=(1, 1, 1),
+        )
+        example = transform(image, label_map, rng)
+        size = scaled_size(height, width, (100, 40), ratio)
+        crop = (..., slice(size[0]), slice(size[1]))
+        assert (example["pixel_values"][crop] * 255).round().equal(resize_bilinear(image, size).float())
+        assert example["labels"][crop].equal(resize_nearest(label_map, size).long())
 
 
 class ScriptedGenerator:
@@ -149,26 +139,26 @@ YES, NO = 0.49, 0.51
 
 
 def test_photometric_distortion_in_the_published_order():
-    image = torch.tensor([200, 120, 60], dtype=torch.uint8)[:, None, None]
+    image = np.array([[[200, 120, 60]]], np.uint8)
     bright = adjust_brightness(image, 16.0)
     early = ScriptedGenerator(YES, 0.75, YES, YES, 1.0, YES, 0.0, YES, 0.0)
     expected = adjust_hue(adjust_saturation(adjust_contrast(bright, 1.5), 0.5), -18)
-    assert distort_photometrically(image, early).equal(expected)
+    assert np.array_equal(distort_photometrically(image, early), expected)
     late = ScriptedGenerator(YES, 0.75, NO, YES, 1.0, YES, 0.999, YES, 0.0)
     expected = adjust_contrast(adjust_hue(adjust_saturation(bright, 1.5), 17), 0.5)
-    assert distort_photometrically(image, late).equal(expected)
+    assert np.array_equal(distort_photometrically(image, late), expected)
     assert not early.numbers
     assert not late.numbers
-    assert distort_photometrically(image, ScriptedGenerator(NO, YES, NO, NO, NO)).equal(image)
-    assert distort_photometrically(image, ScriptedGenerator(NO, NO, NO, NO, NO)).equal(image)
+    assert np.array_equal(distort_photometrically(image, ScriptedGenerator(NO, YES, NO, NO, NO)), image)
+    assert np.array_equal(distort_photometrically(image, ScriptedGenerator(NO, NO, NO, NO, NO)), image)
 
 
 def test_photometric_distortion_leaves_a_quarter_of_grey_images_alone():
     # Grey has no hue or saturation, and brightness and contrast each change it with probability 1/2, but for the
     # amounts 0..1 of -32..32 and the factors 1..1 + 1/128 of 0.5..1.5, which truncation hides.
-    grey = torch.full((3, 1, 1), 128, dtype=torch.uint8)
+    grey = np.full((1, 1, 3), 128, np.uint8)
     rng = np.random.default_rng(0)
-    unchanged = np.mean([distort_photometrically(grey, rng).equal(grey) for _ in range(4000)])
+    unchanged = np.mean([np.array_equal(distort_photometrically(grey, rng), grey) for _ in range(4000)])
     expected = (1 / 2 + 1 / 2 / 64) * (1 / 2 + 1 / 2 / 128)
     assert unchanged == pytest.approx(expected, abs=0.03)
 

@@ -2,31 +2,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training-time augmentation: mmsegmentation's random resize, crop, flip and photometric distortion.
 
-The published models were trained on bytes that OpenCV resized and recoloured. The functions here compute the bytes of
-OpenCV without it (`hsv_to_rgb` tells of a reservation), and only those that the crop keeps: the image is never resized
-as a whole. Each takes its parameters as arguments; `TrainingTransform` draws them, for one sample at a time, from a
-generator that the caller seeds.
+The published models were trained on bytes that OpenCV resized and recoloured, and OpenCV does both here. Each function
+takes its parameters as arguments; `TrainingTransform` draws them, for one sample at a time, from a generator that the
+caller seeds.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
 from torchvision.transforms.v2.functional import normalize
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from ..models.image_processing_semantic import keep_ratio_size, resize_bilinear, resize_nearest
+from ..models.image_processing_semantic import SemanticImageProcessor, keep_ratio_size, resize_nearest
+from ..recipes import TrainingRecipe
 
 
 IGNORE_INDEX = 255
 # Windows that the random crop looks at before it takes the next one as it comes.
 CROP_TRIES = 10
 
-# OpenCV's 8-bit HSV: hue in steps of two degrees, fixed-point quotients with this many bits.
+# Hue in OpenCV's 8-bit HSV, in steps of two degrees.
 HUES = 180
-HSV_BITS = 12
+# What a byte may hold. A change of bytes is computed for each of these once, and looked up for each pixel.
+LEVELS = np.arange(256, dtype=np.float32)
 
 Window = tuple[int, int, int, int]
 
@@ -68,100 +70,36 @@ def choose_window(
     return top, left, height, width
 
 
-def adjust_brightness(image: torch.Tensor, amount: float) -> torch.Tensor:
+def adjust_brightness(image: np.ndarray, amount: float) -> np.ndarray:
     """A uint8 image plus `amount` grey levels, clipped to 0..255 and truncated."""
-    return (image.float() + amount).clamp_(0, 255).to(torch.uint8)
+    return cv2.LUT(image, (LEVELS + np.float32(amount)).clip(0, 255).astype(np.uint8))
 
 
-def adjust_contrast(image: torch.Tensor, factor: float) -> torch.Tensor:
+def adjust_contrast(image: np.ndarray, factor: float) -> np.ndarray:
     """A uint8 image times `factor`, clipped to 0..255 and truncated."""
-    return (image.float() * factor).clamp_(0, 255).to(torch.uint8)
+    return cv2.LUT(image, (LEVELS * np.float32(factor)).clip(0, 255).astype(np.uint8))
 
 
-def adjust_saturation(image: torch.Tensor, factor: float) -> torch.Tensor:
-    """A uint8 RGB image (3, height, width) whose 8-bit saturation is multiplied by `factor`, clipped and truncated."""
-    hue, saturation, value = rgb_to_hsv(image)
-    return hsv_to_rgb(hue, (saturation * factor).clamp_(0, 255).int(), value)
+def adjust_saturation(image: np.ndarray, factor: float) -> np.ndarray:
+    """A uint8 RGB image (height, width, 3) whose 8-bit saturation is multiplied by `factor`, clipped and truncated.
 
-
-def adjust_hue(image: torch.Tensor, shift: int) -> torch.Tensor:
-    """A uint8 RGB image (3, height, width) whose hue is turned by `shift` steps of two degrees."""
-    hue, saturation, value = rgb_to_hsv(image)
-    return hsv_to_rgb((hue + shift) % HUES, saturation, value)
-
-
-def rgb_to_hsv(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """OpenCV's 8-bit HSV of a uint8 RGB image (3, height, width), for every colour.
-
-    Returns:
-        Hue (0..179), saturation and value (0..255), each int32 (height, width).
+    OpenCV's way back from HSV truncates in its vector code and rounds in its scalar code, which does the last columns:
+    some colours differ by a grey level between processors.
     """
-    red, green, blue = image.int()
-    value = torch.maximum(torch.maximum(red, green), blue)
-    chroma = value - torch.minimum(torch.minimum(red, green), blue)
-    saturation = _rounded_quotient(chroma, 255, value)
-    # Counted in chromas from red; each primary claims ties with the next.
-    hue = torch.where(
-        value == red,
-        green - blue,
-        torch.where(value == green, blue - red + 2 * chroma, red - green + 4 * chroma),
-    )
-    hue = _rounded_quotient(hue, HUES // 6, chroma)
-    return torch.where(hue < 0, hue + HUES, hue), saturation, value
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    hsv[..., 1] = adjust_contrast(hsv[..., 1], factor)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
-def _rounded_quotient(number: torch.Tensor, factor: int, divisor: torch.Tensor) -> torch.Tensor:
-    """`number * factor / divisor`, rounded, with OpenCV's fixed-point inverse of the divisor; 0 for 0 / 0."""
-    inverse = ((factor << HSV_BITS) / divisor.clamp(min=1)).round().int()
-    return (number * inverse + (1 << HSV_BITS - 1)) >> HSV_BITS
+def adjust_hue(image: np.ndarray, shift: int) -> np.ndarray:
+    """A uint8 RGB image (height, width, 3) whose hue is turned by `shift` steps of two degrees; HSV as above."""
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = cv2.LUT(hsv[..., 0], ((LEVELS + shift) % HUES).astype(np.uint8))
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
-def _hsv_weights() -> torch.Tensor:
-    """What each colour channel keeps of the value: float32 (3, 180 * 256), by `hue * 256 + saturation`."""
-    sixth = torch.arange(HUES) * np.float32(6 / HUES)
-    fraction = sixth.frac()[:, None]
-    saturation = (torch.arange(256) * np.float32(1 / 255)).double()
-    # Products in double precision, rounded after the subtraction: OpenCV's compiler fuses the two.
-    none = torch.ones(HUES, 256)
-    full = (1 - saturation).float().expand(HUES, 256)
-    falling = (1 - saturation * fraction).float()
-    rising = (1 - saturation * (1 - fraction)).float()
-    by_sixth = torch.stack(
-        [
-            torch.stack([none, rising, full]),
-            torch.stack([falling, none, full]),
-            torch.stack([full, none, rising]),
-            torch.stack([full, falling, none]),
-            torch.stack([rising, full, none]),
-            torch.stack([none, full, falling]),
-        ]
-    )
-    return by_sixth[sixth.long(), :, torch.arange(HUES)].transpose(0, 1).flatten(1).contiguous()
-
-
-_HSV_WEIGHTS = _hsv_weights()
-
-
-def hsv_to_rgb(hue: torch.Tensor, saturation: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """The inverse of `rgb_to_hsv`, up to rounding: the bytes of OpenCV's scalar code, for every colour.
-
-    OpenCV is not of one mind here: its vector code truncates where its scalar code rounds. On processors with AVX2 the
-    scalar code does only the last `width % 32` columns, so the published models saw colours up to a grey level darker.
-
-    Args:
-        hue: integers 0..179, (height, width).
-        saturation: integers 0..255, (height, width).
-        value: integers 0..255, (height, width).
-
-    Returns:
-        uint8 (3, height, width).
-    """
-    weights = _HSV_WEIGHTS.index_select(1, (hue * 256 + saturation).flatten()).view(3, *hue.shape)
-    return weights.mul_(value * np.float32(1 / 255)).mul_(255).round_().to(torch.uint8)
-
-
-def distort_photometrically(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """mmsegmentation's PhotoMetricDistortion of a uint8 RGB image (3, height, width).
+def distort_photometrically(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """mmsegmentation's PhotoMetricDistortion of a uint8 RGB image (height, width, 3).
 
     Brightness (+-32), contrast and saturation (x 0.5..1.5) and hue (+-36 degrees) change in this order, each with
     probability 1/2; in one half of all cases contrast comes last.
@@ -211,6 +149,20 @@ class TrainingTransform:
     image_mean: Sequence[float] = tuple(IMAGENET_DEFAULT_MEAN)
     image_std: Sequence[float] = tuple(IMAGENET_DEFAULT_STD)
 
+    @classmethod
+    def from_recipe(cls, recipe: TrainingRecipe, image_processor: SemanticImageProcessor) -> "TrainingTransform":
+        """The augmentation of a recipe, with the colour statistics of an image processor."""
+        return cls(
+            crop_size=recipe.crop_size,
+            scale=recipe.scale,
+            ratio_range=recipe.ratio_range,
+            max_category_share=recipe.max_category_share,
+            flip_probability=recipe.flip_probability,
+            photometric_distortion=recipe.photometric_distortion,
+            image_mean=tuple(image_processor.image_mean),
+            image_std=tuple(image_processor.image_std),
+        )
+
     def __post_init__(self) -> None:
         if min(*self.crop_size, *self.scale) < 1:
             raise ValueError(f"crop_size is {self.crop_size} and scale {self.scale}; sides are 1 pixel or more.")
@@ -248,19 +200,23 @@ class TrainingTransform:
         old_height, old_width = label_map.shape
         size = scaled_size(old_height, old_width, self.scale, rng.uniform(*self.ratio_range))
         label_map = resize_nearest(label_map, size)
-        window = choose_window(label_map, self.crop_size, self.max_category_share, rng)
-        top, left, height, width = window
-        image = resize_bilinear(image, size, window)
+        top, left, height, width = choose_window(label_map, self.crop_size, self.max_category_share, rng)
         label_map = label_map[top : top + height, left : left + width]
+        pixels = cv2.resize(image.permute(1, 2, 0).numpy(), size[::-1], interpolation=cv2.INTER_LINEAR)
+        pixels = pixels[top : top + height, left : left + width]
         if rng.random() < self.flip_probability:
-            image, label_map = image.flip(-1), label_map.flip(-1)
+            pixels, label_map = cv2.flip(pixels, 1), label_map.flip(-1)
         if self.photometric_distortion:
-            image = distort_photometrically(image, rng)
+            pixels = distort_photometrically(pixels, rng)
         pixel_values = normalize(
-            image.float(), [255 * mean for mean in self.image_mean], [255 * std for std in self.image_std]
+            torch.from_numpy(np.stack(cv2.split(pixels))).float(),
+            [255 * mean for mean in self.image_mean],
+            [255 * std for std in self.image_std],
+            inplace=True,
         )
-        missing = (0, self.crop_size[1] - width, 0, self.crop_size[0] - height)
-        return {
-            "pixel_values": nn.functional.pad(pixel_values, missing, value=0.0),
-            "labels": nn.functional.pad(label_map.to(torch.int64), missing, value=IGNORE_INDEX),
-        }
+        labels = label_map.to(torch.int64)
+        if (height, width) != tuple(self.crop_size):
+            missing = (0, self.crop_size[1] - width, 0, self.crop_size[0] - height)
+            pixel_values = nn.functional.pad(pixel_values, missing, value=0.0)
+            labels = nn.functional.pad(labels, missing, value=IGNORE_INDEX)
+        return {"pixel_values": pixel_values, "labels": labels}

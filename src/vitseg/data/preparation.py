@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from ..replacing import write_json
 from .annotations import TrainIds
 from .dataset_labels import LABELS_FILE
 from .pairs import EncodedPair, Pair, RawDataset, encode_pair
@@ -102,7 +103,7 @@ def prepare(
         if (work / REPORT_FILE).exists():
             _require_same(work, arguments)
         work.mkdir(parents=True, exist_ok=True)
-        _write_json(work / REPORT_FILE, {"arguments": arguments})
+        write_json(work / REPORT_FILE, {"arguments": arguments})
         shards = _plan(dataset, limit, work)
         _write_shards(shards, dataset.train_ids, on_error, workers)
         _assemble(dataset, shards, arguments | files, work).rename(output)
@@ -173,7 +174,7 @@ class _Shard:
     file: Path
 
     def write_record(self, report: SplitReport) -> None:
-        _write_json(self.file.with_suffix(".json"), {"files": _digest(self.pairs), "report": asdict(report)})
+        write_json(self.file.with_suffix(".json"), {"files": _digest(self.pairs), "report": asdict(report)})
 
     def read_record(self) -> SplitReport | None:
         """What it holds; `None` if it is not finished, or its images or annotations are not the same any more."""
@@ -300,7 +301,7 @@ def _assemble(dataset: RawDataset, shards: Sequence[_Shard], arguments: Mapping[
     if reasons:
         (complete / SKIPPED_FILE).write_text("".join(f"{reason}\n" for reason in reasons), encoding="utf-8")
     entries = {split: asdict(entry) for split, entry in report.items()}
-    _write_json(complete / REPORT_FILE, {"arguments": arguments, "splits": entries})
+    write_json(complete / REPORT_FILE, {"arguments": arguments, "splits": entries})
     # Last, because a shard that has been moved when this is interrupted must be written again.
     for file, target in moves:
         file.rename(target)
@@ -313,12 +314,6 @@ def _total(records: Sequence[SplitReport]) -> SplitReport:
         pixels=np.sum([record.pixels for record in records], axis=0).tolist(),
         skipped=[reason for record in records for reason in record.skipped],
     )
-
-
-def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    unfinished = file.with_name(f"{file.name}.tmp")
-    unfinished.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    unfinished.replace(file)
 
 
 _DESCRIPTION = "Images as they were published, with label maps of train ids, prepared by `vitseg.data.preparation`."

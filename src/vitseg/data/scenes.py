@@ -9,7 +9,6 @@ size; then the picture is averaged and the label map is sampled, so the two stay
 are shared between classes, light and weather vary, and all of it is a function of the seed.
 """
 
-import tempfile
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from io import BytesIO
@@ -20,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from tqdm.auto import tqdm
 
+from ..replacing import replacing
 from .dataset_labels import LABELS_FILE, DatasetLabels
 from .shards import dataset_card, shard_name, write_shard
 
@@ -192,12 +192,10 @@ def write_scenes(folder: str | Path, num_train: int, num_validation: int, seed: 
     for name, value in zip(minimum, (num_train, num_validation, seed, num_shards), strict=True):
         if value < minimum[name]:
             raise ValueError(f"{name} is {value}, but must be {minimum[name]} or more.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as workspace,
+        replacing(folder) as unfinished,
         tqdm(total=num_train + num_validation, desc="Drawing scenes", unit="scene") as progress,
     ):
-        unfinished = Path(workspace) / folder.name
         (unfinished / "data").mkdir(parents=True)
         for parity, (split, num_scenes) in enumerate((("train", num_train), ("validation", num_validation))):
             shards = np.array_split(np.arange(num_scenes), min(num_shards, num_scenes))
@@ -214,7 +212,6 @@ def write_scenes(folder: str | Path, num_train: int, num_validation: int, seed: 
         card = dataset_card("Drawn street scenes", _DESCRIPTION, labels, ("train", "validation"), "apache-2.0")
         (unfinished / LABELS_FILE).write_text(labels.to_json(), encoding="utf-8")
         (unfinished / "README.md").write_text(card, encoding="utf-8")
-        unfinished.rename(folder)
 
 
 _DESCRIPTION = """\

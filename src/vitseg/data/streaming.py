@@ -11,12 +11,14 @@ neither the number of processes nor that of workers changes which samples make a
 A data set has the columns `image` (an encoded image), `label` (an encoded label map, usually PNG) and `file_name`.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import cv2
 import datasets
 import numpy as np
 import pyarrow as pa
@@ -203,18 +205,20 @@ class SegmentationStream(IterableDataset):
     def _make_example(self, row: Example, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         example = decode_example(row)
         image = torch.from_numpy(np.array(example["image"])).permute(2, 0, 1)
-        label_map = torch.from_numpy(example["label_map"])
+        # Bytes are compared many times faster by NumPy than by torch.
+        label_map = example["label_map"]
         if self.do_reduce_labels:
             label_map = reduce_labels(label_map)
         self._check_labels(label_map, example["file_name"])
+        label_map = torch.from_numpy(label_map)
         if self.transform is None:
             return {"pixel_values": image, "labels": label_map.to(torch.int64)}
         return self.transform(image, label_map, rng)
 
-    def _check_labels(self, label_map: torch.Tensor, file_name: str) -> None:
+    def _check_labels(self, label_map: np.ndarray, file_name: str) -> None:
         # On the CPU, because on a GPU such a label ends the process with a bare "device-side assert".
         wrong = label_map[((label_map < 0) | (label_map >= self.num_labels)) & (label_map != IGNORE_INDEX)]
-        if wrong.numel():
+        if wrong.size:
             hint = (
                 "labels were reduced by one (do_reduce_labels=True): are they train ids already?"
                 if self.do_reduce_labels
@@ -232,7 +236,7 @@ class _RowGroups:
     def __init__(self, source: str | Path, split: str) -> None:
         self._groups: list[tuple[str, pq.FileMetaData, int]] = []
         self.lengths: list[int] = []
-        for file in tqdm(_parquet_files(source, split), desc="Reading Parquet footers", unit="file", delay=2):
+        for file in tqdm(parquet_files(source, split), desc="Reading Parquet footers", unit="file", delay=2):
             metadata = _read_metadata(file)
             for group in range(metadata.num_row_groups):
                 self._groups.append((file, metadata, group))
@@ -245,7 +249,17 @@ class _RowGroups:
             return parquet.read_row_group(group, columns=list(COLUMNS)).take(rows).to_pylist()
 
 
-def _parquet_files(source: str | Path, split: str) -> list[str]:
+def parquet_files(source: str | Path, split: str) -> list[str]:
+    """
+    The Parquet files of a split, as `datasets` finds them.
+
+    Args:
+        source: a local folder, or a data set repository of the Hub.
+        split: name of the split.
+
+    Raises:
+        ValueError: if there is no such split; the message names those that there are.
+    """
     data_files = datasets.load_dataset_builder(str(source)).config.data_files or {}
     if split not in data_files:
         raise ValueError(f"{source} has no split {split!r}; it has {', '.join(map(str, data_files)) or 'none'}.")
@@ -274,7 +288,7 @@ class _CachedRows:
 
 def _load_undecoded(source: str | Path, split: str) -> datasets.Dataset:
     # By its files: `datasets` caches a folder under its name, and would not notice that the files have changed.
-    dataset = datasets.load_dataset("parquet", data_files={split: _parquet_files(source, split)}, split=split)
+    dataset = datasets.load_dataset("parquet", data_files={split: parquet_files(source, split)}, split=split)
     _check_columns(dataset.column_names, source)
     for column in ("image", "label"):
         dataset = dataset.cast_column(column, datasets.Image(decode=False))
@@ -287,12 +301,13 @@ def _check_columns(columns: Sequence[str], source: str | Path) -> None:
         raise ValueError(f"{source} has no column {', '.join(missing)}; it has {', '.join(columns)}.")
 
 
-def load_examples(source: str | Path, split: str) -> datasets.Dataset:
+def load_examples(source: str | Path, split: str, do_reduce_labels: bool = False) -> datasets.Dataset:
     """A split as a map-style data set, for evaluation.
 
     Args:
         source: a local folder with Parquet files, or a data set repository of the Hub.
         split: name of the split.
+        do_reduce_labels: whether stored labels count from 1 and 0 means "no class", as in ADE20K's own files.
 
     Returns:
         A `datasets.Dataset` whose items are decoded when they are asked for; see `decode_example`.
@@ -302,12 +317,16 @@ def load_examples(source: str | Path, split: str) -> datasets.Dataset:
             cannot be used.
     """
 
-    def decode(batch: dict[str, list]) -> dict[str, list]:
-        rows = (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))
-        examples = [decode_example(row) for row in rows]
-        return {key: [example[key] for example in examples] for key in ("image", "label_map", "file_name")}
-
+    decode = functools.partial(_decode_batch, do_reduce_labels=do_reduce_labels)
     return _load_undecoded(source, split).with_transform(decode)
+
+
+def _decode_batch(batch: dict[str, list], do_reduce_labels: bool) -> dict[str, list]:
+    rows = (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))
+    examples = [decode_example(row) for row in rows]
+    if do_reduce_labels:
+        examples = [example | {"label_map": reduce_labels(example["label_map"])} for example in examples]
+    return {key: [example[key] for example in examples] for key in ("image", "label_map", "file_name")}
 
 
 def decode_example(row: Example) -> Example:
@@ -367,7 +386,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if "transparency" in image.info:
         # Straight to RGB, Pillow warns about palettes with transparency.
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def train_loader(stream: SegmentationStream, num_workers: int) -> DataLoader:
@@ -385,9 +404,15 @@ def train_loader(stream: SegmentationStream, num_workers: int) -> DataLoader:
         stream,
         batch_size=stream.loader_batch_size,
         num_workers=num_workers,
+        worker_init_fn=_use_one_thread,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
         drop_last=True,
         # Starting an iteration draws a number; from the global generator, a resumed run would draw one more.
         generator=torch.Generator(),
     )
+
+
+def _use_one_thread(worker_id: int) -> None:
+    # PyTorch does the same for itself: the workers are what runs in parallel.
+    cv2.setNumThreads(0)

@@ -8,7 +8,8 @@ antialiasing. `resize_bilinear` and `resize_nearest` give exactly OpenCV's pixel
 neither Pillow nor torchvision does.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,9 +33,11 @@ from transformers.processing_utils import ImagesKwargs, Unpack
 
 # OpenCV's fixed-point weights of a bilinear resize have this many bits.
 WEIGHT_BITS = 11
-# Post-processing holds at most this many upsampled class scores at a time (256 MB in float32).
-MAX_SCORES = 2**26
+# Post-processing holds at most this many upsampled class scores at a time (64 MB in float32).
+MAX_SCORES = 2**24
 LABEL_PADDING = 255
+
+IntegerArray = TypeVar("IntegerArray", torch.Tensor, np.ndarray)
 
 
 def keep_ratio_size(height: int, width: int, shortest_edge: int, longest_edge: int | None = None) -> tuple[int, int]:
@@ -77,9 +80,7 @@ def _bilinear_taps(old: int, new: int, clamp_weights: bool) -> tuple[torch.Tenso
     return low.clamp(0, old - 1), (low + 1).clamp(0, old - 1), low_weight, high_weight
 
 
-def resize_bilinear(
-    image: torch.Tensor, size: tuple[int, int], window: tuple[int, int, int, int] | None = None
-) -> torch.Tensor:
+def resize_bilinear(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """
     Bilinear resize without antialiasing, half-pixel centres.
 
@@ -87,48 +88,44 @@ def resize_bilinear(
         image: `(..., channels, height, width)`. uint8 gives the very bytes of OpenCV's INTER_LINEAR; other dtypes are
             interpolated in floating point.
         size: new height and width.
-        window: top, left, height and width of the part of the resized image to return, the whole by default. Of a
-            uint8 image only that part is computed.
 
     Returns:
-        The resized image, or the window of it, in the dtype of `image` (float32 for integers other than uint8).
+        The resized image, in the dtype of `image` (float32 for integers other than uint8).
     """
-    top, left, height, width = window or (0, 0, *size)
-    if tuple(image.shape[-2:]) != tuple(size):
-        if image.dtype == torch.uint8:
-            return _resize_bytes(image, size, (top, left, height, width))
-        image = image if image.is_floating_point() else image.float()
-        batch = image.flatten(0, -4) if image.ndim > 3 else image[None]
-        resized = nn.functional.interpolate(batch, size=size, mode="bilinear", align_corners=False)
-        image = resized.reshape(*image.shape[:-2], *size)
-    return image[..., top : top + height, left : left + width]
+    if tuple(image.shape[-2:]) == tuple(size):
+        return image
+    if image.dtype == torch.uint8:
+        return _resize_bytes(image, size)
+    image = image if image.is_floating_point() else image.float()
+    batch = image.flatten(0, -4) if image.ndim > 3 else image[None]
+    resized = nn.functional.interpolate(batch, size=size, mode="bilinear", align_corners=False)
+    return resized.reshape(*image.shape[:-2], *size)
 
 
-def _resize_bytes(image: torch.Tensor, size: tuple[int, int], window: tuple[int, int, int, int]) -> torch.Tensor:
-    """A window of a resized uint8 image in OpenCV's fixed-point arithmetic, first along rows, then across them."""
-    top, left, height, width = window
-    old_height, old_width = image.shape[-2:]
+def _resize_bytes(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """A resized uint8 image in OpenCV's fixed-point arithmetic, first along rows, then across them."""
+    height, width = image.shape[-2:]
     # OpenCV zeroes the weights of outside columns, but lets outside rows repeat the edge with both weights, which
     # rounds differently.
-    columns = [taps[left : left + width] for taps in _bilinear_taps(old_width, size[1], clamp_weights=True)]
-    lines = [taps[top : top + height] for taps in _bilinear_taps(old_height, size[0], clamp_weights=False)]
-    first, last = int(lines[0][0]), int(lines[1][-1])
+    columns = _bilinear_taps(width, size[1], clamp_weights=True)
+    lines = _bilinear_taps(height, size[0], clamp_weights=False)
     low, high, low_weight, high_weight = (taps.to(image.device) for taps in columns)
     upper, lower, upper_weight, lower_weight = (taps.to(image.device) for taps in lines)
-    image = image[..., first : last + 1, :]
     # Along rows of bytes, gather is several times faster than indexing. Everything below is done in place: it is
     # memory that takes the time.
-    rows = image.gather(-1, low.expand(*image.shape[:-1], width)) * low_weight
-    rows += image.gather(-1, high.expand(*image.shape[:-1], width)) * high_weight
+    rows = image.gather(-1, low.expand(*image.shape[:-1], -1)) * low_weight
+    rows += image.gather(-1, high.expand(*image.shape[:-1], -1)) * high_weight
     rows >>= 4
-    above = rows.index_select(-2, upper - first)
+    above = rows.index_select(-2, upper)
     above *= upper_weight[:, None]
     above >>= 16
-    below = rows.index_select(-2, lower - first)
+    below = rows.index_select(-2, lower)
     below *= lower_weight[:, None]
     below >>= 16
     above += below
-    return ((above + 2) >> 2).to(torch.uint8)
+    above += 2
+    above >>= 2
+    return above.to(torch.uint8)
 
 
 def resize_nearest(label_map: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -145,42 +142,56 @@ def resize_nearest(label_map: torch.Tensor, size: tuple[int, int]) -> torch.Tens
     return label_map.index_select(-2, rows)
 
 
-def reduce_labels(label_map: torch.Tensor) -> torch.Tensor:
-    """Class ids less one, 0 becoming 255 (ignored) and 255 staying; integer tensors of any shape."""
-    return torch.where((label_map == 0) | (label_map == 255), 255, label_map - 1).to(label_map.dtype)
+def reduce_labels(label_map: IntegerArray) -> IntegerArray:
+    """Class ids less one, 0 becoming 255 (ignored) and 255 staying; integer tensors or arrays of any shape."""
+    reduced = label_map - 1
+    reduced[(label_map == 0) | (label_map == 255)] = 255
+    return reduced
 
 
-def resized_argmax(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def resized_bands(logits: torch.Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, torch.Tensor]]:
     """
-    The class of the highest score at each pixel after bilinear resizing, in bands of rows so that the resized scores
-    of all classes never exist for the whole of a large image.
+    Class scores after bilinear resizing, in bands of rows, so that those of a large image never exist all at once.
 
-    `logits` is `(num_labels, h, w)`, `size` the new height and width. Returns int64 `(height, width)`.
+    `logits` is `(num_labels, h, w)`, `size` the new height and width. Yields the rows of each band, from top to
+    bottom, and their scores, float32 `(num_labels, rows, width)`.
     """
-    logits = logits.float()
     num_labels, old_height, old_width = logits.shape
     height, width = size
-    if (old_height, old_width) == (height, width):
-        return logits.argmax(dim=0)
     band_height = max(MAX_SCORES // (num_labels * width), 1)
-    if band_height >= height:
-        resized = nn.functional.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)
-        return resized[0].argmax(dim=0)
+    bands = [slice(top, min(top + band_height, height)) for top in range(0, height, band_height)]
+    if (old_height, old_width) == (height, width):
+        yield from ((rows, logits[:, rows].float()) for rows in bands)
+        return
+    if len(bands) == 1:
+        scores = nn.functional.interpolate(logits[None].float(), size=size, mode="bilinear", align_corners=False)
+        yield bands[0], scores[0]
+        return
 
     position = (torch.arange(height, dtype=torch.float64) + 0.5) * (old_height / height) - 0.5
     position = position.clamp_(0, old_height - 1)
     low = position.long()
-    weight = (position - low).to(logits)
-    bands = []
-    for rows in torch.arange(height).split(band_height):
-        first, last = int(low[rows[0]]), min(int(low[rows[-1]]) + 1, old_height - 1)
+    weight = (position - low).float().to(logits.device)
+    for rows in bands:
+        first, last = int(low[rows][0]), min(int(low[rows][-1]) + 1, old_height - 1)
         wide = nn.functional.interpolate(
-            logits[None, :, first : last + 1], size=(last + 1 - first, width), mode="bilinear", align_corners=False
+            logits[None, :, first : last + 1].float(),
+            size=(last + 1 - first, width),
+            mode="bilinear",
+            align_corners=False,
         )[0]
-        upper = low[rows] - first
-        lower = (upper + 1).clamp_(max=last - first)
-        bands.append(torch.lerp(wide[:, upper], wide[:, lower], weight[rows][:, None]).argmax(dim=0))
-    return torch.cat(bands)
+        upper = (low[rows] - first).to(logits.device)
+        scores = wide[:, upper]
+        yield rows, scores.lerp_(wide[:, (upper + 1).clamp_(max=last - first)], weight[rows][:, None])
+
+
+def resized_argmax(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """
+    The class of the highest score at each pixel after bilinear resizing; see [`resized_bands`].
+
+    `logits` is `(num_labels, h, w)`, `size` the new height and width. Returns int64 `(height, width)`.
+    """
+    return torch.cat([scores.argmax(dim=0) for _, scores in resized_bands(logits, size)])
 
 
 class SemanticImageProcessorKwargs(ImagesKwargs, total=False):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Template
 
+from ..replacing import replacing
 from . import RECIPES
 from .schema import PretrainedWeights, PublishedRecipe
 
@@ -64,12 +65,10 @@ def index_card() -> str:
 
 def write_cards(directory: Path) -> list[Path]:
     """Write the index and every family's card to `directory`, which is made if need be; returns their paths."""
-    directory.mkdir(parents=True, exist_ok=True)
     cards = {INDEX: index_card(), **{f"{method}.md": family_card(method) for method in _methods()}}
     for name, text in cards.items():
-        temporary = directory / f"{name}.tmp"
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(directory / name)
+        with replacing(directory / name) as unfinished:
+            unfinished.write_text(text, encoding="utf-8", newline="\n")
     return [directory / name for name in cards]
 
 

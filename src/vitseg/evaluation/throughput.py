@@ -1,0 +1,234 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+How fast something runs, measured so that it can be compared: calls timed in turn, the arithmetic they do, the memory
+they take, and what the machine itself reaches in a matrix product.
+"""
+
+import csv
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm.auto import tqdm
+
+from ..replacing import replacing
+
+
+# Side of the matrices of `matmul_peak`: large enough to keep all units of such a device busy.
+MATMUL_SIZE = {"cuda": 8192, "cpu": 2048}
+LINUX_STATUS = Path("/proc/self/status")
+
+
+def time_in_turn(
+    functions: Mapping[str, Callable[[], object]],
+    *,
+    repeats: int,
+    warmup: int = 2,
+    device: torch.device | str = "cpu",
+) -> dict[str, list[float]]:
+    """
+    The seconds that each function takes, call by call.
+
+    The functions are called in turn, so that whatever else the machine is doing slows all of them alike: of two
+    functions, the ratios of calls of the same turn are sounder than the ratio of their times.
+
+    Args:
+        functions: what to time, by name.
+        repeats: how often each is timed.
+        warmup: how often each is called before.
+        device: where the work is done; a call ends when that device has nothing left to do.
+
+    Returns:
+        `repeats` times for each name, in the order in which they were measured.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for turn in tqdm(range(warmup + repeats), desc=f"Timing {', '.join(functions)}", leave=False):
+        for name, function in functions.items():
+            _synchronize(device)
+            started = time.perf_counter()
+            function()
+            _synchronize(device)
+            if turn >= warmup:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def _synchronize(device: torch.device | str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def count_multiply_adds(function: Callable[..., object], *arguments: Any) -> int:
+    """
+    Multiply-adds of the matrix products, convolutions and attention of one call: what papers state as "FLOPs".
+
+    It is half of what PyTorch's `FlopCounterMode` counts, which takes additions apart from multiplications. What works
+    element by element, such as normalisation, activation or interpolation, counts as nothing. Modules and tensors on
+    the device "meta" do, and then nothing is computed.
+    """
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        function(*arguments)
+    return counter.get_total_flops() // 2
+
+
+def matmul_peak(device: torch.device | str, dtype: torch.dtype, size: int | None = None, repeats: int = 5) -> float:
+    """
+    Multiply-adds per second of a product of two square matrices, at its fastest.
+
+    Args:
+        device: where.
+        dtype: of the matrices.
+        size: their side; by default large, see `MATMUL_SIZE`.
+        repeats: how many products are timed.
+    """
+    size = size or MATMUL_SIZE[torch.device(device).type]
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    seconds = time_in_turn({"a matrix product": lambda: left @ right}, repeats=repeats, device=device)
+    return size**3 / min(seconds["a matrix product"])
+
+
+def peak_memory(device: torch.device | str) -> int:
+    """
+    The most bytes that this process has held so far: those that PyTorch allocated on a CUDA device, or on the CPU all
+    of the process's memory, of which the difference to an earlier call tells what came in between.
+    """
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if LINUX_STATUS.exists():
+        # Linux's `getrusage` would go on from what the parent process had when it started this one.
+        _, _, rest = LINUX_STATUS.read_text(encoding="utf-8").partition("VmHWM:")
+        return 1024 * int(rest.split()[0])
+    import resource  # which Windows has not
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """
+    How a model is measured.
+
+    Args:
+        device: `"cpu"` or `"cuda"`.
+        dtype: name of the floating-point type of weights and images, such as `"bfloat16"`.
+        batch_size: images in a batch.
+        input_size: height and width of the images.
+        compile: whether the model goes through `torch.compile`.
+        channels_last: whether weights and images are laid out channels last.
+        repeats: how many batches are timed.
+        warmup: how many batches go before.
+    """
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    batch_size: int = 1
+    input_size: tuple[int, int] = (512, 512)
+    compile: bool = False
+    channels_last: bool = False
+    repeats: int = 20
+    warmup: int = 3
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def describe(self) -> str:
+        """What is inside the timing, in a sentence."""
+        height, width = self.input_size
+        return (
+            f"one forward pass without gradients, from {self.batch_size} x 3 x {height} x {width} {self.dtype} "
+            f"{'channels-last ' if self.channels_last else ''}pixel values on {self.device} "
+            f"{'through torch.compile ' if self.compile else ''}to the output there, after {self.warmup} passes to "
+            "warm up; decoding, resizing and copying images are not included"
+        )
+
+
+@torch.inference_mode()
+def measure_model(build: Callable[[], nn.Module], settings: ModelSettings) -> dict[str, Any]:
+    """
+    Speed, arithmetic and memory of a model.
+
+    On a CPU the memory is only right if this process has not held more before: measure each model in its own.
+
+    Args:
+        build: makes the model, on the default device.
+        settings: how it is measured.
+
+    Returns:
+        `parameters`; `gflops`: 1e9 multiply-adds per image, see `count_multiply_adds`; `latency_ms`,
+        `latency_ms_min`, `latency_ms_max`: of a batch, the first being the median; `images_per_second`: at the median;
+        `peak_memory_mb`: 1e6 bytes, weights included; `matmul_share`: multiply-adds per second of the model in those
+        of `matmul_peak` with the same dtype. All are plain numbers.
+
+    Raises:
+        RuntimeError: if memory runs out; `accelerate.utils.memory.should_reduce_batch_size` tells this from others.
+    """
+    dtype, device = getattr(torch, settings.dtype), settings.device
+    with torch.device("meta"):
+        multiply_adds = count_multiply_adds(build().eval(), torch.empty(1, 3, *settings.input_size))
+
+    memory_before = peak_memory(device)
+    model = build().eval().to(device, dtype).to(memory_format=settings.memory_format)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    images = torch.randn(settings.batch_size, 3, *settings.input_size, device=device)
+    images = images.to(dtype=dtype, memory_format=settings.memory_format)
+    forward = torch.compile(model) if settings.compile else model
+    seconds = time_in_turn(
+        {"the model": lambda: forward(images)}, repeats=settings.repeats, warmup=settings.warmup, device=device
+    )["the model"]
+    memory = peak_memory(device) - memory_before
+
+    latency = statistics.median(seconds)
+    images_per_second = settings.batch_size / latency
+    return {
+        "parameters": parameters,
+        "gflops": multiply_adds / 1e9,
+        "latency_ms": 1e3 * latency,
+        "latency_ms_min": 1e3 * min(seconds),
+        "latency_ms_max": 1e3 * max(seconds),
+        "images_per_second": images_per_second,
+        "peak_memory_mb": memory / 1e6,
+        "matmul_share": images_per_second * multiply_adds / matmul_peak(device, dtype),
+    }
+
+
+def append_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """
+    Adds rows to a table, which is made if it does not exist: a JSON list of objects, or CSV with a header.
+
+    A CSV file gets the columns that it lacks; cells without a value are empty.
+
+    Raises:
+        ValueError: if the file's name ends in neither .json nor .csv, or the file there holds no such table.
+    """
+    if file.suffix not in (".json", ".csv"):
+        raise ValueError(f"{file} ends in neither .json nor .csv: name a file of one of these kinds.")
+    table = [*(_read_rows(file) if file.exists() else []), *rows]
+    with replacing(file) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as stream:
+        if file.suffix == ".json":
+            json.dump(table, stream, indent=1)
+        else:
+            writer = csv.DictWriter(stream, fieldnames=list(dict.fromkeys(key for row in table for key in row)))
+            writer.writeheader()
+            writer.writerows(table)
+
+
+def _read_rows(file: Path) -> list[dict[str, Any]]:
+    with file.open(newline="", encoding="utf-8") as stream:
+        if file.suffix == ".csv":
+            return list(csv.DictReader(stream))
+        try:
+            table = json.load(stream)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{file} is not a JSON file: {error}") from error
+    if not isinstance(table, list):
+        raise ValueError(f"{file} holds no list of rows: name another file.")
+    return table

@@ -1,0 +1,258 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Both sides of each comparison do the same work, and every command leaves its table and its rows."""
+
+import csv
+import itertools
+import json
+import warnings
+from pathlib import Path
+
+import benchmark
+import numpy as np
+import opencv_pipeline
+import pytest
+import torch
+from opencv_pipeline import OpenCvPipeline
+
+from vitseg import PlainVitConfig, SetrConfig, SetrForSemanticSegmentation
+from vitseg.data.augmentation import TrainingTransform, adjust_brightness, adjust_contrast
+from vitseg.data.streaming import decode_example
+from vitseg.evaluation.metric import MeanIoU
+from vitseg.evaluation.throughput import ModelSettings, count_multiply_adds
+from vitseg.models.image_processing_semantic import reduce_labels
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[bytes, bytes]:
+    return benchmark.synthetic_pair(0)
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory) -> Path:
+    backbone_config = PlainVitConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=32,
+        patch_size=16,
+        out_indices=[1, 2],
+    )
+    config = SetrConfig(
+        backbone_config=backbone_config,
+        decoder_type="naive",
+        decoder_hidden_size=8,
+        num_labels=3,
+        window_size=[32, 32],
+        window_stride=[32, 32],
+        inference_mode="slide",
+    )
+    folder = tmp_path_factory.mktemp("model")
+    SetrForSemanticSegmentation(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def few_threads(monkeypatch):
+    """Measuring on one core is a setting of the process, which other tests share."""
+    monkeypatch.setattr(benchmark, "use_one_core", lambda: None)
+
+
+def test_synthetic_images_are_like_photographs(pair):
+    example = decode_example({"image": pair[0], "label": pair[1], "file_name": "photo.jpg"})
+    pixels = np.asarray(example["image"], dtype=np.float32)
+    assert pixels.shape == (512, 683, 3)
+    assert len(np.unique(example["label_map"])) == 10
+    assert example["label_map"].min() == 0
+    assert example["label_map"].max() <= 150
+    # Neighbours are alike and the ends are not, unlike in white noise and in plain areas.
+    assert 1 < np.abs(np.diff(pixels, axis=1)).mean() < 20
+    assert pixels.std() > 30
+
+
+@pytest.mark.parametrize(("crop_size", "ratio"), [((700, 1000), 1.3), ((600, 800), 0.7)])
+def test_opencv_and_vitseg_make_the_same_example(pair, crop_size, ratio, monkeypatch):
+    monkeypatch.setattr(opencv_pipeline, "distort_photometrically", lambda image, rng: image)
+    settings = {"crop_size": crop_size, "ratio_range": (ratio, ratio), "flip_probability": 1}
+    theirs = OpenCvPipeline(**settings)(*pair, np.random.default_rng(0))
+
+    example = decode_example({"image": pair[0], "label": pair[1], "file_name": "photo.jpg"})
+    image = torch.from_numpy(np.array(example["image"])).permute(2, 0, 1)
+    label_map = reduce_labels(torch.from_numpy(example["label_map"]))
+    transform = TrainingTransform(**settings, scale=(2048, 512), photometric_distortion=False)
+    ours = transform(image, label_map, np.random.default_rng(1))
+
+    assert ours["labels"].equal(theirs["labels"])
+    # Two JPEG decoders may differ by a grey level or two in a few pixels, of some 60 to a standard deviation.
+    difference = (ours["pixel_values"] - theirs["pixel_values"]).abs()
+    assert difference.max() < 3 / 57
+    assert difference.mean() < 1e-3
+
+
+def test_opencv_and_vitseg_change_colours_alike():
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    for amount in (-31.9, -0.3, 0.0, 17.2):
+        expected = opencv_pipeline.multiply_add(image, amount=amount)
+        assert np.array_equal(adjust_brightness(image, amount), expected)
+    for factor in (0.5, 0.97, 1.0, 1.499):
+        expected = opencv_pipeline.multiply_add(image, factor=factor)
+        assert np.array_equal(adjust_contrast(image, factor), expected)
+
+
+def test_both_pipelines_yield_the_same_kind_of_tensors(pair, tmp_path):
+    pairs = [pair, benchmark.synthetic_pair(1)]
+    for examples in (benchmark.vitseg_examples(pairs, tmp_path), benchmark.opencv_examples(pairs)):
+        for example in itertools.islice(examples, 5):
+            assert example["pixel_values"].shape == (3, 512, 512)
+            assert example["pixel_values"].dtype == torch.float32
+            assert example["labels"].shape == (512, 512)
+            assert example["labels"].dtype == torch.int64
+            assert set(example["labels"].unique().tolist()) <= {*range(150), 255}
+
+
+def test_histograms_count_what_the_metric_counts():
+    rng = np.random.default_rng(0)
+    reference = rng.integers(0, 150, (40, 50), dtype=np.uint8)
+    reference[:5] = 255
+    prediction = np.where(rng.random(reference.shape) < 0.5, reference, rng.integers(0, 150, reference.shape))
+    prediction[:5] = 7
+    metric = MeanIoU(num_labels=150)
+    metric.add(prediction=prediction, reference=reference)
+    scores = metric.compute()
+    areas = benchmark.histogram_areas(prediction, reference)
+    for name, area in zip(("intersect", "pred", "label"), areas, strict=True):
+        assert scores[f"area_{name}"].tolist() == area.tolist()
+
+
+@pytest.mark.parametrize("command", ["data", "metric"])
+def test_comparisons_leave_a_table_and_a_row(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "NUM_EXAMPLES", 2)
+    file = tmp_path / "figures.csv"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert benchmark.main([command, "--repeats", "2", "--output", str(file)]) == 0
+    output = capsys.readouterr().out
+    assert "Inside the timing:" in output
+    assert "times as fast" in output
+    with file.open(newline="", encoding="utf-8") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["benchmark"] == command
+    assert row["repeats"] == "2"
+    assert float(row["ratio"]) > 0
+    for key in ("images_per_second", "reference_images_per_second"):
+        assert f"{float(row[key]):.1f}" in output
+
+
+def test_models_leave_a_table_and_rows(model_folder, tmp_path, capsys):
+    file = tmp_path / "figures.json"
+    options = ["--batch-size", "2", "--repeats", "2", "--warmup", "1", "--device", "cpu", "--output", str(file)]
+    assert benchmark.main(["models", str(model_folder), *options]) == 0
+    output = capsys.readouterr().out
+    assert str(model_folder) in output
+    # The windows of the configuration.
+    assert "2 x 3 x 32 x 32 float32 pixel values on cpu" in output
+    (row,) = json.loads(file.read_text(encoding="utf-8"))
+    assert row["model"] == str(model_folder)
+    assert (row["batch_size"], row["height"], row["width"], row["dtype"]) == (2, 32, 32, "float32")
+    assert row["parameters"] == SetrForSemanticSegmentation.from_pretrained(model_folder).num_parameters()
+    assert row["latency_ms"] > 0
+
+
+def test_an_image_larger_than_the_window_goes_through_at_once(model_folder):
+    model = benchmark.build_model(str(model_folder), (64, 48)).eval()
+    sizes = []
+    model.backbone.register_forward_pre_hook(lambda module, inputs: sizes.append(tuple(inputs[0].shape)))
+    model(torch.zeros(1, 3, 64, 48))
+    assert sizes == [(1, 3, 64, 48)]
+
+
+# 1e9 multiply-adds at the side of the training crop, as SegFormer's paper and mmsegmentation's model zoo publish them.
+@pytest.mark.parametrize(
+    ("name", "side", "gflops"),
+    [
+        ("segformer-b0", 512, 8.4),
+        ("segformer-b1", 512, 15.9),
+        ("segformer-b2", 512, 62.4),
+        ("segformer-b3", 512, 79.0),
+        ("segformer-b4", 512, 95.7),
+        ("segformer-b5", 640, 183.3),
+        ("upernet-swin-tiny", 512, 236),
+    ],
+)
+def test_peers_have_the_published_cost(name, side, gflops):
+    with torch.device("meta"):
+        model = benchmark.build_model(name, (side, side)).eval()
+        counted = count_multiply_adds(model, torch.empty(1, 3, side, side))
+    assert counted / 1e9 == pytest.approx(gflops, rel=0.01)
+
+
+@pytest.mark.parametrize("size", ["small", "base", "large"])
+def test_larger_peers_run(size):
+    benchmark.check_name(f"upernet-swin-{size}")
+    with torch.device("meta"):
+        model = benchmark.build_model(f"upernet-swin-{size}", (64, 64)).eval()
+        assert model(torch.empty(1, 3, 64, 64)).logits.shape == (1, 150, 64, 64)
+
+
+@pytest.mark.parametrize("name", ["timm:vit_tiny_patch16_224", "timm:resnet18"])
+def test_encoders_of_timm_take_the_input_size(name):
+    benchmark.check_name(name)
+    with torch.device("meta"):
+        features = benchmark.build_model(name, (96, 64))(torch.empty(1, 3, 96, 64))
+    assert features.ndim in (3, 4)
+
+
+class SmallMachine:
+    """Runs a function in this process, with memory for two images."""
+
+    batch_sizes: list[int] = []
+
+    def __init__(self, *arguments, **keywords):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def submit(self, function, name, settings):
+        self.batch_sizes.append(settings.batch_size)
+        self.settings = settings
+        return self
+
+    def result(self):
+        if self.settings.batch_size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
+        return {"batch_size": self.settings.batch_size}
+
+
+def test_batches_are_halved_until_they_fit(monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", SmallMachine)
+    monkeypatch.setattr(SmallMachine, "batch_sizes", [])
+    row = benchmark.measure_in_own_process("segformer-b0", ModelSettings(batch_size=9))
+    assert row == {"batch_size": 2}
+    assert SmallMachine.batch_sizes == [9, 4, 2]
+    assert capsys.readouterr().err.splitlines() == [
+        "segformer-b0: out of memory; trying again with a batch size of 4.",
+        "segformer-b0: out of memory; trying again with a batch size of 2.",
+    ]
+
+
+def test_unknown_names_are_refused_before_anything_is_measured(model_folder, tmp_path, capsys):
+    output = tmp_path / "figures.csv"
+    assert benchmark.main(["models", str(model_folder), "--peer", "segformer-b9", "--output", str(output)]) == 2
+    assert "'segformer-b9'. Did you mean 'segformer-b" in capsys.readouterr().err
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["data", "--repeats", "0"], ["metric", "--output", "table.txt"], ["models"], ["models", "x", "--dtype", "int8"]],
+    ids=" ".join,
+)
+def test_wrong_arguments_are_refused(arguments):
+    with pytest.raises(SystemExit) as stop:
+        benchmark.main(arguments)
+    assert stop.value.code == 2
