@@ -16,6 +16,7 @@ from vitseg.evaluation.drawing import (
     default_palette,
     overlay,
     plot_class_bars,
+    plot_confusion_matrix,
     plot_training,
     save_palette_png,
     with_legend,
@@ -224,6 +225,24 @@ def test_training_plot_shows_validation_where_there_is_some(tmp_path):
 def test_training_plot_needs_training_rows(tmp_path):
     with pytest.raises(ValueError, match="nothing to plot"):
         plot_training([{"step": 1, "mean_iou": 0.5}], tmp_path / "plot.png")
+
+
+def test_confusion_matrix_shows_shares_of_each_true_class(tmp_path):
+    matrix = np.array([[750, 250, 0, 0], [0, 0, 0, 0], [1, 0, 999, 0], [0, 30, 0, 70]])
+    texts = text_of_svg(plot_confusion_matrix, NAMES, matrix, tmp_path / "confusion.svg", "Confusion")
+    assert texts == [*NAMES, "predicted", *NAMES, "true", "75", "25", "100", "30", "70", "Confusion"]
+
+
+def test_confusion_matrix_of_many_classes_names_them_all(tmp_path):
+    names = [f"class {index}" for index in range(150)]
+    texts = text_of_svg(plot_confusion_matrix, names, np.eye(150, dtype=int), tmp_path / "confusion.svg", "Confusion")
+    assert texts == [*names, "predicted", *names, "true", "Confusion"]
+
+
+def test_confusion_matrix_must_fit_the_names(tmp_path):
+    with pytest.raises(ValueError, match=r"4 class names.*\(3, 3\)"):
+        plot_confusion_matrix(NAMES, np.eye(3, dtype=int), tmp_path / "confusion.png", "Confusion")
+    assert not list(tmp_path.iterdir())
 
 
 def test_plots_are_png_files_and_leave_nothing_else(tmp_path):

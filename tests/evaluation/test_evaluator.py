@@ -1,15 +1,27 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A model is measured by its own protocol, at the size of each image."""
+"""A model is measured by a protocol at the size of each image, in several processes, and goes on where it stopped."""
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
+from multiprocessing import get_context
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
+from tiny_setr import tiny_image_processor, tiny_setr
+from torch import distributed as dist
 
 from vitseg import PlainVitConfig, SetrConfig, SetrForSemanticSegmentation, SetrImageProcessor
+from vitseg.evaluation import MeanIoU, evaluator
 from vitseg.evaluation.evaluator import evaluate_model
+from vitseg.evaluation.progress import EvaluationProgress
+from vitseg.evaluation.protocol import Protocol
 
 
 @pytest.fixture
@@ -45,3 +57,154 @@ def test_counts_every_pixel_of_every_image_once(model):
     assert scores["per_category_iou"][:2] == pytest.approx([0.0, (labels == 1).sum() / counted])
     assert np.isnan(scores["per_category_iou"][2])
     assert model.training
+
+
+NAMES = "abcde"
+
+
+class Examples:
+    """Images of different sizes with random labels; some cannot be decoded. It remembers which were asked for."""
+
+    def __init__(self, count: int, broken: tuple[int, ...] = ()):
+        self.count = count
+        self.broken = broken
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict:
+        self.read.append(index)
+        if index in self.broken:
+            raise ValueError(f"Cannot decode the image of {index}.jpg.")
+        rng = np.random.default_rng(index)
+        height, width = 40 + index, 60 - index
+        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        label_map = rng.choice(np.array([0, 1, 2, 3, 4, 255], np.uint8), (height, width))
+        return {"image": image, "label_map": label_map, "file_name": f"{index}.jpg"}
+
+
+def measure(examples, accelerator=None, **kwargs) -> np.ndarray:
+    accelerator = accelerator or Accelerator(cpu=True)
+    scores = evaluate_model(tiny_setr(NAMES), tiny_image_processor(), examples, accelerator, **kwargs)
+    return scores["confusion_matrix"]
+
+
+def labelled_pixels(examples: Examples, indices) -> int:
+    return sum(int((examples[index]["label_map"] != 255).sum()) for index in indices)
+
+
+def test_only_the_first_images():
+    examples = Examples(5)
+    assert measure(examples, limit=2).sum() == labelled_pixels(examples, range(2))
+    assert measure(examples, limit=9).sum() == labelled_pixels(examples, range(5))
+
+
+def test_worker_processes_change_nothing():
+    np.testing.assert_array_equal(measure(Examples(3), num_workers=2), measure(Examples(3)))
+
+
+def test_the_protocol_and_the_metric_can_be_others():
+    examples = Examples(2)
+    protocol = Protocol(mode="whole", size={"height": 48, "width": 64}, flip=True)
+    other = measure(examples, protocol=protocol)
+    assert (other != measure(examples)).any()
+    assert other.sum() == labelled_pixels(examples, range(2))
+    without_first_class = measure(examples, metric=MeanIoU(5, label_map={0: 255}))
+    assert without_first_class[0].sum() == 0
+    assert without_first_class[1:].sum() > 0
+
+
+def test_a_broken_image_stops_it_or_is_left_out():
+    examples = Examples(4, broken=(1,))
+    with pytest.raises(ValueError, match=r"Cannot decode the image of 1\.jpg.*skip_broken"):
+        measure(examples)
+    progress = EvaluationProgress()
+    assert measure(examples, skip_broken=True, progress=progress).sum() == labelled_pixels(Examples(4), (0, 2, 3))
+    assert progress.broken == ["Cannot decode the image of 1.jpg."]
+    assert [index for index, _, _ in progress.image_scores] == [0, 2, 3]
+
+
+def test_unknown_labels_name_the_image():
+    with pytest.raises(ValueError, match=r"0\.jpg: a reference holds 3, 4"):
+        evaluate_model(tiny_setr("abc"), tiny_image_processor(), Examples(1), Accelerator(cpu=True))
+
+
+def test_images_without_labels_are_refused():
+    with pytest.raises(ValueError, match="image 0 has no label map"):
+        measure([{"image": Examples(1)[0]["image"]}])
+
+
+def test_the_score_of_each_image_is_that_of_the_image_alone():
+    examples, progress = Examples(3), EvaluationProgress()
+    measure(examples, progress=progress)
+    for index, name, score in progress.image_scores:
+        alone = evaluate_model(tiny_setr(NAMES), tiny_image_processor(), [examples[index]], Accelerator(cpu=True))
+        assert (name, score) == (f"{index}.jpg", pytest.approx(alone["mean_iou"]))
+
+
+@pytest.mark.parametrize("save_every", [1, 2, 50])
+def test_it_goes_on_where_it_stopped(save_every, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluator, "SAVE_EVERY", save_every)
+    for broken in (2, 4):
+        with pytest.raises(ValueError, match=f"{broken}.jpg"):
+            measure(Examples(6, broken=(broken,)), progress=EvaluationProgress.open(tmp_path, "same"))
+    examples, progress = Examples(6), EvaluationProgress.open(tmp_path, "same")
+    np.testing.assert_array_equal(measure(examples, progress=progress), measure(Examples(6)))
+    assert examples.read == [4, 5]
+    assert [index for index, _, _ in progress.image_scores] == [0, 1, 2, 3, 4, 5]
+
+    nothing_left = Examples(6)
+    again = measure(nothing_left, progress=EvaluationProgress.open(tmp_path, "same"))
+    assert again.sum() == labelled_pixels(Examples(6), range(6))
+    assert nothing_left.read == []
+
+
+def test_images_without_a_score_survive_the_file(tmp_path):
+    progress = EvaluationProgress.open(tmp_path, "same")
+    progress.image_scores.append((0, "unlabelled.png", float("nan")))
+    progress.save()
+    assert np.isnan(EvaluationProgress.open(tmp_path, "same").image_scores[0][2])
+    assert json.loads(next(tmp_path.iterdir()).read_text(), parse_constant=pytest.fail)["position"] == 0
+
+
+def test_progress_of_something_else_is_refused(tmp_path):
+    EvaluationProgress.open(tmp_path, "one").save()
+    with pytest.raises(ValueError, match="another model, data set or protocol"):
+        EvaluationProgress.open(tmp_path, "two")
+    with pytest.raises(ValueError, match="another number of processes than 2"):
+        EvaluationProgress.open(tmp_path, "one", process=0, num_processes=2)
+
+
+def confusion_in_process(rank: int, folder: str) -> list[list[list[int]]]:
+    """What one of two processes gets: with 5 images, with 1 image, and with 4 in two runs of which the first stops."""
+    torch.set_num_threads(1)
+    store = f"file://{Path(folder, 'store')}"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    accelerator = Accelerator(cpu=True)
+    process = SimpleNamespace(
+        process_index=rank,
+        num_processes=2,
+        is_main_process=rank == 0,
+        device=accelerator.device,
+        autocast=accelerator.autocast,
+    )
+    try:
+        results = [measure(Examples(5), process), measure(Examples(1), process)]
+        progress = EvaluationProgress.open(Path(folder), "same", rank, 2)
+        with pytest.raises(ValueError, match="Cannot decode"):
+            measure(Examples(4, broken=(2, 3)), process, progress=progress)
+        progress, examples = EvaluationProgress.open(Path(folder), "same", rank, 2), Examples(4)
+        results.append(measure(examples, process, progress=progress))
+        assert examples.read == [2 + rank]
+        return [result.tolist() for result in results]
+    finally:
+        dist.destroy_process_group()
+
+
+def test_two_processes_count_every_image_once(tmp_path):
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        other = pool.submit(confusion_in_process, 1, str(tmp_path))
+        here = confusion_in_process(0, str(tmp_path))
+        assert other.result() == here
+    assert here == [measure(Examples(count)).tolist() for count in (5, 1, 4)]

@@ -3,6 +3,8 @@
 """Mean IoU: the published definition, every kind of input, refusals, several processes, and nothing left on disk."""
 
 import runpy
+import subprocess
+import sys
 import warnings
 import weakref
 from concurrent.futures import ProcessPoolExecutor
@@ -10,7 +12,6 @@ from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
 
-import evaluate
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,7 @@ import torch.distributed as dist
 from PIL import Image
 from safetensors.numpy import load_file
 
-from vitseg.evaluation.metric import MeanIoU
+from vitseg.evaluation.metric import MeanIoU, evaluate, mean_iou
 
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -222,6 +223,30 @@ def test_compute_starts_afresh():
     assert metric.compute(predictions=[[[0, 1]]], references=[[[1, 0]]])["mean_iou"] == 0
     with pytest.raises(ValueError, match="call `add` or `add_batch` first"):
         metric.compute()
+
+
+def test_counts_of_an_earlier_run_are_continued():
+    earlier = MeanIoU(num_labels=2)
+    earlier.add(prediction=[[0, 1]], reference=[[0, 0]])
+    metric = MeanIoU(num_labels=2)
+    metric.counts = earlier.counts
+    assert mean_iou(metric.counts).item() == pytest.approx((1 / 2 + 0) / 2)
+    metric.add(prediction=[[0, 1]], reference=[[0, 1]])
+    assert metric.compute()["confusion_matrix"].tolist() == [[2, 1], [0, 1]]
+    with pytest.raises(ValueError, match="those of 3 classes are int64"):
+        MeanIoU(num_labels=3).counts = earlier.counts
+
+
+def test_the_library_evaluate_is_imported_late_and_not_mistaken_for_a_program(tmp_path):
+    (tmp_path / "evaluate.py").write_text("import sys\nsys.exit('this is no library')\n")
+    (tmp_path / "program.py").write_text(
+        "import sys\n"
+        "import vitseg.evaluation\n"
+        "assert 'evaluate' not in sys.modules\n"
+        "print(vitseg.evaluation.MeanIoU.__mro__[1])\n"
+    )
+    program = subprocess.run([sys.executable, tmp_path / "program.py"], capture_output=True, text=True)
+    assert program.stdout == "<class 'evaluate.module.Metric'>\n", program.stderr
 
 
 def test_combines_with_other_metrics():

@@ -1,3 +1,23 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics, multi-scale and flip evaluation, submissions, pictures, reports and throughput."""
+"""
+Metrics, multi-scale and flip evaluation, submissions, pictures, reports and throughput.
+
+`MeanIoU` is loaded when it is first used: the library `evaluate`, whose interface it has, takes seconds to import.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from .metric import MeanIoU
+
+__all__ = ["MeanIoU"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .metric import MeanIoU
+
+    return MeanIoU

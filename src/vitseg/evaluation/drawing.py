@@ -6,8 +6,7 @@ A label map is an integer array (height, width) of train ids; 255 marks ignored 
 colours (0 to 255), one per train id.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 from PIL import Image, ImageDraw, ImageFont
+
+from ..replacing import replacing
 
 
 Palette = Sequence[Sequence[int]]
@@ -165,7 +166,7 @@ def save_palette_png(label_map: np.ndarray, palette: Palette, path: str | Path) 
     """
     image = Image.fromarray(_checked(label_map, len(palette)).astype(np.uint8))
     image.putpalette(_lookup_table(palette).tobytes())
-    with _replacing(path) as unfinished:
+    with replacing(path) as unfinished:
         image.save(unfinished, format="PNG")
 
 
@@ -242,6 +243,43 @@ def plot_class_bars(names: Sequence[str], values: Sequence[float], path: str | P
     _save_figure(figure, path)
 
 
+def plot_confusion_matrix(names: Sequence[str], matrix: np.ndarray, path: str | Path, title: str) -> None:
+    """Plots how the pixels of each true class (row) are shared among the predicted classes (columns), in percent.
+
+    Args:
+        names: class names.
+        matrix: pixels by true and predicted class, integers `(classes, classes)`. A class that does not occur has an
+            empty row.
+        path: where to write; the suffix chooses the format (.png, .pdf, .svg), an existing file is replaced.
+        title: stands above the matrix.
+
+    Raises:
+        ValueError: if the matrix does not fit the names.
+    """
+    count = len(names)
+    if count == 0 or matrix.shape != (count, count):
+        raise ValueError(f"There are {count} class names, but the confusion matrix has the shape {matrix.shape}.")
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    figure = _figure(height=2.2 + max(0.34, 4 / count) * min(count, 24) + 0.11 * max(count - 24, 0))
+    figure.set_figwidth(figure.get_figheight() + 0.6)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    text_size = 8 if count <= 24 else 6
+    axes.set_xticks(range(count), names, rotation=90, size=text_size)
+    axes.set_yticks(range(count), names, size=text_size)
+    if count <= 24:
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.005:
+                color = "white" if share > 0.5 else _PLOT_INK
+                axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=color, size=text_size)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelcolor=_PLOT_INK)
+    axes.set_xlabel("predicted", color=_PLOT_FAINT_INK)
+    axes.set_ylabel("true", color=_PLOT_FAINT_INK)
+    axes.set_title(title, loc="left", color=_PLOT_INK, weight="bold")
+    _save_figure(figure, path)
+
+
 def _plot_scores(axes: Axes, steps: Sequence[float], scores: Sequence[float]) -> None:
     """Validation mean IoU, with its best value written out."""
     axes.plot(steps, scores, color=_PLOT_SCORE, linewidth=2, marker="o", markersize=4)
@@ -282,21 +320,8 @@ def _style(axes: Axes, title: str) -> None:
 
 
 def _save_figure(figure: Figure, path: str | Path) -> None:
-    with _replacing(path) as unfinished:
+    with replacing(path) as unfinished:
         figure.savefig(unfinished, format=Path(path).suffix.removeprefix("."), facecolor="white")
-
-
-@contextmanager
-def _replacing(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary name beside `path` and, once that file is written, gives it the name `path`."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _checked(label_map: np.ndarray, num_colors: int) -> np.ndarray:

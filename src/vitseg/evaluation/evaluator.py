@@ -1,53 +1,131 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Measuring a model on labelled images by its own protocol."""
+"""Measuring a model on labelled images by a test protocol."""
 
+import time
+from collections.abc import Iterable
 from typing import Any
 
-import datasets
 import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
-from .metric import MeanIoU
+from .inference import Examples, Prediction, predict_images
+from .metric import MeanIoU, mean_iou
+from .progress import EvaluationProgress
+from .protocol import Protocol
 
 
-@torch.no_grad()
+SAVE_EVERY = 50  # images
+
+
 def evaluate_model(
     model: PreTrainedModel,
     image_processor: BaseImageProcessor,
-    examples: datasets.Dataset,
+    examples: Examples,
     accelerator: Accelerator,
+    *,
+    protocol: Protocol | None = None,
+    metric: MeanIoU | None = None,
+    limit: int | None = None,
+    num_workers: int = 0,
+    skip_broken: bool = False,
+    progress: EvaluationProgress | None = None,
+    scores_dtype: torch.dtype = torch.float32,
+    scores_device: torch.device | str | None = None,
 ) -> dict[str, Any]:
     """
     Mean IoU of a model, one image at a time at its original size, as the published figures are measured.
 
-    Every process takes its share of the images, none twice, and gets the whole result.
+    Every process takes its share of the images, none twice, and gets the whole result. A model that is being trained
+    is put into evaluation mode for that time.
 
     Args:
-        model: a segmentation model; its configuration holds the protocol (windows or whole images).
+        model: a segmentation model on the accelerator's device, in any dtype.
         image_processor: resizes and normalises the images.
         examples: items with `image` (PIL) and `label_map` (integer array of train ids, `(height, width)`), as
-            `vitseg.data.streaming.load_examples` gives them.
+            `vitseg.data.streaming.load_examples` gives them, and perhaps `file_name`.
         accelerator: says which share of the images is this process's, and where the model runs.
+        protocol: the test protocol, by default the single-scale one of the model's configuration and image processor.
+        metric: what counts, by default train ids with the model's ignore index.
+        limit: measure the first `limit` images only.
+        num_workers: number of processes, for this one, that read and resize the next images meanwhile.
+        skip_broken: leave images out that cannot be decoded, instead of stopping at the first.
+        progress: an earlier one continues where it was. It is kept up to date and saved every now and then, and when
+            something goes wrong.
+        scores_dtype: in which the probabilities of several views are summed; float16 halves the memory they take.
+        scores_device: where they are summed, by default where the model runs.
 
     Returns:
         The scores of [`MeanIoU.compute`].
+
+    Raises:
+        ValueError: naming the image, if one cannot be decoded, has no label map, or one with unknown values.
     """
-    was_training = model.training
-    model.eval()
-    metric = MeanIoU(num_labels=model.config.num_labels, ignore_index=model.config.semantic_loss_ignore_index)
-    share = range(accelerator.process_index, len(examples), accelerator.num_processes)
-    for index in tqdm(share, desc="Evaluating", unit="image", disable=not accelerator.is_main_process):
-        example = examples[index]
-        inputs = image_processor(example["image"], return_tensors="pt").to(accelerator.device)
-        with accelerator.autocast():
-            outputs = model(**inputs)
-        (prediction,) = image_processor.post_process_semantic_segmentation(
-            outputs, target_sizes=[example["label_map"].shape]
-        )
-        metric.add(prediction=prediction, reference=example["label_map"])
-    model.train(was_training)
+    if protocol is None:
+        protocol = Protocol.of_model(model.config, image_processor)
+    if metric is None:
+        metric = MeanIoU(model.config.num_labels, ignore_index=model.config.semantic_loss_ignore_index)
+    if progress is None:
+        progress = EvaluationProgress()
+    if progress.counts is not None:
+        metric.counts = progress.counts
+    count = len(examples) if limit is None else min(limit, len(examples))
+    share = range(accelerator.process_index, count, accelerator.num_processes)
+    predictions = predict_images(
+        model,
+        image_processor,
+        examples,
+        share[progress.position :],
+        accelerator,
+        protocol,
+        num_workers=num_workers,
+        scores_dtype=scores_dtype,
+        scores_device=scores_device,
+    )
+    bar = tqdm(
+        predictions,
+        desc="Evaluating",
+        unit="image",
+        initial=progress.position,
+        total=len(share),
+        disable=not accelerator.is_main_process,
+    )
+    try:
+        _count(bar, metric, progress, skip_broken)
+    finally:
+        progress.save()
     return metric.compute()
+
+
+def _count(
+    predictions: Iterable[Prediction], metric: MeanIoU, progress: EvaluationProgress, skip_broken: bool
+) -> None:
+    started = time.monotonic() - progress.seconds
+    for prediction in predictions:
+        if prediction.error is None:
+            score = _add(prediction, metric)
+            progress.image_scores.append((prediction.index, prediction.file_name, score))
+        elif skip_broken:
+            progress.broken.append(prediction.error)
+        else:
+            raise ValueError(f"{prediction.error} (Such images can be left out, with skip_broken.)")
+        progress.position += 1
+        progress.counts = metric.counts
+        progress.seconds = time.monotonic() - started
+        if progress.position % SAVE_EVERY == 0:
+            progress.save()
+
+
+def _add(prediction: Prediction, metric: MeanIoU) -> float:
+    """Counts an image; returns its own mean IoU."""
+    if prediction.reference is None:
+        raise ValueError(f"{prediction.file_name} has no label map, so nothing can be measured on it.")
+    before = metric.counts
+    try:
+        metric.add(prediction=prediction.label_map, reference=prediction.reference)
+    except ValueError as error:
+        raise ValueError(f"{prediction.file_name}: {error}") from error
+    return mean_iou(metric.counts - before.to(metric.counts.device)).item()

@@ -7,15 +7,26 @@ no answer is right or wrong. This is the protocol behind the published figures o
 Pascal Context, as mmsegmentation counts it.
 """
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import datasets
-import evaluate
 import numpy as np
 import torch
 import torch.distributed as dist
 from PIL import Image
 
+
+# A program called evaluate.py hides the library of that name from everything that runs in its folder.
+_search_path = sys.path[:]
+sys.path[:] = [folder for folder in sys.path if not Path(folder, "evaluate.py").is_file()]
+if not hasattr(sys.modules.get("evaluate"), "Metric"):
+    sys.modules.pop("evaluate", None)
+import evaluate  # noqa: E402
+
+
+sys.path[:] = _search_path
 
 SegmentationMap = torch.Tensor | np.ndarray | Image.Image | Sequence[Sequence[int]]
 
@@ -133,6 +144,23 @@ class MeanIoU(evaluate.Metric):
             total = total.to(counts.device) + counts
         self._counts = total  # only now: an image that is refused leaves no half-counted batch
 
+    @property
+    def counts(self) -> torch.Tensor:
+        """
+        Pixels by reference and prediction that this process has counted since the last [`~MeanIoU.compute`] (int64,
+        (num_labels + 2, num_labels + 2)). Setting it to such counts of an earlier run continues that run.
+        """
+        return self._counts
+
+    @counts.setter
+    def counts(self, counts: torch.Tensor) -> None:
+        if counts.shape != self._counts.shape or counts.dtype != torch.int64:
+            raise ValueError(
+                f"counts are {counts.dtype} of shape {tuple(counts.shape)}, but those of {self.num_labels} classes "
+                f"are int64 of shape {tuple(self._counts.shape)}"
+            )
+        self._counts = counts
+
     def compute(
         self,
         *,
@@ -168,9 +196,7 @@ class MeanIoU(evaluate.Metric):
         if not counts.any():
             raise ValueError("nothing was added since the last `compute`: call `add` or `add_batch` first")
 
-        of_classes = counts[: self.num_labels]
-        confusion = of_classes[:, 1:-1]
-        intersect, pred, label = confusion.diag(), confusion.sum(0), of_classes.sum(1)
+        intersect, pred, label = _areas(counts)
         union = pred + label - intersect
         overall_accuracy, per_category = self._scores(intersect.double(), pred.double(), label.double())
         return {
@@ -181,7 +207,7 @@ class MeanIoU(evaluate.Metric):
             "area_union": union.numpy(),
             "area_pred": pred.numpy(),
             "area_label": label.numpy(),
-            "confusion_matrix": confusion.numpy(),
+            "confusion_matrix": counts[: self.num_labels, 1:-1].numpy(),
         }
 
     def _scores(
@@ -272,6 +298,22 @@ class MeanIoU(evaluate.Metric):
     def _build_data_dir(self) -> str:
         # The base class would make a folder in the user's cache, for files that are never written here.
         return ""
+
+
+def mean_iou(counts: torch.Tensor) -> torch.Tensor:
+    """
+    Mean IoU of [`MeanIoU.counts`], over the classes that occur in the reference or the prediction: a float32 scalar on
+    the device of the counts, nan if there is no such class.
+    """
+    intersect, pred, label = _areas(counts)
+    return (intersect / (pred + label - intersect)).nanmean()
+
+
+def _areas(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pixels of each class that are right, predicted and true (int64, (num_labels,))."""
+    of_classes = counts[:-2]
+    confusion = of_classes[:, 1:-1]
+    return confusion.diag(), confusion.sum(0), of_classes.sum(1)
 
 
 def _as_tensor(values: SegmentationMap, name: str) -> torch.Tensor:

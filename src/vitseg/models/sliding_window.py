@@ -56,16 +56,19 @@ def slide_inference(
     ]
 
     positions = torch.arange(height * width, device=pixel_values.device).view(height, width)
-    total = torch.empty(0)
+    total, dtype = torch.empty(0), pixel_values.dtype
     for first in range(0, len(windows), window_batch_size):
         chunk = windows[first : first + window_batch_size]
         logits = predict(torch.stack([pixel_values[image, :, rows, columns] for image, rows, columns in chunk]))
         if first == 0:
             total = logits.new_zeros(batch, logits.shape[1], height, width, dtype=torch.float32)
-        for (image, rows, columns), window_logits in zip(chunk, logits, strict=True):
+            dtype = logits.dtype
+        for index, (image, rows, columns) in enumerate(chunk):
             # Adding to slices would do, but what torch.compile makes of it doubles with every window.
-            total[image].flatten(1).index_add_(1, positions[rows, columns].flatten(), window_logits.flatten(1).float())
+            covered = positions[rows, columns].flatten()
+            total[image].flatten(1).index_add_(1, covered, logits[index].flatten(1).float())
+        del logits  # which would stay while the network makes the next ones
 
     row_count = total.new_tensor([sum(top <= y < top + window_height for top in tops) for y in range(height)])
     column_count = total.new_tensor([sum(left <= x < left + window_width for left in lefts) for x in range(width)])
-    return total.div_(row_count[:, None] * column_count).to(logits.dtype)
+    return total.div_(row_count[:, None] * column_count).to(dtype)

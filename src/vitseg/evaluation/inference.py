@@ -1,0 +1,233 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Label maps of images by a test protocol, one image after the other, at the size of each image.
+
+Each view (a scale, perhaps flipped) is resized from the original image; its logits are resized back to the original
+size, become probabilities, and are averaged over the views. Other processes read and resize the next images meanwhile.
+Scores of all classes at the original size exist once, as the sum over the views, and not at all for a single view.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import datasets
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+
+from ..models.image_processing_semantic import resized_argmax, resized_bands
+from .protocol import Protocol, View
+
+
+# Images by number: items hold `image` (PIL) and perhaps `file_name` and `label_map` (`(height, width)`).
+Examples: TypeAlias = datasets.Dataset | Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ViewInput:
+    """
+    A view as a model sees it.
+
+    Args:
+        pixel_values: the normalised image, flipped if the view is, `(1, channels, height, width)`. What is beyond the
+            view's own size, at the bottom and right, is padding, whose scores are dropped.
+        view: how it was made.
+    """
+
+    pixel_values: torch.Tensor
+    view: View
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """
+    What a model says about one of the images.
+
+    Args:
+        index: which image.
+        file_name: its name.
+        label_map: class ids, int64 `(height, width)`, on the model's device; `None` if the image cannot be used.
+        reference: its annotation as stored, `(height, width)` on the CPU, or `None` if it has none.
+        error: why the image cannot be used, or `None`.
+    """
+
+    index: int
+    file_name: str
+    label_map: torch.Tensor | None = None
+    reference: torch.Tensor | None = None
+    error: str | None = None
+
+
+@torch.no_grad()
+def predict_images(
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    examples: Examples,
+    indices: Sequence[int],
+    accelerator: Accelerator,
+    protocol: Protocol,
+    *,
+    num_workers: int = 0,
+    scores_dtype: torch.dtype = torch.float32,
+    scores_device: torch.device | str | None = None,
+) -> Iterator[Prediction]:
+    """
+    Segment some of the images, in the given order. While it runs, the model is in evaluation mode.
+
+    Args:
+        model: a segmentation model on the accelerator's device, in any dtype.
+        image_processor: resizes and normalises the images.
+        examples: see `Examples`. They are asked for an item in the worker processes.
+        indices: which of the examples.
+        accelerator: says where the model runs, and in which precision.
+        protocol: the test protocol.
+        num_workers: number of processes that read and resize images; 0 does it in this one.
+        scores_dtype: in which the probabilities of several views are summed.
+        scores_device: where they are summed, by default where the model is.
+    """
+    images = ResizedImages(examples, indices, image_processor, protocol)
+    loader = DataLoader(images, batch_size=None, num_workers=num_workers, pin_memory=torch.cuda.is_available())
+
+    def predict(pixel_values: torch.Tensor) -> torch.Tensor:
+        with accelerator.autocast():
+            return model(pixel_values.to(model.dtype)).logits
+
+    with _testing(model, protocol):
+        for item in loader:
+            if item["error"] is not None:
+                yield Prediction(item["index"], item["file_name"], error=item["error"])
+                continue
+            height, width = size = tuple(item["size"])
+            views = protocol.views(height, width)
+            inputs = _view_inputs(views, item["resized"], image_processor, accelerator.device)
+            if len(views) == 1 and not views[0].flip:
+                # The largest logit has the largest probability.
+                label_map = resized_argmax(_view_logits(predict, next(inputs)), size)
+            else:
+                label_map = mean_probabilities(predict, inputs, size, scores_dtype, scores_device).argmax(dim=0)
+            yield Prediction(item["index"], item["file_name"], label_map.to(accelerator.device), item["reference"])
+
+
+def mean_probabilities(
+    predict: Callable[[torch.Tensor], torch.Tensor],
+    inputs: Iterable[ViewInput],
+    size: tuple[int, int],
+    scores_dtype: torch.dtype = torch.float32,
+    scores_device: torch.device | str | None = None,
+) -> torch.Tensor:
+    """
+    Class probabilities of an image, averaged over its views.
+
+    Args:
+        predict: the model, normalised images -> logits `(1, num_labels, h, w)`. Padded images must get logits of
+            their own size, others may get them at any size.
+        inputs: the views; asked for one after the other.
+        size: height and width of the image.
+        scores_dtype: in which the probabilities are summed and returned.
+        scores_device: where they are summed, by default where the logits are.
+
+    Returns:
+        `(num_labels, height, width)`; memory for one such tensor and for the logits of one view is needed.
+    """
+    total, weight = torch.empty(0), 0
+    for view_input in inputs:
+        logits, view = _view_logits(predict, view_input), view_input.view
+        if weight == 0:
+            device = logits.device if scores_device is None else scores_device
+            total = torch.zeros(len(logits), *size, dtype=scores_dtype, device=device)
+        for rows, scores in resized_bands(logits, size):
+            probabilities = scores.softmax(dim=0)
+            total[:, rows].add_((probabilities.flip(-1) if view.flip else probabilities).to(total), alpha=view.weight)
+        weight += view.weight
+        del logits  # which would stay while the model makes the next ones
+    return total.div_(weight)
+
+
+class ResizedImages(Dataset):
+    """Some of the images, resized for each view but not yet normalised: bytes are quickly passed between processes."""
+
+    def __init__(
+        self, examples: Examples, indices: Sequence[int], image_processor: BaseImageProcessor, protocol: Protocol
+    ):
+        self.examples = examples
+        self.indices = indices
+        self.image_processor = image_processor
+        self.protocol = protocol
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        index = self.indices[position]
+        item: dict[str, Any] = {"index": index, "file_name": f"image {index}", "error": None}
+        try:
+            example = self.examples[index]
+            item["file_name"] = example.get("file_name", item["file_name"])
+            image, label_map = example["image"], example.get("label_map")
+            sizes = dict.fromkeys((view.height, view.width) for view in self.protocol.views(image.height, image.width))
+            return item | {
+                "size": (image.height, image.width),
+                "resized": {size: self._resize(image, size) for size in sizes},
+                "reference": None if label_map is None else torch.tensor(label_map),
+            }
+        except (OSError, ValueError) as error:
+            return item | {"error": str(error)}
+
+    def _resize(self, image: Image.Image, size: tuple[int, int]) -> torch.Tensor:
+        return self.image_processor(
+            image,
+            do_resize=True,
+            size={"height": size[0], "width": size[1]},
+            do_rescale=False,
+            do_normalize=False,
+            do_pad=False,
+            return_tensors="pt",
+        )["pixel_values"][0]
+
+
+def _view_inputs(
+    views: Iterable[View],
+    resized: Mapping[tuple[int, int], torch.Tensor],
+    image_processor: BaseImageProcessor,
+    device: torch.device,
+) -> Iterator[ViewInput]:
+    """Flips, normalises and pads each view when it is due."""
+    for view in views:
+        image = resized[view.height, view.width].to(device, non_blocking=True)
+        pixel_values = image_processor(
+            image.flip(-1) if view.flip else image,
+            do_resize=False,
+            input_data_format="channels_first",
+            return_tensors="pt",
+        )["pixel_values"]
+        yield ViewInput(pixel_values.to(device), view)
+
+
+def _view_logits(predict: Callable[[torch.Tensor], torch.Tensor], view_input: ViewInput) -> torch.Tensor:
+    """Logits of a view without its padding, `(num_labels, h, w)`."""
+    view = view_input.view
+    logits = predict(view_input.pixel_values)[0]
+    if view_input.pixel_values.shape[-2:] != (view.height, view.width):
+        logits = logits[:, : view.height, : view.width]
+    return logits
+
+
+@contextmanager
+def _testing(model: PreTrainedModel, protocol: Protocol) -> Iterator[None]:
+    """Puts a model into evaluation mode and its configuration into the protocol, for as long as this lasts."""
+    config, was_training = model.config, model.training
+    before = {name: getattr(config, name) for name in ("inference_mode", "window_size", "window_stride")}
+    model.eval()
+    protocol.apply_to(config)
+    try:
+        yield
+    finally:
+        model.train(was_training)
+        for name, value in before.items():
+            setattr(config, name, value)

@@ -1,0 +1,78 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Command-line options of the programs that run a model by a test protocol."""
+
+import argparse
+import dataclasses
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+
+from ..recipes import get_recipe
+from .protocol import RATIOS, Protocol
+
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def add_test_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which model is run, by which protocol, and how."""
+    parser.add_argument("--model", required=True, metavar="DIR_OR_ID", help="model folder, or name on the Hub")
+    parser.add_argument("--recipe", metavar="NAME", help="test as this recipe, not as the model folder, says")
+    parser.add_argument(
+        "--multi-scale",
+        nargs="*",
+        type=float,
+        metavar="RATIO",
+        help=f"average several scales: these, or the recipe's, or {', '.join(map(str, RATIOS))}",
+    )
+    parser.add_argument("--flip", action="store_true", help="average over the image and its mirror image")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the model")
+    parser.add_argument("--window-batch-size", type=_count, metavar="N", help="windows at a time (the model's)")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes that read images (2)")
+    parser.add_argument(
+        "--scores-dtype", choices=DTYPES, default="float32", help="in which several views are summed (float32)"
+    )
+    parser.add_argument("--scores-device", metavar="DEVICE", help="where they are summed (the model's device)")
+    parser.add_argument("--limit", type=_count, metavar="N", help="only the first N images")
+
+
+def choose_protocol(
+    args: argparse.Namespace, model: PreTrainedModel, image_processor: BaseImageProcessor
+) -> tuple[Protocol, BaseImageProcessor]:
+    """
+    The protocol that the options ask for, and the image processor that goes with it: a recipe has its own. The model
+    is set to the window batch size asked for.
+
+    Raises:
+        ValueError: if there is no such recipe, or a ratio is not positive.
+    """
+    if args.window_batch_size is not None:
+        model.config.window_batch_size = args.window_batch_size
+    multi_scale = args.multi_scale is not None
+    if args.recipe is None:
+        ratios = (args.multi_scale or RATIOS) if multi_scale else (1.0,)
+        return Protocol.of_model(model.config, image_processor, ratios=ratios, flip=args.flip), image_processor
+    recipe = get_recipe(args.recipe)
+    protocol = Protocol.of_recipe(recipe, multi_scale=multi_scale, flip=args.flip)
+    if args.multi_scale:
+        protocol = dataclasses.replace(protocol, ratios=tuple(args.multi_scale))
+    return protocol, recipe.build_image_processor()
+
+
+def run_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The keyword arguments of `predict_images` and `evaluate_model` that the options set."""
+    return {
+        "num_workers": args.workers,
+        "scores_dtype": getattr(torch, args.scores_dtype),
+        "scores_device": args.scores_device,
+    }
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
+    return number

@@ -1,0 +1,81 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How far an evaluation has come, kept on disk, so that one that was stopped continues where it was."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ..replacing import write_json
+
+
+@dataclass
+class EvaluationProgress:
+    """
+    What one process has measured of its share of the images.
+
+    Args:
+        file: where it is kept, or `None` to keep it in memory only.
+        fingerprint: of what is measured.
+        position: how many images of the share are done.
+        seconds: the time that took.
+        counts: [`MeanIoU.counts`] of these images, `None` before the first.
+        image_scores: name and mean IoU of each image. A mean over no class at all is nan.
+        broken: why each image that was left out cannot be used.
+    """
+
+    file: Path | None = None
+    fingerprint: str = ""
+    position: int = 0
+    seconds: float = 0.0
+    counts: torch.Tensor | None = None
+    image_scores: list[tuple[int, str, float]] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, folder: Path, fingerprint: str, process: int = 0, num_processes: int = 1) -> "EvaluationProgress":
+        """
+        The progress of one of the processes that is kept in a folder, or a new one.
+
+        Raises:
+            ValueError: if the folder keeps that of another evaluation, or of another number of processes.
+        """
+        file = folder / _file_name(process, num_processes)
+        expected = {_file_name(index, num_processes) for index in range(num_processes)}
+        if others := {path.name for path in folder.glob(_file_name("*", "*"))} - expected:
+            raise ValueError(
+                f"{folder} holds {sorted(others)[0]} of an evaluation in another number of processes than "
+                f"{num_processes}: continue it in as many, or give another folder."
+            )
+        if not file.exists():
+            return cls(file=file, fingerprint=fingerprint)
+        state = json.loads(file.read_text(encoding="utf-8"))
+        if state["fingerprint"] != fingerprint:
+            raise ValueError(
+                f"{folder} holds an unfinished evaluation of another model, data set or protocol: give another "
+                "folder, or delete this one."
+            )
+        counts = None if state["counts"] is None else torch.tensor(state["counts"])
+        scores = [(index, name, float("nan") if score is None else score) for index, name, score in state["scores"]]
+        return cls(file, fingerprint, state["position"], state["seconds"], counts, scores, state["broken"])
+
+    def save(self) -> None:
+        """Write it to its file, if it has one."""
+        if self.file is None:
+            return
+        state = {
+            "fingerprint": self.fingerprint,
+            "position": self.position,
+            "seconds": self.seconds,
+            "counts": None if self.counts is None else self.counts.tolist(),
+            # JSON knows no nan.
+            "scores": [(i, name, score if score == score else None) for i, name, score in self.image_scores],
+            "broken": self.broken,
+        }
+        write_json(self.file, state)
+
+
+def _file_name(process: int | str, num_processes: int | str) -> str:
+    return f"progress-{process}-of-{num_processes}.json"

@@ -1,0 +1,171 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+How a model is tested: the sizes that an image is shown at, flipped or not, and the windows that it is cut into.
+
+A figure means nothing without its protocol. A model folder holds the single-scale one (the image processor's `size`,
+the configuration's windows); the multi-scale one is the recipe's, or that of mmsegmentation's examples.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers.image_processing_utils import BaseImageProcessor
+
+from ..models.configuration_plain_vit import as_pair
+from ..models.configuration_semantic import SemanticSegmentationConfig
+from ..models.image_processing_semantic import keep_ratio_size
+from ..recipes.schema import Recipe
+
+
+# The factors of mmsegmentation's multi-scale test.
+RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """
+    One way that a model is shown an image.
+
+    Args:
+        height: of the resized image, in pixels.
+        width: likewise.
+        flip: whether it is then flipped horizontally.
+        weight: how often it counts in the mean of all views. Scales that lead to the same size are one view.
+    """
+
+    height: int
+    width: int
+    flip: bool = False
+    weight: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """
+    A test protocol.
+
+    Args:
+        mode: `"slide"` (overlapping windows) or `"whole"`.
+        window_size: height and width of a window in pixels, `None` when `mode` is `"whole"`.
+        window_stride: vertical and horizontal distance of the windows, `None` when `mode` is `"whole"`.
+        size: what images are resized to, as an image processor's `size` says it: `shortest_edge` and perhaps
+            `longest_edge` (the ratio of the sides is kept), or `height` and `width`; empty if images keep their size.
+        ratios: the scales of the test, factors on `size`.
+        min_short: if given, images are resized to a short side of at least this many pixels, and their long side
+            follows without bound.
+        flip: whether every scale is also shown flipped horizontally.
+
+    Raises:
+        ValueError: if there is no ratio, or one is not positive, or `min_short` is given without `shortest_edge`.
+    """
+
+    mode: str
+    window_size: tuple[int, int] | None = None
+    window_stride: tuple[int, int] | None = None
+    size: Mapping[str, int]
+    ratios: tuple[float, ...] = (1.0,)
+    min_short: int | None = None
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.ratios or min(self.ratios) <= 0:
+            raise ValueError(f"ratios are {self.ratios}; expected one positive factor or more.")
+        if self.min_short is not None and "shortest_edge" not in self.size:
+            raise ValueError(f"min_short is {self.min_short}, but size {dict(self.size)} has no shortest_edge.")
+
+    @classmethod
+    def of_model(
+        cls,
+        config: SemanticSegmentationConfig,
+        image_processor: BaseImageProcessor,
+        *,
+        ratios: Sequence[float] = (1.0,),
+        flip: bool = False,
+    ) -> "Protocol":
+        """The protocol of a model folder, at its single scale or at several."""
+        slides = config.inference_mode == "slide"
+        size = image_processor.size if image_processor.do_resize else {}
+        return cls(
+            mode=config.inference_mode,
+            window_size=as_pair(config.window_size) if slides and config.window_size else None,
+            window_stride=as_pair(config.window_stride) if slides and config.window_stride else None,
+            size={key: value for key, value in dict(size).items() if value is not None},
+            ratios=tuple(ratios),
+            flip=flip,
+        )
+
+    @classmethod
+    def of_recipe(cls, recipe: Recipe, *, multi_scale: bool = False, flip: bool = False) -> "Protocol":
+        """The protocol that a recipe's figures were measured with, at a single scale or at several."""
+        evaluation = recipe.evaluation
+        if multi_scale:
+            size = {"shortest_edge": min(evaluation.scale), "longest_edge": max(evaluation.scale)}
+        else:
+            size = {
+                key: value for key, value in dict(recipe.build_image_processor().size).items() if value is not None
+            }
+        return cls(
+            mode=evaluation.mode,
+            window_size=evaluation.window_size,
+            window_stride=evaluation.window_stride,
+            size=size,
+            ratios=evaluation.ratios if multi_scale else (1.0,),
+            min_short=evaluation.min_short if multi_scale else None,
+            flip=flip,
+        )
+
+    def views(self, height: int, width: int) -> list[View]:
+        """How an image of this height and width is shown: scale by scale, each as it is and then flipped."""
+        sizes = [self._view_size(height, width, ratio) for ratio in self.ratios]
+        flips = (False, True) if self.flip else (False,)
+        return [
+            View(height=view_height, width=view_width, flip=flip, weight=sizes.count((view_height, view_width)))
+            for view_height, view_width in dict.fromkeys(sizes)
+            for flip in flips
+        ]
+
+    def _view_size(self, height: int, width: int, ratio: float) -> tuple[int, int]:
+        # The originals truncate a scaled size, and round what keeping the ratio makes of it.
+        if "shortest_edge" not in self.size:
+            fixed_height, fixed_width = self.size.get("height", height), self.size.get("width", width)
+            return max(int(fixed_height * ratio), 1), max(int(fixed_width * ratio), 1)
+        edges = [int(self.size[key] * ratio) for key in ("shortest_edge", "longest_edge") if key in self.size]
+        if self.min_short is not None:
+            edges = [max(min(edges), self.min_short)]
+        return keep_ratio_size(height, width, *edges)
+
+    def apply_to(self, config: SemanticSegmentationConfig) -> None:
+        """Set the window protocol in a model's configuration."""
+        config.inference_mode = self.mode
+        if self.mode == "slide":
+            config.window_size, config.window_stride = self.window_size, self.window_stride
+
+    def describe(self) -> str:
+        """All of it in one line."""
+        parts = [self._describe_size()]
+        if len(self.ratios) > 1 or self.ratios[0] != 1:
+            parts[0] += " times " + ", ".join(f"{ratio:g}" for ratio in self.ratios)
+        if self.min_short is not None:
+            parts[0] += f" (short side at least {self.min_short}, long side free)"
+        if self.window_size and self.window_stride:
+            window, stride = (" x ".join(map(str, pair)) for pair in (self.window_size, self.window_stride))
+            parts.append(f"windows of {window} at a stride of {stride}")
+        else:
+            parts.append("whole images")
+        parts.append("with flip" if self.flip else "no flip")
+        return "; ".join(parts)
+
+    def _describe_size(self) -> str:
+        if "shortest_edge" in self.size:
+            bound = f" (long side at most {self.size['longest_edge']})" if "longest_edge" in self.size else ""
+            return f"short side {self.size['shortest_edge']}{bound}"
+        if self.size:
+            return f"resized to {self.size['height']} x {self.size['width']}"
+        return "original size"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return dataclasses.asdict(self) | {"size": dict(self.size)}

@@ -1,0 +1,164 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+The result of an evaluation as a record that says how it was measured, and that record as text, Markdown and an entry
+of a model card.
+"""
+
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import torch
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from .. import __version__
+from ..recipes.cards import markdown_table
+from ..replacing import replacing
+from .protocol import Protocol
+
+
+MEANS = {
+    "mean_iou": "mean IoU",
+    "mean_accuracy": "mean accuracy",
+    "mean_dice": "mean Dice",
+    "mean_fscore": "mean F-score",
+    "overall_accuracy": "pixel accuracy",
+}
+COLUMNS = {"iou": "IoU", "accuracy": "accuracy", "precision": "precision", "dice": "Dice", "fscore": "F-score"}
+LIBRARIES = ("torch", "transformers", "accelerate", "numpy")
+GREEN, YELLOW, RED, PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
+
+_NAMED = ("model", "dataset")
+
+Record = dict[str, Any]
+
+
+def result_record(scores: Mapping[str, Any], names: Sequence[str], protocol: Protocol, **circumstances: Any) -> Record:
+    """
+    A result as plain data for a JSON file: nan becomes `None`.
+
+    Args:
+        scores: what `evaluate_model` returned.
+        names: class names.
+        protocol: the test protocol.
+        circumstances: whatever else is to be kept, as plain data: model, data set, device, images per second, ...
+    """
+    return {
+        **circumstances,
+        "protocol": protocol.to_dict(),
+        "protocol_in_words": protocol.describe(),
+        "scores": {key: _number(scores[key]) for key in MEANS},
+        "classes": [
+            {"name": name}
+            | {key: _number(scores[f"per_category_{key}"][index]) for key in COLUMNS}
+            | {"pixels": int(scores["area_label"][index])}
+            for index, name in enumerate(names)
+        ],
+        "versions": {
+            "vitseg": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in LIBRARIES},
+        },
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """A device in words."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+
+
+def console_table(record: Record, colored: bool) -> str:
+    """The classes, best first, and the means, in percent."""
+    width = max(len("mean accuracy"), *(len(row["name"]) for row in record["classes"]))
+    lines = [" ".join([f"{'class':{width}}", *(f"{title:>9}" for title in COLUMNS.values())])]
+    for row in _sorted_classes(record):
+        cells = " ".join(f"{_percent(row[key]):>9}" for key in COLUMNS)
+        lines.append(_colored(f"{row['name']:{width}} {cells}", row["iou"], colored))
+    lines.append("")
+    lines += [f"{title:{width}} {_percent(record['scores'][key]):>9}" for key, title in MEANS.items()]
+    return "\n".join(lines)
+
+
+def has_colors(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that wants colours (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def markdown_report(record: Record) -> str:
+    """The result with its circumstances as a Markdown page."""
+    facts = {
+        "model": record["model"],
+        "data set": f"{record['dataset']}, {record['split']}, {record['images']} images",
+        "protocol": record["protocol_in_words"],
+        "run": f"{record['dtype']} on {record['processes']} x {record['device']}, "
+        f"{record['images_per_second']:.2f} images/s",
+        "versions": ", ".join(f"{name} {number}" for name, number in record["versions"].items()),
+    }
+    if record["broken"]:
+        facts["left out"] = f"{len(record['broken'])} images: {' '.join(record['broken'])}"
+    means = markdown_table(("score", "%"), [(MEANS[key], _percent(value)) for key, value in record["scores"].items()])
+    classes = markdown_table(
+        ("class", *COLUMNS.values(), "pixels"),
+        [
+            (row["name"], *(_percent(row[key]) for key in COLUMNS), str(row["pixels"]))
+            for row in _sorted_classes(record)
+        ],
+    )
+    listed = "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
+    return f"# {_percent(record['scores']['mean_iou'])} mean IoU\n\n{listed}\n\n{means}\n\n{classes}\n"
+
+
+def add_to_model_card(card_file: Path, record: Record) -> None:
+    """
+    Add a result to the `model-index` of a model card, in place of an earlier one of the same data and protocol.
+
+    The text of the card stays as it is; a card that does not exist is made.
+    """
+    model, dataset = (Path(record[key]).name if Path(record[key]).is_dir() else record[key] for key in _NAMED)
+    text = card_file.read_text(encoding="utf-8") if card_file.exists() else f"# {model}\n"
+    card = ModelCard(text if text.startswith("---") else f"---\nlibrary_name: transformers\n---\n\n{text}")
+    entries = [
+        EvalResult(
+            task_type="image-segmentation",
+            dataset_type=dataset,
+            dataset_name=dataset,
+            dataset_split=record["split"],
+            metric_type=key,
+            metric_name=f"{MEANS[key]} ({record['protocol_in_words']})",
+            metric_value=round(100 * record["scores"][key], 2),
+        )
+        for key in ("mean_iou", "mean_accuracy", "overall_accuracy")
+        if record["scores"][key] is not None
+    ]
+    data = cast(ModelCardData, card.data)
+    earlier = data.eval_results or []
+    data.eval_results = [
+        old for old in earlier if not any(old.is_equal_except_value(new) for new in entries)
+    ] + entries
+    data.model_name = data.model_name or model
+    with replacing(card_file) as unfinished:
+        card.save(unfinished)
+
+
+def _sorted_classes(record: Record) -> list[Record]:
+    """Best IoU first, classes without one last."""
+    return sorted(record["classes"], key=lambda row: -1.0 if row["iou"] is None else row["iou"], reverse=True)
+
+
+def _number(value: Any) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f}"
+
+
+def _colored(text: str, share: float | None, colored: bool) -> str:
+    if not colored or share is None:
+        return text
+    return f"{GREEN if share >= 0.7 else YELLOW if share >= 0.4 else RED}{text}{PLAIN}"

@@ -1,0 +1,166 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""examples/evaluate.py on drawn scenes, with a tiny random model."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from huggingface_hub import ModelCard
+from PIL import Image
+from programs import EXAMPLES, launch, load_program
+from tiny_setr import save_tiny_setr, tiny_image_processor, tiny_setr
+from torch.nn import functional as F
+
+from vitseg.data.scenes import SCENE_CLASSES, write_scenes
+from vitseg.data.streaming import load_examples
+
+
+program = load_program("evaluate")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "scenes"
+    write_scenes(folder, num_train=4, num_validation=5)
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    return save_tiny_setr(tmp_path / "model", SCENE_CLASSES)
+
+
+def run(*arguments: str | Path) -> int:
+    return program.main([*map(str, arguments), "--workers", "0"])
+
+
+def expected_mean_iou(scenes: Path, count: int) -> float:
+    """By the definition, with one pass over each image after the other."""
+    model, image_processor = tiny_setr(SCENE_CLASSES), tiny_image_processor()
+    confusion = np.zeros((12, 12))
+    for index, example in enumerate(load_examples(scenes, "validation")):
+        if index == count:
+            break
+        logits = model(**image_processor(example["image"], return_tensors="pt")).logits.detach()
+        truth = example["label_map"]
+        prediction = F.interpolate(logits, size=truth.shape, mode="bilinear", align_corners=False)[0].argmax(dim=0)
+        np.add.at(confusion, (truth[truth != 255], prediction.numpy()[truth != 255]), 1)
+    right, union = np.diag(confusion), confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
+    return float((right[union > 0] / union[union > 0]).mean())
+
+
+def test_results(model, scenes, tmp_path, capsys):
+    output = tmp_path / "out"
+    arguments = ("--model", model, "--dataset", scenes, "--output", output, "--save-images", 2, "--update-model-card")
+    assert run(*arguments) == 0
+    printed = capsys.readouterr().out
+    assert "Protocol: short side 32 (long side at most 64); windows of 32 x 32 at a stride of 21 x 21" in printed
+    files = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()}
+    tables = {"results.json", "results.md", "images.csv", "confusion.csv", "iou.png", "confusion.png"}
+    assert tables <= files
+    assert sorted(name[7:-4].rpartition("_validation")[0] for name in files - tables) == [
+        "best_1",
+        "best_2",
+        "worst_1",
+        "worst_2",
+    ]
+
+    record = json.loads((output / "results.json").read_text())
+    assert record["scores"]["mean_iou"] == pytest.approx(expected_mean_iou(scenes, 5), abs=1e-4)
+    assert f"mean IoU{100 * record['scores']['mean_iou']:>15.2f}" in printed
+    assert record["images"] == 5
+    rows = list(csv.DictReader((output / "images.csv").open()))
+    assert len({row["file_name"] for row in rows}) == 5
+    assert [float(row["mean_iou"]) for row in rows] == sorted(float(row["mean_iou"]) for row in rows)
+    assert (output / "images" / f"worst_1_{rows[0]['file_name']}.png").exists()
+    for name in files:
+        if name.endswith(".png"):
+            assert np.asarray(Image.open(output / name).convert("L")).std() > 5
+    assert ModelCard.load(model / "README.md").data.eval_results[0].metric_value == pytest.approx(
+        100 * record["scores"]["mean_iou"], abs=0.01
+    )
+
+    # The model card has changed, the model has not.
+    assert run(*arguments) == 0
+    assert "holds this result already" in capsys.readouterr().out
+
+
+def test_multi_scale_and_flip(model, scenes, tmp_path, capsys):
+    common = ("--model", model, "--dataset", scenes, "--limit", 2)
+    assert run(*common, "--output", tmp_path / "many", "--multi-scale", "--flip") == 0
+    assert "times 0.5, 0.75, 1, 1.25, 1.5, 1.75; windows of 32 x 32" in capsys.readouterr().out
+    assert run(*common, "--output", tmp_path / "one") == 0
+    assert run(*common, "--output", tmp_path / "half", "--multi-scale", "1.0", "1.5", "--scores-dtype", "float16") == 0
+    records = {name: json.loads((tmp_path / name / "results.json").read_text()) for name in ("many", "one", "half")}
+    assert records["many"]["protocol"]["flip"]
+    assert records["half"]["protocol"]["ratios"] == [1.0, 1.5]
+    assert len({record["scores"]["overall_accuracy"] for record in records.values()}) == 3
+    assert records["one"]["scores"]["mean_iou"] == pytest.approx(expected_mean_iou(scenes, 2), abs=1e-4)
+
+
+def test_protocol_of_a_recipe(model, scenes, capsys):
+    common = ("--model", model, "--dataset", scenes, "--limit", 1)
+    assert run(*common, "--recipe", "setr-pup-vit-l-ade20k-512-16k") == 2
+    assert "Did you mean 'setr-pup-vit-l-ade20k-512-160k'" in capsys.readouterr().err
+    assert run(*common, "--recipe", "setr-pup-vit-l-ade20k-512-160k") == 0
+    assert "short side 512 (long side at most 2048); windows of 512 x 512 at a stride of 341 x 341" in (
+        capsys.readouterr().out
+    )
+
+
+def break_image(folder: Path, index: int) -> None:
+    """Cuts the file of an image of the validation split off."""
+    (file,) = (folder / "data").glob("validation-*.parquet")
+    table = pq.read_table(file)
+    rows = table.to_pylist()
+    rows[index]["image"]["bytes"] = rows[index]["image"]["bytes"][:100]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
+
+
+def test_broken_images_and_going_on(model, tmp_path, capsys):
+    scenes, output = tmp_path / "scenes", tmp_path / "out"
+    write_scenes(scenes, num_train=1, num_validation=3, num_shards=1)
+    break_image(scenes, 1)
+    arguments = ("--model", model, "--dataset", scenes, "--output", output)
+    assert run(*arguments) == 2
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert err.startswith("error: Cannot decode the image of validation_000001")
+    assert {path.name for path in output.iterdir()} == {"progress-0-of-1.json"}
+
+    assert run(*arguments, "--skip-broken") == 0
+    assert "left out: Cannot decode the image of validation_000001" in capsys.readouterr().out
+    record = json.loads((output / "results.json").read_text())
+    assert (record["images"], len(record["broken"])) == (2, 1)
+    assert not list(output.glob("progress-*"))
+
+
+def test_refusals(model, scenes, tmp_path, capsys):
+    output = tmp_path / "out"
+    common = ("--dataset", scenes, "--output", output, "--limit", 1)
+    other = save_tiny_setr(tmp_path / "other", ["a", "b"])
+    assert run("--model", other, *common) == 2
+    assert "has 12 classes, but the model has 2" in capsys.readouterr().err
+    assert not output.exists()
+    assert run("--model", model, *common) == 0
+    capsys.readouterr()
+    assert run("--model", model, *common, "--flip") == 2
+    assert "holds the result of another model, data set or protocol" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run("--model", model, "--dataset", scenes, "--save-images", 1)
+    assert "--save-images needs --output" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes(model, scenes, tmp_path):
+    """5 images do not divide by 2, and none counts twice."""
+    arguments = ("--model", model, "--dataset", scenes, "--output", tmp_path / "out", "--save-images", "1")
+    launch(EXAMPLES / "evaluate.py", *arguments, "--workers", "1", num_processes=2)
+    record = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert (record["images"], record["processes"]) == (5, 2)
+    assert record["scores"]["mean_iou"] == pytest.approx(expected_mean_iou(scenes, 5), abs=1e-4)
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 2
