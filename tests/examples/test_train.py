@@ -1,0 +1,476 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Training: what a run leaves, how it goes on after any kind of stop, and what it refuses."""
+
+import json
+import math
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import re
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+import train
+import train_without_batchnorm
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import TorchDynamoPlugin
+from PIL import Image
+from programs import launch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+
+from vitseg.data.dataset_labels import DatasetLabels
+from vitseg.data.scenes import SCENE_CLASSES, write_scenes
+from vitseg.data.shards import write_shard
+from vitseg.training.checkpoints import find_checkpoint
+
+
+pytestmark = pytest.mark.usefixtures("own_state")
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny_recipe) -> Path:
+    """A data set (`scenes`) and a recipe (`tiny.json`)."""
+    folder = tmp_path_factory.mktemp("training")
+    write_scenes(folder / "scenes", num_train=24, num_validation=3)
+    (folder / "tiny.json").write_text(json.dumps(tiny_recipe))
+    return folder
+
+
+def command(folder: Path, output: Path, *options: str) -> list[str]:
+    run = ["--recipe", str(folder / "tiny.json"), "--dataset", str(folder / "scenes"), "--output", str(output)]
+    return [*run, "--workers=0", "--log-every=1", "--checkpoint-every=4", "--validate-every=8", *options]
+
+
+def run(folder: Path, output: Path, *options: str) -> int:
+    AcceleratorState._reset_state()
+    PartialState._reset_state()
+    return train.main(command(folder, output, *options))
+
+
+def rows(output: Path) -> list[dict]:
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(output: Path) -> dict[str, torch.Tensor]:
+    return load_file(output / "model" / "model.safetensors")
+
+
+def assert_same_run(output: Path, expected: Path) -> None:
+    assert (output / "metrics.jsonl").read_text() == (expected / "metrics.jsonl").read_text()
+    for name in ("model", "best"):
+        file = f"{name}/model.safetensors"
+        assert (output / file).read_bytes() == (expected / file).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(folder) -> Path:
+    """What all stopped runs are compared with."""
+    output = folder / "uninterrupted"
+    torch.set_num_threads(1)
+    assert run(folder, output) == 0
+    return output
+
+
+def test_a_run_leaves_a_model_metrics_and_a_curve(uninterrupted):
+    training = [row for row in rows(uninterrupted) if "loss" in row]
+    assert [row["step"] for row in training] == list(range(1, 21))
+    assert all(math.isfinite(row["loss"]) for row in training)
+    assert np.mean([row["loss"] for row in training[-5:]]) < np.mean([row["loss"] for row in training[:3]])
+    assert {"decode.loss_seg", "aux_0.loss_seg", "learning_rate"} <= training[0].keys()
+    # Poly with the warm-up of the recipe, as used in steps 1, 3 and 20.
+    assert training[0]["learning_rate"] == pytest.approx(0.1 * 0.002)
+    assert training[2]["learning_rate"] == pytest.approx((1 - 0.9 / 2) * ((0.002 - 1e-5) * 0.9**0.9 + 1e-5))
+    assert training[19]["learning_rate"] == pytest.approx((0.002 - 1e-5) * 0.05**0.9 + 1e-5)
+
+    validation = [row for row in rows(uninterrupted) if "mean_iou" in row]
+    assert [row["step"] for row in validation] == [8, 16, 20]
+    assert {path.name for path in (uninterrupted / "checkpoints").iterdir()} == {"step-00000016", "step-00000020"}
+    with Image.open(uninterrupted / "training.png") as curve:
+        assert min(curve.size) > 300
+    for name in ("model", "best"):
+        model = AutoModelForSemanticSegmentation.from_pretrained(uninterrupted / name)
+        assert list(model.config.id2label.values()) == list(SCENE_CLASSES)
+        assert AutoImageProcessor.from_pretrained(uninterrupted / name).size.shortest_edge == SIZE
+
+
+@pytest.fixture(scope="module")
+def processes() -> multiprocessing.context.ForkServerContext:
+    """Makes processes that have imported everything already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train"])
+    with pytest.MonkeyPatch.context() as patch:
+        # The server that they are forked from looks for modules nowhere else.
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        multiprocessing.forkserver.ensure_running()
+    return context
+
+
+def start(context, folder: Path, output: Path, *options: str, limit_file_size: int | None = None):
+    """Start a run in a process of its own; what it prints goes to a log beside the output."""
+    arguments = command(folder, output, *options)
+    process = context.Process(target=_train, args=(arguments, output.with_suffix(".log"), limit_file_size))
+    process.start()
+    return process
+
+
+def _train(arguments: list[str], log: Path, limit_file_size: int | None) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    if limit_file_size is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_file_size, limit_file_size))
+    torch.set_num_threads(1)
+    sys.exit(train.main(arguments))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "the run did not get there"
+        time.sleep(0.002)
+
+
+def last_step(output: Path) -> int:
+    file = output / "metrics.jsonl"
+    steps = re.findall(r'^{"step": (\d+),', file.read_text(), re.MULTILINE) if file.exists() else []
+    return int(steps[-1]) if steps else 0
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_as_one_that_was_not(processes, folder, uninterrupted, tmp_path):
+    output = tmp_path / "killed"
+    for kill_after, options in [
+        (2, []),
+        (5, ["--resume=latest"]),
+        (7, ["--resume=latest", "--workers=2"]),
+        (11, ["--resume=latest", "--workers=1"]),
+        (12, ["--resume=latest"]),
+        (18, ["--resume=latest", "--workers=2"]),
+    ]:
+        process = start(processes, folder, output, *options)
+        wait_for(lambda step=kill_after: last_step(output) >= step)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    process = start(processes, folder, output, "--resume=latest")
+    process.join()
+    assert process.exitcode == 0
+    assert_same_run(output, uninterrupted)
+    log = output.with_suffix(".log").read_text()
+    assert "There is no checkpoint yet" in log
+    assert log.count("Going on from") == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_sigterm_saves_and_says_how_to_go_on(processes, folder, uninterrupted, tmp_path, workers):
+    output = tmp_path / "terminated"
+    process = start(processes, folder, output, f"--workers={workers}", "--checkpoint-every=1000")
+    wait_for(lambda: last_step(output) >= 5)
+    process.terminate()
+    process.join()
+    assert process.exitcode == 128 + signal.SIGTERM
+    assert "add --resume latest" in output.with_suffix(".log").read_text()
+    (checkpoint,) = (output / "checkpoints").iterdir()
+    assert 5 <= int(checkpoint.name.removeprefix("step-")) < 20
+    assert run(folder, output, "--resume=latest") == 0
+    assert_same_run(output, uninterrupted)
+
+
+def stop_after(step: int, monkeypatch) -> None:
+    """Make the next run stop as if the system asked for it after a step."""
+    monkeypatch.setattr(train.Training, "must_stop", lambda self, stop: self.progress.step == step)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(folder, uninterrupted, tmp_path, monkeypatch, capfd):
+    output = tmp_path / "damaged"
+    with monkeypatch.context() as patch:
+        stop_after(14, patch)
+        assert run(folder, output) == 128 + signal.SIGTERM
+    newest = output / "checkpoints" / "step-00000014"
+    content = bytearray((newest / "model.safetensors").read_bytes())
+    content[-100] ^= 1
+    (newest / "model.safetensors").write_bytes(content)
+    assert run(folder, output, "--resume=latest") == 0
+    printed = capfd.readouterr().out
+    assert f"{newest} is damaged: model.safetensors changed. Using the one before." in printed
+    assert "step-00000012, after step 12" in printed
+    assert_same_run(output, uninterrupted)
+
+
+def test_an_explicit_checkpoint_is_used_or_refused(folder, uninterrupted, tmp_path, monkeypatch, capfd):
+    output = tmp_path / "explicit"
+    with monkeypatch.context() as patch:
+        stop_after(9, patch)
+        run(folder, output)
+    checkpoints = output / "checkpoints"
+    (checkpoints / "step-00000009" / "optimizer.bin").unlink()
+    assert run(folder, output, f"--resume={checkpoints / 'step-00000009'}") == 1
+    assert "step-00000009 is damaged: optimizer.bin is missing" in capfd.readouterr().err
+    assert run(folder, output, f"--resume={checkpoints / 'step-00000008'}") == 0
+    assert_same_run(output, uninterrupted)
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_last_good_checkpoint(processes, folder, tmp_path, monkeypatch):
+    output = tmp_path / "full"
+    with monkeypatch.context() as patch:
+        stop_after(4, patch)
+        run(folder, output)
+    good = output / "checkpoints" / "step-00000004"
+    largest = max(file.stat().st_size for file in good.iterdir())
+    options = ("--resume=latest", "--validate-every=100")
+    process = start(processes, folder, output, *options, limit_file_size=largest // 2)
+    process.join()
+    assert process.exitcode == 1
+    log = output.with_suffix(".log").read_text()
+    assert "The checkpoint of step 8 could not be written" in log
+    assert "MB are free there" in log
+    assert f"{good}, is intact" in log
+    assert "Traceback" not in log
+    assert [path.name for path in (output / "checkpoints").iterdir()] == ["step-00000004"]
+
+
+def test_divergence_stops_the_run_before_it_is_saved(folder, tmp_path, capfd):
+    output = tmp_path / "diverged"
+    options = ("--learning-rate=1e30", "--set", "training.max_gradient_norm=null", "--validate-every=100")
+    assert run(folder, output, *options, "--log-every=100") == 1
+    message = capfd.readouterr().err
+    assert "The training diverged" in message
+    assert "max_gradient_norm=1" in message
+    assert find_checkpoint(output / "checkpoints") == (None, [])
+
+
+def test_other_settings_are_not_resumed(folder, uninterrupted, capfd):
+    assert run(folder, uninterrupted) == 1
+    assert "holds a run already. Go on with --resume latest" in capfd.readouterr().err
+    assert run(folder, uninterrupted, "--resume=latest", "--seed=1", "--iterations=30") == 1
+    assert "had other settings (recipe, seed)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--itertions=3"], "no option '--itertions=3'. Did you mean '--iterations'"),
+        (["--set", "training.itertions=3"], "no key of training 'itertions'. Did you mean 'iterations'"),
+        (["--set", "training.power"], "has no value"),
+        (["--iterations=0"], "0 is not positive"),
+        (["--per-device-batch-size=3"], "A batch of 4 images cannot be made of 3 at a time"),
+        (["--init=nowhere"], "nowhere is neither a model folder"),
+        (["--init=timm"], "names no ImageNet weights"),
+        (["--recipe=setr-pup-vit-l-ade20k-512"], "Did you mean 'setr-pup-vit-l-ade20k-512-160k'"),
+        (["--validation-split=test"], "no split 'test'"),
+        (["--labels=nowhere.json"], "nowhere.json is not a label table"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_wrong_settings_are_refused_in_plain_words(folder, tmp_path, monkeypatch, capfd, options, message):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    output = tmp_path / "refused"
+    try:
+        status = run(folder, output, *options)
+    except SystemExit as error:
+        status = error.code
+    assert status
+    captured = capfd.readouterr().err
+    assert message in captured
+    assert "Traceback" not in captured
+
+
+def test_accumulated_batches_give_the_losses_of_whole_ones(folder, tmp_path, without_batchnorm):
+    for name, size in (("whole", 4), ("parts", 1)):
+        assert run(folder, tmp_path / name, *DETERMINISTIC, f"--per-device-batch-size={size}") == 0
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), rel=1e-5)
+
+
+@pytest.fixture
+def without_batchnorm(monkeypatch):
+    normalize = train_without_batchnorm.normalize_by_running_statistics
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", normalize)
+
+
+def losses(output: Path) -> list[float]:
+    return [row["loss"] for row in rows(output) if "loss" in row]
+
+
+# Losses of images do not depend on their batches: no batch normalisation (see the scripts), no dropped paths.
+DETERMINISTIC = ("--iterations=12", "--set", "model.backbone_config.drop_path_rate=0.0")
+
+
+@pytest.mark.slow
+def test_two_processes_train_like_one_and_each_resumes_the_other(folder, tmp_path, without_batchnorm):
+    def run_two(output: Path, *options: str) -> str:
+        arguments = command(folder, output, *DETERMINISTIC, "--workers=1", *options)
+        script = Path(train_without_batchnorm.__file__)
+        return launch(script, *arguments, num_processes=2, PYTHONPATH=os.pathsep.join(sys.path))
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run(folder, one, *DETERMINISTIC) == 0
+    expected = losses(one)
+    assert "2 process(es) on cpu, 2 images at a time" in run_two(two)
+    assert losses(two) == pytest.approx(expected, rel=1e-5)
+
+    for output in (one, two):
+        shutil.rmtree(output / "checkpoints" / "step-00000012")
+    assert run(folder, two, *DETERMINISTIC, "--resume=latest") == 0
+    assert losses(two) == pytest.approx(expected, rel=1e-5)
+    assert "step-00000008, after step 8" in run_two(one, "--resume=latest")
+    assert losses(one) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_sharded_training_is_the_same_training(folder, tmp_path, without_batchnorm):
+    one, sharded = tmp_path / "one", tmp_path / "sharded"
+    assert run(folder, one, *DETERMINISTIC) == 0
+
+    def run_sharded(*options: str) -> str:
+        return launch(
+            Path(train_without_batchnorm.__file__),
+            *command(folder, sharded, *DETERMINISTIC, *options),
+            num_processes=2,
+            PYTHONPATH=os.pathsep.join(sys.path),
+            ACCELERATE_USE_FSDP="true",
+            FSDP_VERSION="2",
+            FSDP_AUTO_WRAP_POLICY="TRANSFORMER_BASED_WRAP",
+            FSDP_STATE_DICT_TYPE="SHARDED_STATE_DICT",
+        )
+
+    run_sharded()
+    assert losses(sharded) == pytest.approx(losses(one), rel=1e-5)
+    whole = weights(sharded)
+    for name, tensor in weights(one).items():
+        assert whole[name].allclose(tensor, atol=1e-5)
+    shutil.rmtree(sharded / "checkpoints" / "step-00000012")
+    assert "step-00000008, after step 8" in run_sharded("--resume=latest")
+    for name, tensor in weights(sharded).items():
+        assert whole[name].equal(tensor)
+
+
+def test_an_average_of_the_weights_is_saved_on_request(folder, tmp_path):
+    # The average starts with the weights after the first step; with decay 1 it stays there, with decay 0 it follows.
+    assert run(folder, tmp_path / "first", "--iterations=1") == 0
+    assert run(folder, tmp_path / "still", "--iterations=3", "--ema=1.0") == 0
+    assert run(folder, tmp_path / "plain", "--iterations=3") == 0
+    assert run(folder, tmp_path / "close", "--iterations=3", "--ema=0.0") == 0
+    first, still, plain, close = (weights(tmp_path / name) for name in ("first", "still", "plain", "close"))
+    for name in (name for name, tensor in first.items() if tensor.is_floating_point()):
+        assert still[name].equal(first[name])
+        assert close[name].equal(plain[name])
+    name = "decode_head.classifier.weight"
+    assert not first[name].equal(plain[name])
+
+
+def test_a_resumed_average_is_the_same(folder, tmp_path, monkeypatch):
+    assert run(folder, tmp_path / "whole", "--ema=0.8") == 0
+    with monkeypatch.context() as patch:
+        stop_after(7, patch)
+        run(folder, tmp_path / "resumed", "--ema=0.8")
+    assert run(folder, tmp_path / "resumed", "--ema=0.8", "--resume=latest") == 0
+    assert_same_run(tmp_path / "resumed", tmp_path / "whole")
+
+
+def test_memory_savers_do_not_change_the_losses(folder, tmp_path, monkeypatch):
+    # Compiled with the backend that needs no compiler of the system.
+    monkeypatch.setattr(train, "TorchDynamoPlugin", lambda backend: TorchDynamoPlugin(backend="aot_eager"))
+    for name, options in (("plain", []), ("checkpointed", ["--gradient-checkpointing"]), ("compiled", ["--compile"])):
+        assert run(folder, tmp_path / name, *DETERMINISTIC, *options, "--iterations=4") == 0
+    for name in ("checkpointed", "compiled"):
+        assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / "plain"), rel=1e-4)
+    assert weights(tmp_path / "compiled").keys() == weights(tmp_path / "plain").keys()
+
+
+def test_trackers_get_the_figures(folder, tmp_path):
+    output = tmp_path / "tracked"
+    assert run(folder, output, "--iterations=3", "--report-to", "tensorboard") == 0
+    (events,) = output.rglob("events.out.tfevents.*")
+    tracked = EventAccumulator(str(events.parent)).Reload()
+    assert {"loss", "learning_rate", "images_per_second", "mean_iou"} <= set(tracked.Tags()["scalars"])
+    assert [event.value for event in tracked.Scalars("loss")] == pytest.approx(losses(output), rel=1e-5)
+
+
+def test_a_model_is_fine_tuned_on_other_classes(folder, uninterrupted, tmp_path, capfd):
+    labels = tmp_path / "labels.json"
+    names = [*SCENE_CLASSES, "bridge"]
+    labels.write_text(json.dumps(names))
+    capfd.readouterr()
+    model = str(uninterrupted / "model")
+    options = ("--init", model, "--labels", str(labels), "--iterations=1", "--learning-rate=1e-20")
+    assert run(folder, tmp_path / "tuned", *options, "--set", "training.min_learning_rate=0.0") == 0
+    captured = capfd.readouterr()
+    (line,) = (line for line in captured.out.splitlines() if line.startswith(f"Not from {model}"))
+    assert re.findall(r"[\w.]+classifier\.\w+", line) == re.findall(
+        r"[\w.]+\.\w+", line.split("random: ")[1].rstrip(".")
+    )
+    assert "decode_head.classifier.weight" in line
+    assert "Some weights" not in captured.err
+    tuned = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "tuned" / "model")
+    assert list(tuned.config.id2label.values()) == names
+    assert tuned.config.label2id["bridge"] == 12
+    # With next to no learning rate, the rest is still what it was.
+    name = "backbone.layers.1.attention.q_proj.weight"
+    assert weights(tmp_path / "tuned")[name].allclose(weights(uninterrupted)[name], atol=1e-6)
+
+
+def write_pairs(folder: Path, label_maps: list[np.ndarray]) -> Path:
+    """A data set whose `train` and `validation` hold grey images with these label maps."""
+    rows = []
+    for number, label_map in enumerate(label_maps):
+        encoded = []
+        for image in (Image.new("RGB", label_map.shape[::-1], (90, 90, 90)), Image.fromarray(label_map)):
+            file = BytesIO()
+            image.save(file, "PNG")
+            encoded.append({"bytes": file.getvalue(), "path": f"{number}.png"})
+        rows.append({"image": encoded[0], "label": encoded[1], "file_name": f"photo_{number}"})
+    (folder / "data").mkdir(parents=True)
+    for split in ("train", "validation"):
+        write_shard(rows, folder / "data" / f"{split}-00000-of-00001.parquet")
+    (folder / "labels.json").write_text(DatasetLabels(names=("ground", "sky", "water")).to_json())
+    return folder
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_label_outside_the_classes_is_named(folder, tmp_path, capfd, workers):
+    good, bad = np.zeros((40, 40), np.uint8), np.full((40, 40), 7, np.uint8)
+    source = write_pairs(tmp_path / "pairs", [good, good, good, bad])
+    options = ("--dataset", str(source), f"--workers={workers}", "--validation-split=none")
+    assert run(folder, tmp_path / "out", *options) == 1
+    message = capfd.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("train.py: photo_3: its label map holds 7, but the 3 classes are 0 to 2")
+
+
+def test_images_without_any_label_do_no_harm(folder, tmp_path):
+    source = write_pairs(tmp_path / "pairs", [np.full((40, 40), 255, np.uint8)] * 4)
+    options = ("--dataset", str(source), "--iterations=3", "--validation-split=none")
+    assert run(folder, tmp_path / "out", *options) == 0
+    assert losses(tmp_path / "out") == [0.0, 0.0, 0.0]
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "out").values())
+
+
+def test_zero_can_mean_no_class(folder, tmp_path):
+    source = write_pairs(tmp_path / "pairs", [np.full((40, 40), value, np.uint8) for value in (0, 1, 2, 3)])
+    options = ("--dataset", str(source), "--iterations=2", "--validate-every=2")
+    assert run(folder, tmp_path / "raw", *options) == 1
+    assert run(folder, tmp_path / "reduced", *options, "--reduce-labels") == 0
+    assert AutoImageProcessor.from_pretrained(tmp_path / "reduced" / "model").do_reduce_labels
+
+
+def test_the_data_set_can_be_shuffled_from_the_cache(folder, tmp_path, uninterrupted):
+    assert run(folder, tmp_path / "cached", "--iterations=3", "--cache") == 0
+    cached, streamed = losses(tmp_path / "cached"), losses(uninterrupted)
+    assert cached[0] != streamed[0]
+    assert all(map(math.isfinite, cached))

@@ -1,0 +1,123 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Initial weights: from a file, from timm, or from a model, and nothing silently random."""
+
+import json
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from vitseg.recipes import load_recipe
+from vitseg.training import initialization
+from vitseg.training.initialization import initial_model
+
+
+LABELS = {0: "cat", 1: "dog"}
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A plain ViT of the same widths and depth as `imagenet_model`, for other images."""
+    backbone = {
+        "model_type": "plain_vit",
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 128,
+        "image_size": 48,
+        "patch_size": 8,
+        "out_indices": [1, 2],
+    }
+    file = tmp_path / "tiny.json"
+    values = {
+        "method": "setr",
+        "model": {"decoder_type": "pup", "decoder_hidden_size": 8, "backbone_config": backbone, "auxiliary_heads": []},
+        "image_processor": {},
+        "training": {
+            "optimizer": "sgd",
+            "learning_rate": 0.01,
+            "weight_decay": 0.0,
+            "min_learning_rate": 0.0,
+            "iterations": 1,
+            "batch_size": 1,
+            "crop_size": [48, 48],
+            "scale": [96, 48],
+            "pretrained": {"timm_model": "vit_of_my_own", "url": "https://example.org/vit.pth"},
+        },
+        "evaluation": {
+            "mode": "whole",
+            "window_size": None,
+            "window_stride": None,
+            "scale": [96, 48],
+            "ratios": [1.0],
+            "min_short": None,
+        },
+    }
+    file.write_text(json.dumps(values))
+    return load_recipe(file)
+
+
+@pytest.fixture(scope="module")
+def imagenet_model():
+    torch.manual_seed(0)
+    return timm.models.VisionTransformer(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=5)
+
+
+def assert_starts_from(model, imagenet_model):
+    layer, block = model.backbone.layers[1], imagenet_model.blocks[1]
+    assert layer.attention.v_proj.weight.equal(block.attn.qkv.weight[64:])
+    assert layer.mlp.fc2.bias.equal(block.mlp.fc2.bias)
+    assert model.backbone.embeddings.patch_embeddings.weight.equal(imagenet_model.patch_embed.proj.weight)
+    assert model.backbone.embeddings.position_embeddings.shape == (1, 37, 32)
+
+
+@pytest.mark.parametrize("form", ["pth", "wrapped pth", "safetensors"])
+def test_a_file_of_imagenet_weights_starts_the_backbone(recipe, imagenet_model, tmp_path, form):
+    weights = imagenet_model.state_dict()
+    file = tmp_path / f"vit.{form.split()[-1]}"
+    if form == "safetensors":
+        save_file(weights, file)
+    else:
+        torch.save({"model": weights} if "wrapped" in form else weights, file)
+    model, image_processor, random = initial_model(str(file), recipe, LABELS)
+    assert_starts_from(model, imagenet_model)
+    assert {name.split(".")[0] for name in random} == {"decode_head"}
+    assert model.config.id2label == LABELS
+    assert type(image_processor).__name__ == "SetrImageProcessor"
+
+
+def test_timm_is_asked_for_the_weights_that_the_recipe_names(recipe, imagenet_model, monkeypatch):
+    offered = {"vit_of_my_own": imagenet_model.state_dict()}
+    monkeypatch.setattr(initialization, "download_timm_weights", offered.__getitem__)
+    model, _, _ = initial_model("timm", recipe, LABELS)
+    assert_starts_from(model, imagenet_model)
+
+
+def test_all_parameters_are_random_without_weights(recipe):
+    model, _, random = initial_model("none", recipe, LABELS)
+    assert random == [name for name, _ in model.named_parameters()]
+
+
+def test_imagenet_weights_need_a_plain_vit(recipe, imagenet_model, tmp_path):
+    file = tmp_path / "vit.pth"
+    torch.save(imagenet_model.state_dict(), file)
+    backbone = {"model_type": "dinov2", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    backbone |= {"image_size": 48, "patch_size": 8, "out_indices": [1, 2]}
+    recipe.model["backbone_config"].clear()
+    recipe.model["backbone_config"].update(backbone)
+    with pytest.raises(ValueError, match="load into a plain ViT, but the backbone of tiny is a Dinov2Backbone"):
+        initial_model(str(file), recipe, LABELS)
+
+
+def test_a_file_that_could_run_code_is_refused(recipe, tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "executed"), "w"))
+
+    file = tmp_path / "vit.pth"
+    torch.save({"model": Hostile()}, file)
+    with pytest.raises(ValueError, match=r"vit\.pth is no complete file of tensors alone"):
+        initial_model(str(file), recipe, LABELS)
+    assert not (tmp_path / "executed").exists()
