@@ -5,160 +5,67 @@ From nothing to segmented pictures in a few minutes, on a laptop and without dow
 
     python examples/quickstart.py --output demo
 
-Draws a small data set of street scenes, trains a small SETR-PUP on it, measures mean IoU on scenes never trained on,
-saves the model, loads it again as anyone would, and leaves pictures to look at.
+Draws a small data set of street scenes, trains a small SETR-PUP on it (examples/train.py with the recipe
+examples/recipes/scenes-setr-pup.json), loads the model as anyone would, measures mean IoU on scenes never trained on,
+and leaves pictures to look at.
 """
 
 import argparse
-import dataclasses
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from accelerate import Accelerator
-from accelerate.utils import set_seed
+import train
+from accelerate import Accelerator, PartialState
 from datasets import Dataset
-from torch.nn.utils import clip_grad_norm_
-from tqdm.auto import tqdm
-from transformers import pipeline
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
 
-from vitseg import PlainVitConfig, SetrConfig, SetrForSemanticSegmentation, SetrImageProcessor
-from vitseg.data.augmentation import TrainingTransform
+import vitseg  # noqa: F401  registers the models
 from vitseg.data.scenes import SCENE_CLASSES, SCENE_PALETTE, write_scenes
-from vitseg.data.streaming import SegmentationStream, load_examples, train_loader
-from vitseg.evaluation.drawing import comparison, plot_class_bars, plot_training
+from vitseg.data.streaming import load_examples
+from vitseg.evaluation.drawing import comparison, plot_class_bars
 from vitseg.evaluation.evaluator import evaluate_model
 from vitseg.evaluation.metric import MeanIoU
-from vitseg.recipes import TrainingRecipe
-from vitseg.training.optimization import build_optimizer, poly_schedule
 
 
-CROP_SIZE = 128
-RECIPE = TrainingRecipe(
-    optimizer="adamw",
-    learning_rate=1e-3,
-    weight_decay=0.05,
-    parameter_rules={"norm": {"decay_mult": 0.0}, "position_embeddings": {"decay_mult": 0.0}},
-    min_learning_rate=1e-6,
-    warmup_iterations=40,
-    warmup_ratio=0.01,
-    iterations=650,
-    batch_size=8,
-    crop_size=(CROP_SIZE, CROP_SIZE),
-    scale=(4 * CROP_SIZE, CROP_SIZE),
-    ratio_range=(0.75, 1.33),
-    pretrained=None,
-)
-MAX_GRADIENT_NORM = 1.0
+RECIPE = Path(__file__).with_name("recipes") / "scenes-setr-pup.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder to write (default: demo)")
-    parser.add_argument("--iterations", type=int, default=RECIPE.iterations, help="training steps")
+    parser.add_argument("--iterations", type=int, default=650, help="training steps")
     parser.add_argument("--train-scenes", type=int, default=600, help="scenes to train on")
     parser.add_argument("--validation-scenes", type=int, default=40, help="scenes to measure on")
     args = parser.parse_args(arguments)
-    recipe = dataclasses.replace(RECIPE, iterations=args.iterations)
     started = time.monotonic()
 
-    accelerator = Accelerator()
-    set_seed(0)
-    scenes, model_folder = args.output / "scenes", args.output / "model"
-    if accelerator.is_main_process and not scenes.exists():
+    scenes = args.output / "scenes"
+    if PartialState().is_main_process and not scenes.exists():
         write_scenes(scenes, num_train=args.train_scenes, num_validation=args.validation_scenes)
-    accelerator.wait_for_everyone()
+    PartialState().wait_for_everyone()
 
-    model = build_model()
-    image_processor = SetrImageProcessor(size={"shortest_edge": CROP_SIZE, "longest_edge": 4 * CROP_SIZE})
-    accelerator.print(f"Training a SETR-PUP of {model.num_parameters() / 1e6:.1f} M parameters.")
-    history = train(model, scenes, recipe, accelerator)
+    options = {"recipe": RECIPE, "dataset": scenes, "output": args.output, "iterations": args.iterations}
+    options |= {"log-every": 10, "validate-every": max(args.iterations // 5, 1), "workers": 0}
+    if (args.output / "checkpoints").exists():
+        options["resume"] = "latest"
+    status = train.main([f"--{name}={value}" for name, value in options.items()])
+    if status:
+        return status
 
+    accelerator = Accelerator()
+    folder = args.output / "model"
+    model = AutoModelForSemanticSegmentation.from_pretrained(folder).to(accelerator.device)
     examples = load_examples(scenes, "validation")
-    scores = evaluate_model(model, image_processor, examples, accelerator)
+    scores = evaluate_model(model, AutoImageProcessor.from_pretrained(folder), examples, accelerator)
     if accelerator.is_main_process:
         print_scores(scores, majority_class_miou(examples))
-        model.save_pretrained(model_folder)
-        image_processor.save_pretrained(model_folder)
-        draw(args.output, model_folder, history, scores, examples)
+        draw(args.output, scores, examples)
         print(f"Done in {time.monotonic() - started:.0f} s. Look at {args.output}/*.png")
         print_next_steps(args.output)
     accelerator.end_training()
     return 0
-
-
-def build_model() -> SetrForSemanticSegmentation:
-    """A SETR-PUP that a CPU trains in minutes: patches of 8 pixels, six blocks, three upsampling convolutions."""
-    backbone_config = PlainVitConfig(
-        hidden_size=128,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        intermediate_size=512,
-        image_size=CROP_SIZE,
-        patch_size=8,
-        out_indices=[3, 6],
-    )
-    config = SetrConfig(
-        backbone_config=backbone_config,
-        decoder_type="pup",
-        decoder_hidden_size=64,
-        decoder_upsample_scales=[2, 2, 2],
-        auxiliary_heads=[{"in_index": 0, "kernel_size": 3, "upsample_scales": [4]}],
-        id2label=dict(enumerate(SCENE_CLASSES)),
-        label2id={name: index for index, name in enumerate(SCENE_CLASSES)},
-    )
-    return SetrForSemanticSegmentation(config)
-
-
-def train(
-    model: SetrForSemanticSegmentation, scenes: Path, recipe: TrainingRecipe, accelerator: Accelerator
-) -> list[dict[str, float]]:
-    """Train `model` in place; returns step, loss and learning rate of every step."""
-    transform = TrainingTransform(
-        crop_size=recipe.crop_size,
-        scale=recipe.scale,
-        ratio_range=recipe.ratio_range,
-        max_category_share=recipe.max_category_share,
-        flip_probability=recipe.flip_probability,
-        photometric_distortion=recipe.photometric_distortion,
-    )
-    stream = SegmentationStream(
-        scenes,
-        "train",
-        transform,
-        num_labels=model.config.num_labels,
-        batch_size=recipe.batch_size,
-        rank=accelerator.process_index,
-        world_size=accelerator.num_processes,
-    )
-    optimizer = build_optimizer(model, recipe)
-    schedule = poly_schedule(optimizer, recipe)
-    # The stream already gives each process its own share.
-    wrapped_model, optimizer = accelerator.prepare(model, optimizer)
-    wrapped_model.train()
-
-    history = []
-    batches = iter(train_loader(stream, num_workers=0))
-    with tqdm(total=recipe.iterations, desc="Training", disable=not accelerator.is_main_process) as progress:
-        for step in range(1, recipe.iterations + 1):
-            batch = {name: tensor.to(accelerator.device) for name, tensor in next(batches).items()}
-            with accelerator.autocast():
-                loss = wrapped_model(**batch).loss
-            accelerator.backward(loss)
-            clip_grad_norm_(wrapped_model.parameters(), MAX_GRADIENT_NORM)
-            learning_rate = optimizer.param_groups[0]["lr"]
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-
-            history.append({"step": step, "loss": loss.item(), "learning_rate": learning_rate})
-            progress.update()
-            rate = progress.format_dict["rate"] or 0.0
-            progress.set_postfix_str(
-                f"loss {loss.item():.3f}, lr {learning_rate:.1e}, {rate * recipe.batch_size:.0f} images/s"
-            )
-    return history
 
 
 def majority_class_miou(examples: Dataset) -> float:
@@ -181,11 +88,10 @@ def print_scores(scores: dict, baseline: float) -> None:
     print(f"mean IoU {scores['mean_iou']:.3f} with sliding windows (the commonest class everywhere: {baseline:.3f})\n")
 
 
-def draw(output: Path, model_folder: Path, history: list[dict], scores: dict, examples: Dataset) -> None:
-    """Training curve, IoU of each class, and a few scenes as the saved model sees them through `pipeline`."""
-    plot_training(history, output / "training.png")
+def draw(output: Path, scores: dict, examples: Dataset) -> None:
+    """IoU of each class, and a few scenes as the saved model sees them through `pipeline`."""
     plot_class_bars(SCENE_CLASSES, scores["per_category_iou"], output / "iou.png", "IoU on scenes never trained on")
-    segment = pipeline("image-segmentation", model=str(model_folder))
+    segment = pipeline("image-segmentation", model=str(output / "model"))
     for index in range(min(4, len(examples))):
         example = examples[index]
         prediction = np.full(example["label_map"].shape, 255, np.uint8)

@@ -19,14 +19,13 @@ validation split), metrics.jsonl and training.png.
 """
 
 import argparse
-import contextlib
 import copy
 import json
 import math
+import os
 import re
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -41,12 +40,10 @@ from tqdm.auto import tqdm
 
 from vitseg.data.augmentation import TrainingTransform
 from vitseg.data.dataset_labels import load_labels, read_labels
-from vitseg.data.streaming import SegmentationStream, load_examples, train_loader
-from vitseg.evaluation.drawing import plot_training
+from vitseg.data.streaming import SegmentationStream, default_workers, load_examples, train_loader
 from vitseg.evaluation.evaluator import evaluate_model
 from vitseg.recipes import load_recipe, recipe_to_json
 from vitseg.recipes.lookup import unknown_name
-from vitseg.replacing import replacing, write_json
 from vitseg.training.checkpoints import (
     CheckpointError,
     all_finite,
@@ -55,10 +52,11 @@ from vitseg.training.checkpoints import (
     save_checkpoint,
 )
 from vitseg.training.distribution import copy_full_weights, shard_by_layer
-from vitseg.training.history import MetricsFile, RunningLosses
+from vitseg.training.history import Progress, Stopwatch
 from vitseg.training.initialization import initial_model
 from vitseg.training.interruption import StopRequest
 from vitseg.training.optimization import build_optimizer, poly_schedule
+from vitseg.training.run_folder import RunFolder
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -102,7 +100,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     speed.add_argument("--per-device-batch-size", type=positive_int, metavar="N", help="images at a time on a device")
     speed.add_argument("--gradient-checkpointing", action="store_true", help="recompute activations to save memory")
     speed.add_argument("--compile", action="store_true", help="compile the model with torch.compile")
-    speed.add_argument("--workers", type=int, default=4, metavar="N", help="loading processes of each device")
+    speed.add_argument("--workers", type=int, metavar="N", help="loading processes of each device (default: up to 4)")
     speed.add_argument("--shuffle-buffer", type=positive_int, default=1000, metavar="N", help="samples")
     speed.add_argument(
         "--cache", action="store_true", help="copy the data set to the local cache and shuffle it fully"
@@ -144,23 +142,6 @@ def recipe_changes(args: argparse.Namespace) -> dict[str, Any]:
     return changes
 
 
-class Progress:
-    """What a checkpoint holds besides weights, optimizer, schedule and random states."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.step = 0
-        self.best_miou = -1.0
-        self.losses = RunningLosses()
-        self._device = device
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step, "best_miou": self.best_miou, "losses": self.losses.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.step, self.best_miou = state["step"], state["best_miou"]
-        self.losses.load_state_dict(state["losses"], self._device)
-
-
 class Training:
     """A training run: everything that its loop needs, and the loop."""
 
@@ -174,12 +155,15 @@ class Training:
             dynamo_plugin=TorchDynamoPlugin(backend="inductor") if args.compile else None,
         )
         self.accelerator.gradient_accumulation_steps = self.count_accumulation_steps()
-        self.metrics = MetricsFile(args.output / "metrics.jsonl")
+        if args.workers is None:
+            args.workers = default_workers(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+        self.folder = RunFolder(args.output)
+        self.folder.require(self.settings, resumes=args.resume is not None)
         self.examples = None
         if args.validation_split != "none":
             self.examples = load_examples(args.dataset, args.validation_split, args.reduce_labels)
 
-        checkpoint = self.open_output()
+        checkpoint = self.choose_checkpoint()
         self.build_model(resumes=checkpoint is not None)
         if self.examples is not None:
             # A validation that cannot work should fail now, and not after the first hours.
@@ -189,8 +173,6 @@ class Training:
             # The number of batches in a step may have changed with the number of devices.
             self.accelerator.step = 0
             self.print(f"Going on from {checkpoint}, after step {self.progress.step}.")
-        if self.accelerator.is_main_process:
-            self.metrics.rewind(self.progress.step)
         self.stream = self.open_stream(TrainingTransform.from_recipe(self.recipe.training, self.image_processor))
 
     def count_accumulation_steps(self) -> int:
@@ -205,37 +187,20 @@ class Training:
             )
         return steps
 
-    def open_output(self) -> Path | None:
-        """Make the output folder, or check that it is this run's; returns the checkpoint to go on from, if any."""
-        args, file = self.args, self.args.output / "settings.json"
-        settings = {
-            "recipe": json.loads(recipe_to_json(self.recipe)),
-            "labels": list(self.labels.names),
-            **{name: getattr(args, name) for name in ("dataset", "train_split", "reduce_labels", "init", "ema")},
-            **{name: getattr(args, name) for name in ("seed", "shuffle_buffer", "cache")},
-        }
-        if file.exists():
-            if args.resume is None:
-                raise ValueError(f"{args.output} holds a run already. Go on with --resume latest, or name another.")
-            earlier = json.loads(file.read_text(encoding="utf-8"))
-            changed = [name for name in settings if settings[name] != earlier.get(name)]
-            if changed:
-                raise ValueError(
-                    f"The run in {args.output} had other settings ({', '.join(changed)}). Resume it with its own, or "
-                    f"start a new one from its weights, with --init {args.output / 'model'} and another --output."
-                )
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            (args.output / "checkpoints").mkdir(parents=True, exist_ok=True)
-            write_json(file, settings)
-        return self.choose_checkpoint() if args.resume else None
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What must be the same for a run to be the same."""
+        names = ("dataset", "train_split", "reduce_labels", "init", "ema", "seed", "shuffle_buffer", "cache")
+        options = {name: getattr(self.args, name) for name in names}
+        return {"recipe": json.loads(recipe_to_json(self.recipe)), "labels": list(self.labels.names), **options}
 
     def choose_checkpoint(self) -> Path | None:
+        """The checkpoint to go on from, if any."""
         if self.args.resume != "latest":
-            return Path(self.args.resume)
-        found = [(None, [])]
+            return Path(self.args.resume) if self.args.resume else None
+        found: list[tuple[Path | None, list[str]]] = [(None, [])]
         if self.accelerator.is_main_process:
-            found = [find_checkpoint(self.args.output / "checkpoints")]
+            found = [find_checkpoint(self.folder.checkpoints)]
         ((path, problems),) = broadcast_object_list(found)
         for problem in problems:
             self.print(f"{problem} Using the one before.")
@@ -253,7 +218,9 @@ class Training:
         self.model, self.image_processor, random_names = initial_model(init, self.recipe, self.labels.id2label)
         self.image_processor.do_reduce_labels = args.reduce_labels
         if init not in ("none", "timm") and random_names:
-            self.print(f"Not from {init}, and therefore random: {', '.join(random_names)}.")
+            heads = sorted({name.partition(".")[0] for name in random_names})
+            listed = random_names if len(random_names) <= 8 else [f"{len(random_names)} parameters of", *heads]
+            self.print(f"Not from {init}, and therefore random: {', '.join(listed)}.")
         if args.gradient_checkpointing:
             # The name before transformers 5.2x and the one after.
             enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
@@ -303,6 +270,9 @@ class Training:
     def run(self) -> int:
         """Train to the end, or until the system wants the process to stop; returns the exit status."""
         args, iterations = self.args, self.recipe.training.iterations
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.folder.begin(self.settings, self.progress.step)
         self.describe()
         self.accelerator.init_trackers(args.output.name)
         stops = False
@@ -329,7 +299,7 @@ class Training:
         return 0
 
     def load_step(
-        self, batches: Iterator[dict[str, torch.Tensor]], stop: StopRequest, watch: "Stopwatch"
+        self, batches: Iterator[dict[str, torch.Tensor]], stop: StopRequest, watch: Stopwatch
     ) -> list[dict[str, torch.Tensor]]:
         """The batches of an optimizer step; none if the loader was stopped."""
         try:
@@ -366,7 +336,7 @@ class Training:
         if self.average is not None:
             self.average.update(self.model, self.progress.step)
 
-    def measure(self, bar: tqdm, watch: "Stopwatch") -> None:
+    def measure(self, bar: tqdm, watch: Stopwatch) -> None:
         """Log the losses and validate, if it is time for it."""
         step, is_last = self.progress.step, self.progress.step == self.recipe.training.iterations
         if is_last or step % self.args.log_every == 0:
@@ -375,7 +345,7 @@ class Training:
             self.validate(bar)
             watch.restart(step)
 
-    def log(self, bar: tqdm, watch: "Stopwatch") -> None:
+    def log(self, bar: tqdm, watch: Stopwatch) -> None:
         step = self.progress.step
         losses = self.progress.losses.read(self.accelerator)
         self.refuse_divergence(losses)
@@ -383,7 +353,7 @@ class Training:
         images_per_second, waiting = watch.read(step, self.recipe.training.batch_size)
         self.accelerator.log(row | {"images_per_second": images_per_second, "share_waiting": waiting}, step=step)
         if self.accelerator.is_main_process:
-            self.metrics.append(row)
+            self.folder.metrics.append(row)
         bar.set_postfix_str(
             f"loss {losses['loss']:.3f}, lr {row['learning_rate']:.1e}, {images_per_second:.1f} images/s, "
             f"{waiting:.0%} waiting for data"
@@ -398,16 +368,23 @@ class Training:
         if is_best:
             self.progress.best_miou = scores["mean_iou"]
         if self.accelerator.is_main_process:
-            self.metrics.append({"step": self.progress.step, **measured})
-            self.draw_curves()
+            self.folder.metrics.append({"step": self.progress.step, **measured})
+            self.folder.draw_curves()
             if is_best:
-                self.save_model("best")
+                self.folder.save_model("best", self.evaluated, self.image_processor)
             bar.write(f"Step {self.progress.step}: mean IoU {scores['mean_iou']:.4f}{' (best)' if is_best else ''}")
 
     def evaluate(self, limit: int | None) -> dict[str, Any]:
         if self.accelerator.is_fsdp2:
             copy_full_weights(self.wrapped, self.evaluated)
-        return evaluate_model(self.evaluated, self.image_processor, self.examples, self.accelerator, limit=limit)
+        return evaluate_model(
+            self.evaluated,
+            self.image_processor,
+            self.examples,
+            self.accelerator,
+            limit=limit,
+            num_workers=self.args.workers,
+        )
 
     def checkpoint(self) -> None:
         """Write a checkpoint, unless the weights are not worth one."""
@@ -417,38 +394,27 @@ class Training:
         is_broken = torch.tensor(float(not all_finite(self.wrapped)), device=self.accelerator.device)
         if self.accelerator.reduce(is_broken).item():
             self.refuse_divergence({"weights": math.nan})
-        save_checkpoint(self.args.output / "checkpoints", self.progress.step, self.accelerator, self.args.keep)
+        save_checkpoint(self.folder.checkpoints, self.progress.step, self.accelerator, self.args.keep)
 
     def refuse_divergence(self, values: dict[str, float]) -> None:
         broken = [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]
         if broken:
-            checkpoint, _ = find_checkpoint(self.args.output / "checkpoints")
+            checkpoint, _ = find_checkpoint(self.folder.checkpoints)
             raise ValueError(
                 f"The training diverged: {', '.join(broken)} at step {self.progress.step}. "
                 + (f"The last good checkpoint is {checkpoint}. " if checkpoint else "")
                 + "Start anew with a lower --learning-rate, --set training.max_gradient_norm=1, or bf16 for fp16."
             )
 
-    def save_model(self, name: str) -> None:
-        """Write the model and its image processor to a folder that anyone can load."""
-        with replacing(self.args.output / name) as folder:
-            self.evaluated.save_pretrained(folder)
-            self.image_processor.save_pretrained(folder)
-
     def finish(self) -> None:
         if self.accelerator.is_fsdp2:
             copy_full_weights(self.wrapped, self.evaluated)
         if self.accelerator.is_main_process:
-            self.save_model("model")
-            self.draw_curves()
+            self.folder.save_model("model", self.evaluated, self.image_processor)
+            self.folder.draw_curves()
         best = f", best mean IoU {self.progress.best_miou:.4f} (best/)" if self.examples is not None else ""
-        self.print(f"Done: {self.args.output / 'model'}{best}")
+        self.print(f"Done: {self.folder.path / 'model'}{best}")
         self.accelerator.end_training()
-
-    def draw_curves(self) -> None:
-        rows = self.metrics.rows()
-        if any("loss" in row for row in rows):
-            plot_training(rows, self.args.output / "training.png")
 
     @property
     def validate_every(self) -> int:
@@ -485,29 +451,6 @@ class Training:
 
     def print(self, text: str) -> None:
         self.accelerator.print(text)
-
-
-class Stopwatch:
-    """Images per second, and the share of the time that the training waits for data."""
-
-    def __init__(self, step: int) -> None:
-        self.restart(step)
-
-    def restart(self, step: int) -> None:
-        self._step, self._started, self._waited = step, time.perf_counter(), 0.0
-
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self._waited += time.perf_counter() - started
-
-    def read(self, step: int, batch_size: int) -> tuple[float, float]:
-        """Both since the last reading, at the end of `step`."""
-        seconds = time.perf_counter() - self._started
-        speed, share = (step - self._step) * batch_size / seconds, self._waited / seconds
-        self.restart(step)
-        return speed, share
 
 
 if __name__ == "__main__":

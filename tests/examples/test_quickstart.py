@@ -75,12 +75,12 @@ def test_commands_of_the_readme(clone):
     # Cloning, installing and `make` are not run from a test, nor what needs a file that has to be downloaded first.
     runnable = [line for line in commands if line.startswith(("python ", "accelerate ")) and "FILE" not in line]
     programs = [shlex.split(line) for line in runnable]
-    assert len(programs) == 3
+    assert len(programs) == 7
     environment_bin = Path(sys.executable).parent
     for command in programs:
-        if command[0] == "accelerate":
-            command += [*SHORT, "--output", "launched"]
         program = sys.executable if command[0] == "python" else os.fspath(environment_bin / command[0])
         run([program, *command[1:]], clone)
     assert (clone / "segmented/scene_0_ids.png").exists()
-    assert (clone / "launched/model/model.safetensors").exists()
+    assert (clone / "runs/tuned/best/model.safetensors").exists()
+    assert (clone / "runs/trainer/model.safetensors").exists()
+    assert json.loads((clone / "runs/measured/results.json").read_text(encoding="utf-8"))["images"] == 5

@@ -394,6 +394,24 @@ def test_memory_savers_do_not_change_the_losses(folder, tmp_path, monkeypatch):
     assert weights(tmp_path / "compiled").keys() == weights(tmp_path / "plain").keys()
 
 
+def test_mixed_precision_follows_the_launcher(folder, tmp_path, monkeypatch):
+    assert run(folder, tmp_path / "float32", *DETERMINISTIC, "--iterations=4") == 0
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert run(folder, tmp_path / "bfloat16", *DETERMINISTIC, "--iterations=4", "--ema=0.5") == 0
+    whole, mixed = losses(tmp_path / "float32"), losses(tmp_path / "bfloat16")
+    assert mixed != whole
+    assert mixed == pytest.approx(whole, rel=0.02)
+    assert {tensor.dtype for tensor in weights(tmp_path / "bfloat16").values()} == {torch.float32, torch.int64}
+
+
+def test_a_validation_that_cannot_work_fails_before_the_training(folder, tmp_path, capfd):
+    good, bad = np.zeros((40, 40), np.uint8), np.full((40, 40), 7, np.uint8)
+    source = write_pairs(tmp_path / "pairs", [good] * 4, validation=[good, bad])
+    assert run(folder, tmp_path / "out", "--dataset", str(source)) == 1
+    assert "photo_1: a reference holds 7, but the 3 classes are 0..2" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_trackers_get_the_figures(folder, tmp_path):
     output = tmp_path / "tracked"
     assert run(folder, output, "--iterations=3", "--report-to", "tensorboard") == 0
@@ -426,18 +444,18 @@ def test_a_model_is_fine_tuned_on_other_classes(folder, uninterrupted, tmp_path,
     assert weights(tmp_path / "tuned")[name].allclose(weights(uninterrupted)[name], atol=1e-6)
 
 
-def write_pairs(folder: Path, label_maps: list[np.ndarray]) -> Path:
-    """A data set whose `train` and `validation` hold grey images with these label maps."""
-    rows = []
-    for number, label_map in enumerate(label_maps):
-        encoded = []
-        for image in (Image.new("RGB", label_map.shape[::-1], (90, 90, 90)), Image.fromarray(label_map)):
-            file = BytesIO()
-            image.save(file, "PNG")
-            encoded.append({"bytes": file.getvalue(), "path": f"{number}.png"})
-        rows.append({"image": encoded[0], "label": encoded[1], "file_name": f"photo_{number}"})
+def write_pairs(folder: Path, label_maps: list[np.ndarray], validation: list[np.ndarray] | None = None) -> Path:
+    """A data set of grey images with these label maps; without others for validation, with the same ones there."""
     (folder / "data").mkdir(parents=True)
-    for split in ("train", "validation"):
+    for split, maps in (("train", label_maps), ("validation", validation or label_maps)):
+        rows = []
+        for number, label_map in enumerate(maps):
+            encoded = []
+            for image in (Image.new("RGB", label_map.shape[::-1], (90, 90, 90)), Image.fromarray(label_map)):
+                file = BytesIO()
+                image.save(file, "PNG")
+                encoded.append({"bytes": file.getvalue(), "path": f"{number}.png"})
+            rows.append({"image": encoded[0], "label": encoded[1], "file_name": f"photo_{number}"})
         write_shard(rows, folder / "data" / f"{split}-00000-of-00001.parquet")
     (folder / "labels.json").write_text(DatasetLabels(names=("ground", "sky", "water")).to_json())
     return folder

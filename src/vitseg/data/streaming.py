@@ -13,6 +13,7 @@ A data set has the columns `image` (an encoded image), `label` (an encoded label
 
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -387,6 +388,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         # Straight to RGB, Pillow warns about palettes with transparency.
         image = image.convert("RGBA")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def default_workers(num_processes: int = 1) -> int:
+    """How many loading processes each of `num_processes` processes on this machine should have: up to four, if there
+    are processors for them."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(min(processors // num_processes, 4), 1)
 
 
 def train_loader(stream: SegmentationStream, num_workers: int) -> DataLoader:

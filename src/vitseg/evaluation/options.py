@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..data.streaming import default_workers
 from ..recipes import get_recipe
 from .protocol import RATIOS, Protocol
 
@@ -31,7 +32,9 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flip", action="store_true", help="average over the image and its mirror image")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the model")
     parser.add_argument("--window-batch-size", type=_count, metavar="N", help="windows at a time (the model's)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes that read images (2)")
+    parser.add_argument(
+        "--workers", type=int, default=default_workers(), metavar="N", help="processes that read images (%(default)s)"
+    )
     parser.add_argument(
         "--scores-dtype", choices=DTYPES, default="float32", help="in which several views are summed (float32)"
     )

@@ -1,9 +1,11 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a training run has measured: running means of the losses, and the rows of `metrics.jsonl`."""
+"""How far a training run has come and what it has measured: losses, speed, and the rows of `metrics.jsonl`."""
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,48 @@ class RunningLosses:
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         self._sums = {name: value.to(device) for name, value in state["sums"].items()}
         self._count = state["count"]
+
+
+class Progress:
+    """What a checkpoint holds besides weights, optimizer, schedule and random states. `device` is where losses are."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.step = 0
+        self.best_miou = -1.0
+        self.losses = RunningLosses()
+        self._device = device
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self.step, "best_miou": self.best_miou, "losses": self.losses.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.step, self.best_miou = state["step"], state["best_miou"]
+        self.losses.load_state_dict(state["losses"], self._device)
+
+
+class Stopwatch:
+    """Images per second, and the share of the time that the training waits for data."""
+
+    def __init__(self, step: int) -> None:
+        self.restart(step)
+
+    def restart(self, step: int) -> None:
+        """Forget the time so far; `step` is the number of steps made."""
+        self._step, self._started, self._waited = step, time.perf_counter(), 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around what waits for data."""
+        started = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - started
+
+    def read(self, step: int, batch_size: int) -> tuple[float, float]:
+        """Images per second and the share of waiting since the last reading, at the end of `step`."""
+        seconds = time.perf_counter() - self._started
+        speed, share = (step - self._step) * batch_size / seconds, self._waited / seconds
+        self.restart(step)
+        return speed, share
 
 
 class MetricsFile:

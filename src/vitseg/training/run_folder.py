@@ -1,0 +1,65 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a training run."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+
+from ..evaluation.drawing import plot_training
+from ..replacing import replacing, write_json
+from .history import MetricsFile
+
+
+class RunFolder:
+    """
+    What a run leaves: `settings.json`, `checkpoints/` to resume from, `metrics.jsonl`, `training.png`, and folders
+    with models that anyone can load.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.metrics = MetricsFile(path / "metrics.jsonl")
+        self._settings = path / "settings.json"
+
+    def require(self, settings: Mapping[str, Any], resumes: bool) -> None:
+        """
+        Check that a run with these settings (plain data) may use the folder.
+
+        Raises:
+            ValueError: if it holds a run that is not to be resumed, or that had other settings.
+        """
+        if not self._settings.exists():
+            return
+        if not resumes:
+            raise ValueError(f"{self.path} holds a run already. Go on with --resume latest, or name another folder.")
+        earlier = json.loads(self._settings.read_text(encoding="utf-8"))
+        changed = [name for name in settings if settings[name] != earlier.get(name)]
+        if changed:
+            raise ValueError(
+                f"The run in {self.path} had other settings ({', '.join(changed)}). Resume it with its own, or start "
+                f"a new one from its weights, with --init {self.path / 'model'} and another --output."
+            )
+
+    def begin(self, settings: Mapping[str, Any], step: int) -> None:
+        """Keep the settings, and of the metrics what was measured up to a step."""
+        write_json(self._settings, settings)
+        self.checkpoints.mkdir(exist_ok=True)
+        self.metrics.rewind(step)
+
+    def save_model(self, name: str, model: PreTrainedModel, image_processor: BaseImageProcessor) -> None:
+        """Write the model and its image processor to a folder of this name, in place of what was there."""
+        with replacing(self.path / name) as folder:
+            model.save_pretrained(folder)
+            image_processor.save_pretrained(folder)
+
+    def draw_curves(self) -> None:
+        """Draw what `metrics.jsonl` holds, once it holds a loss."""
+        rows = self.metrics.rows()
+        if any("loss" in row for row in rows):
+            plot_training(rows, self.path / "training.png")
