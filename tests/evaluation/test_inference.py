@@ -26,7 +26,8 @@ def network(case: GoldenCase):
     def whole(images: torch.Tensor) -> torch.Tensor:
         weight, bias = state_dict["decode_head.conv.weight"], state_dict["decode_head.conv.bias"]
         scores = nn.functional.conv2d(images, weight, bias, stride=4, padding=2)
-        return nn.functional.interpolate(scores, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        align_corners = case.config.get("align_corners", False)
+        return nn.functional.interpolate(scores, size=images.shape[-2:], mode="bilinear", align_corners=align_corners)
 
     if test_mode["mode"] == "whole":
         return whole
@@ -59,13 +60,14 @@ def golden_inputs(case: GoldenCase) -> list[ViewInput]:
         "slide_small",
         "slide_smaller_both",
         "whole_rescale",
+        "whole_rescale_align",
     ],
 )
 def test_answers_as_the_original(name, max_scores, monkeypatch):
     monkeypatch.setattr(image_processing_semantic, "MAX_SCORES", max_scores)
     case = load_case("evaluation", name)
     predict, inputs, size = network(case), golden_inputs(case), tuple(case.config["ori_shape"])
-    probabilities = mean_probabilities(predict, inputs, size)
+    probabilities = mean_probabilities(predict, inputs, size, align_corners=case.config.get("align_corners", False))
     case.assert_matches("probabilities", probabilities[None])
     assert (probabilities.argmax(dim=0) != case.expected["argmax"][0]).float().mean() < 1e-3
     for index in (0, 1):

@@ -108,9 +108,13 @@ def predict_images(
             inputs = _view_inputs(views, item["resized"], image_processor, accelerator.device)
             if len(views) == 1 and not views[0].flip:
                 # The largest logit has the largest probability.
-                label_map = resized_argmax(_view_logits(predict, next(inputs)), size)
+                label_map = resized_argmax(_view_logits(predict, next(inputs)), size, protocol.align_corners)
             else:
-                label_map = mean_probabilities(predict, inputs, size, scores_dtype, scores_device).argmax(dim=0)
+                probabilities = mean_probabilities(
+                    predict, inputs, size, scores_dtype, scores_device, protocol.align_corners
+                )
+                label_map = probabilities.argmax(dim=0)
+                del probabilities
             yield Prediction(item["index"], item["file_name"], label_map.to(accelerator.device), item["reference"])
 
 
@@ -120,6 +124,7 @@ def mean_probabilities(
     size: tuple[int, int],
     scores_dtype: torch.dtype = torch.float32,
     scores_device: torch.device | str | None = None,
+    align_corners: bool = False,
 ) -> torch.Tensor:
     """
     Class probabilities of an image, averaged over its views.
@@ -131,6 +136,7 @@ def mean_probabilities(
         size: height and width of the image.
         scores_dtype: in which the probabilities are summed and returned.
         scores_device: where they are summed, by default where the logits are.
+        align_corners: how logits are resized, as PyTorch has it.
 
     Returns:
         `(num_labels, height, width)`; memory for one such tensor and for the logits of one view is needed.
@@ -141,7 +147,7 @@ def mean_probabilities(
         if weight == 0:
             device = logits.device if scores_device is None else scores_device
             total = torch.zeros(len(logits), *size, dtype=scores_dtype, device=device)
-        for rows, scores in resized_bands(logits, size):
+        for rows, scores in resized_bands(logits, size, align_corners):
             probabilities = scores.softmax(dim=0)
             total[:, rows].add_((probabilities.flip(-1) if view.flip else probabilities).to(total), alpha=view.weight)
         weight += view.weight

@@ -57,6 +57,8 @@ class Protocol:
         min_short: if given, images are resized to a short side of at least this many pixels, and their long side
             follows without bound.
         flip: whether every scale is also shown flipped horizontally.
+        align_corners: how logits are resized to the image, as PyTorch has it. No method here was published with it on,
+            but other models of mmsegmentation were.
 
     Raises:
         ValueError: if there is no ratio, or one is not positive, or `min_short` is given without `shortest_edge`.
@@ -69,6 +71,7 @@ class Protocol:
     ratios: tuple[float, ...] = (1.0,)
     min_short: int | None = None
     flip: bool = False
+    align_corners: bool = False
 
     def __post_init__(self) -> None:
         if not self.ratios or min(self.ratios) <= 0:

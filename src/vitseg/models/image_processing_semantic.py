@@ -8,6 +8,7 @@ antialiasing. `resize_bilinear` and `resize_nearest` give exactly OpenCV's pixel
 neither Pillow nor torchvision does.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -149,12 +150,14 @@ def reduce_labels(label_map: IntegerArray) -> IntegerArray:
     return reduced
 
 
-def resized_bands(logits: torch.Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, torch.Tensor]]:
+def resized_bands(
+    logits: torch.Tensor, size: tuple[int, int], align_corners: bool = False
+) -> Iterator[tuple[slice, torch.Tensor]]:
     """
     Class scores after bilinear resizing, in bands of rows, so that those of a large image never exist all at once.
 
-    `logits` is `(num_labels, h, w)`, `size` the new height and width. Yields the rows of each band, from top to
-    bottom, and their scores, float32 `(num_labels, rows, width)`.
+    `logits` is `(num_labels, h, w)`, `size` the new height and width; `align_corners` as PyTorch has it. Yields the
+    rows of each band, from top to bottom, and their scores, float32 `(num_labels, rows, width)`.
     """
     num_labels, old_height, old_width = logits.shape
     height, width = size
@@ -163,35 +166,34 @@ def resized_bands(logits: torch.Tensor, size: tuple[int, int]) -> Iterator[tuple
     if (old_height, old_width) == (height, width):
         yield from ((rows, logits[:, rows].float()) for rows in bands)
         return
+    resize = functools.partial(nn.functional.interpolate, mode="bilinear", align_corners=align_corners)
     if len(bands) == 1:
-        scores = nn.functional.interpolate(logits[None].float(), size=size, mode="bilinear", align_corners=False)
-        yield bands[0], scores[0]
+        yield bands[0], resize(logits[None].float(), size=size)[0]
         return
 
-    position = (torch.arange(height, dtype=torch.float64) + 0.5) * (old_height / height) - 0.5
+    position = torch.arange(height, dtype=torch.float64)
+    if align_corners:
+        position *= (old_height - 1) / (height - 1)
+    else:
+        position = (position + 0.5) * (old_height / height) - 0.5
     position = position.clamp_(0, old_height - 1)
     low = position.long()
     weight = (position - low).float().to(logits.device)
     for rows in bands:
         first, last = int(low[rows][0]), min(int(low[rows][-1]) + 1, old_height - 1)
-        wide = nn.functional.interpolate(
-            logits[None, :, first : last + 1].float(),
-            size=(last + 1 - first, width),
-            mode="bilinear",
-            align_corners=False,
-        )[0]
+        wide = resize(logits[None, :, first : last + 1].float(), size=(last + 1 - first, width))[0]
         upper = (low[rows] - first).to(logits.device)
         scores = wide[:, upper]
         yield rows, scores.lerp_(wide[:, (upper + 1).clamp_(max=last - first)], weight[rows][:, None])
 
 
-def resized_argmax(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def resized_argmax(logits: torch.Tensor, size: tuple[int, int], align_corners: bool = False) -> torch.Tensor:
     """
     The class of the highest score at each pixel after bilinear resizing; see [`resized_bands`].
 
     `logits` is `(num_labels, h, w)`, `size` the new height and width. Returns int64 `(height, width)`.
     """
-    return torch.cat([scores.argmax(dim=0) for _, scores in resized_bands(logits, size)])
+    return torch.cat([scores.argmax(dim=0) for _, scores in resized_bands(logits, size, align_corners)])
 
 
 class SemanticImageProcessorKwargs(ImagesKwargs, total=False):
