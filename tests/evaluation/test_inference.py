@@ -141,7 +141,7 @@ def test_one_view():
     expected = expected_probabilities(model, image, [(32, 46)], (False,))
     assert prediction.label_map.shape == (70, 101)
     assert (prediction.label_map != expected.argmax(dim=0)).float().mean() < 1e-3
-    assert len(prediction.label_map.unique()) > 2
+    assert len(prediction.label_map.unique()) > 1
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -38,10 +38,9 @@ def test_multiply_adds(build, shape, multiply_adds, device):
         assert count_multiply_adds(build(), torch.zeros(shape)) == multiply_adds
 
 
-@pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_multiply_adds_of_attention(device):
+def test_multiply_adds_of_attention():
     batch, heads, tokens, dim = 2, 3, 16, 8
-    query = torch.zeros(batch, heads, tokens, dim, device=device)
+    query = torch.zeros(batch, heads, tokens, dim, device="meta")
     counted = count_multiply_adds(nn.functional.scaled_dot_product_attention, query, query, query)
     # Scores, then their sum over the values.
     assert counted == 2 * batch * heads * tokens * tokens * dim

@@ -71,8 +71,9 @@ def count_multiply_adds(function: Callable[..., object], *arguments: Any) -> int
     Multiply-adds of the matrix products, convolutions and attention of one call: what papers state as "FLOPs".
 
     It is half of what PyTorch's `FlopCounterMode` counts, which takes additions apart from multiplications. What works
-    element by element, such as normalisation, activation or interpolation, counts as nothing. Modules and tensors on
-    the device "meta" do, and then nothing is computed.
+    element by element, such as normalisation, activation or interpolation, counts as nothing. Put modules and tensors
+    on the device "meta": then nothing is computed, and PyTorch 2.11 too counts fused attention, which it does not on
+    the CPU.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         function(*arguments)
