@@ -355,8 +355,10 @@ def measure_in_own_process(name: str, settings: ModelSettings) -> Row:
         except RuntimeError as error:
             # An operating system short of memory ends the process without a word.
             out_of_memory = isinstance(error, BrokenProcessPool) or should_reduce_batch_size(error)
-            if not out_of_memory or settings.batch_size == 1:
+            if not out_of_memory:
                 raise
+            if settings.batch_size == 1:
+                raise ValueError(f"{name} does not fit into memory, even with one image at a time: {error}") from error
         settings = dataclasses.replace(settings, batch_size=settings.batch_size // 2)
         print(f"{name}: out of memory; trying again with a batch size of {settings.batch_size}.", file=sys.stderr)
 

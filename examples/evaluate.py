@@ -200,9 +200,13 @@ def check_labels(dataset: str, names: Sequence[str], accelerator: Accelerator) -
         return palette_for(names)
     if len(labels.names) != len(names):
         raise ValueError(f"{dataset} has {len(labels.names)} classes, but the model has {len(names)}.")
-    for index, (name, expected) in enumerate(zip(names, labels.names, strict=True)):
-        if name != expected:
-            accelerator.print(f"note: class {index} is {name!r} in the model and {expected!r} in the data set")
+    different = [index for index, name in enumerate(names) if name != labels.names[index]]
+    if different:
+        first = different[0]
+        accelerator.print(
+            f"note: {len(different)} of {len(names)} class names are others in the data set: class {first} is "
+            f"{names[first]!r} in the model and {labels.names[first]!r} in the data set"
+        )
     return labels.palette or palette_for(names)
 
 

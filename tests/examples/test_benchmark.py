@@ -204,8 +204,9 @@ def test_encoders_of_timm_take_the_input_size(name):
 
 
 class SmallMachine:
-    """Runs a function in this process, with memory for two images."""
+    """Runs a function in this process, with memory for `capacity` images."""
 
+    capacity = 2
     batch_sizes: list[int] = []
 
     def __init__(self, *arguments, **keywords):
@@ -223,7 +224,7 @@ class SmallMachine:
         return self
 
     def result(self):
-        if self.settings.batch_size > 2:
+        if self.settings.batch_size > self.capacity:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
         return {"batch_size": self.settings.batch_size}
 
@@ -238,6 +239,13 @@ def test_batches_are_halved_until_they_fit(monkeypatch, capsys):
         "segformer-b0: out of memory; trying again with a batch size of 4.",
         "segformer-b0: out of memory; trying again with a batch size of 2.",
     ]
+
+
+def test_a_model_that_does_not_fit_at_all_is_named(monkeypatch):
+    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", SmallMachine)
+    monkeypatch.setattr(SmallMachine, "capacity", 0)
+    with pytest.raises(ValueError, match="segformer-b0 does not fit into memory, even with one image at a time"):
+        benchmark.measure_in_own_process("segformer-b0", ModelSettings(batch_size=2))
 
 
 def test_unknown_names_are_refused_before_anything_is_measured(model_folder, tmp_path, capsys):

@@ -128,6 +128,8 @@ def start(context, folder: Path, output: Path, *options: str, limit_file_size: i
 
 
 def _train(arguments: list[str], log: Path, limit_file_size: int | None) -> None:
+    # Loaders' workers are forked from this process, as in a run from the command line: they end when it is killed.
+    multiprocessing.set_start_method("fork", force=True)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
