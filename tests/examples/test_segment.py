@@ -12,9 +12,8 @@ import pytest
 import segment
 import torch
 from PIL import Image, ImageOps
+from tiny_setr import save_tiny_setr
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
-
-from vitseg import PlainVitConfig, SetrConfig, SetrForSemanticSegmentation, SetrImageProcessor
 
 
 NAMES = ["wall", "sky", "tree", "road", "car"]
@@ -22,31 +21,6 @@ NAMES = ["wall", "sky", "tree", "road", "car"]
 VOC = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]])
 ROTATED = {"rotated.jpg", "rotated_grey16.png"}
 RESULTS = ("_overlay.jpg", "_palette.png", "_ids.png", ".json")
-
-
-def save_model(folder: Path, names: list[str]) -> Path:
-    """A SETR that slides windows of 32 pixels over images of a short side of 32."""
-    torch.manual_seed(0)
-    backbone = PlainVitConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        image_size=32,
-        patch_size=8,
-        initializer_range=0.2,
-    )
-    label2id = {name: index for index, name in enumerate(names)}
-    config = SetrConfig(
-        backbone_config=backbone,
-        decoder_type="naive",
-        decoder_hidden_size=32,
-        id2label=dict(enumerate(names)),
-        label2id=label2id,
-    )
-    SetrForSemanticSegmentation(config).save_pretrained(folder)
-    SetrImageProcessor(size={"shortest_edge": 32, "longest_edge": 64}).save_pretrained(folder)
-    return folder
 
 
 def photo(seed: int, width: int = 60, height: int = 40) -> Image.Image:
@@ -105,7 +79,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model"), NAMES)
+    return save_tiny_setr(tmp_path_factory.mktemp("model"), NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +175,7 @@ class TestResults:
         )
         names += "car truck bus train motorcycle bicycle"
         names = [name for part in names.split(",") for name in ([part] if "traffic" in part else part.split())]
-        folder = save_model(tmp_path / "model", names)
+        folder = save_tiny_setr(tmp_path / "model", names)
         assert run("--model", folder, photos / "rgb.png", "--output", tmp_path / "out") == 0
         palette = Image.open(tmp_path / "out" / "rgb_palette.png").getpalette()
         assert palette[:3] == [128, 64, 128]
@@ -357,14 +331,14 @@ class TestRefusals:
         assert message in err
 
     def test_damaged_weights(self, model, photos, tmp_path, capsys):
-        folder = save_model(tmp_path / "model", NAMES)
+        folder = save_tiny_setr(tmp_path / "model", NAMES)
         weights = folder / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:1000])
         err = self.refuse(capsys, "--model", folder, photos / "rgb.png", "--output", tmp_path / "out")
         assert f"cannot load a model from {folder}" in err
 
     def test_more_classes_than_a_byte_holds(self, photos, tmp_path, capsys):
-        folder = save_model(tmp_path / "model", [f"class {index}" for index in range(256)])
+        folder = save_tiny_setr(tmp_path / "model", [f"class {index}" for index in range(256)])
         capsys.readouterr()
         assert run("--model", folder, photos / "rgb.png", "--output", tmp_path / "out") == 2
         assert "256 classes" in capsys.readouterr().err.splitlines()[-1]
