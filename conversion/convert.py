@@ -20,7 +20,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import segvit
 import setr
+import structtoken
 import torch
 from checkpoints import Checkpoint, load_checkpoint
 from huggingface_hub.errors import StrictDataclassError
@@ -36,7 +38,7 @@ from vitseg.replacing import replacing
 
 
 # Each module reads the original configurations of a method and knows its names.
-METHODS: dict[str, ModuleType] = {"setr": setr}
+METHODS: dict[str, ModuleType] = {"segvit": segvit, "setr": setr, "structtoken": structtoken}
 
 
 def main(arguments: list[str] | None = None) -> int:

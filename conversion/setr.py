@@ -10,6 +10,7 @@ mmsegmentation's own hold `backbone.layers`, and their decoders differ in places
 from typing import Any
 
 import torch
+from mmseg import as_list, block_rules, read_test_protocol, read_vit_config, refuse_unless, vit_rules
 from rules import Rule
 
 from vitseg import PlainVitConfig, SetrConfig
@@ -51,17 +52,17 @@ def read_config(original: dict[str, Any], state_dict: dict[str, torch.Tensor]) -
     Raises:
         ValueError: if it asks for something that no published SETR has; the message names it.
     """
-    heads = [original["decode_head"], *_as_list(original.get("auxiliary_head"))]
+    heads = [original["decode_head"], *as_list(original.get("auxiliary_head"))]
     for head in heads:
-        _refuse_unless(head, "align_corners", False)
-        _refuse_unless(head, "upsampling_method", "bilinear")
+        refuse_unless(head, "align_corners", False)
+        refuse_unless(head, "upsampling_method", "bilinear")
     weights = {head.get("loss_decode", {}).get("loss_weight", 1.0) for head in heads[1:]}
     if len(weights) > 1:
         raise ValueError(f"The auxiliary heads have different loss weights {sorted(weights)}; expected one for all.")
     arguments = {
         "num_labels": original["decode_head"]["num_classes"],
         **({"auxiliary_loss_weight": weights.pop()} if weights else {}),
-        **_test_protocol(original.get("test_cfg") or {}),
+        **read_test_protocol(original.get("test_cfg")),
     }
     read = _read_mmseg_config if is_mmseg(state_dict) else _read_authors_config
     return SetrConfig(**arguments, **read(original["backbone"], heads[0], heads[1:], original.get("neck")))
@@ -86,30 +87,13 @@ def rules(config: SetrConfig, state_dict: dict[str, torch.Tensor]) -> list[Rule]
     """The table that renames a checkpoint of either family for a model of `config`."""
     if is_mmseg(state_dict):
         return [
-            *_mmseg_backbone_rules(config),
+            *vit_rules(config.backbone_config),
             *(_mmseg_mla_rules(config) if config.decoder_type == "mla" else _mmseg_up_rules()),
         ]
     return [
         *_authors_backbone_rules(config),
         *(_authors_mla_rules() if config.decoder_type == "mla" else _authors_up_rules(config)),
     ]
-
-
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _refuse_unless(part: dict[str, Any], key: str, expected: Any) -> None:
-    if part.get(key, expected) != expected:
-        raise ValueError(f"{part.get('type')} has {key}={part[key]!r}; only {expected!r} can be converted.")
-
-
-def _test_protocol(test_cfg: dict[str, Any]) -> dict[str, Any]:
-    if test_cfg.get("mode") == "slide":
-        return {"inference_mode": "slide", "window_size": test_cfg["crop_size"], "window_stride": test_cfg["stride"]}
-    return {"inference_mode": test_cfg["mode"]} if "mode" in test_cfg else {}
 
 
 def _read_authors_config(
@@ -174,30 +158,10 @@ def _decode_head_arguments(up_head: dict[str, Any]) -> dict[str, Any]:
 def _read_mmseg_config(
     backbone: dict[str, Any], head: dict[str, Any], auxiliary_heads: list[dict[str, Any]], neck: dict[str, Any] | None
 ) -> dict[str, Any]:
-    _refuse_unless(backbone, "interpolate_mode", "bilinear")
-    for key in ("final_norm", "patch_norm", "pre_norm"):
-        _refuse_unless(backbone, key, False)
-    hidden_size, depth = backbone["embed_dims"], backbone["num_layers"]
-    backbone_config = PlainVitConfig(
-        hidden_size=hidden_size,
-        num_hidden_layers=depth,
-        num_attention_heads=backbone["num_heads"],
-        intermediate_size=int(hidden_size * backbone.get("mlp_ratio", 4)),
-        image_size=backbone["img_size"],
-        patch_size=backbone.get("patch_size", 16),
-        num_channels=backbone.get("in_channels", 3),
-        qkv_bias=backbone.get("qkv_bias", True),
-        hidden_dropout_prob=backbone.get("drop_rate", 0.0),
-        attention_probs_dropout_prob=backbone.get("attn_drop_rate", 0.0),
-        drop_path_rate=backbone.get("drop_path_rate", 0.0),
-        layer_norm_eps=backbone.get("norm_cfg", {}).get("eps", 1e-5),
-        use_class_token=backbone.get("with_cls_token", True),
-        interpolate_by_token_count=True,
-        out_indices=[tap % depth + 1 for tap in _as_list(backbone["out_indices"])],
-    )
+    backbone_config = read_vit_config(backbone, as_list(backbone["out_indices"]))
     if neck is not None:
         for aux in auxiliary_heads:
-            _refuse_unless(aux, "num_convs", 0)
+            refuse_unless(aux, "num_convs", 0)
         return {
             "backbone_config": backbone_config,
             "decoder_type": "mla",
@@ -220,7 +184,7 @@ def _read_mmseg_config(
         for part in (head, *auxiliary_heads)
     ]
     for aux in auxiliary_heads:
-        _refuse_unless(aux, "channels", head["channels"])
+        refuse_unless(aux, "channels", head["channels"])
     return {
         "backbone_config": backbone_config,
         "decoder_type": "pup" if head["kernel_size"] == 3 else "naive",
@@ -231,47 +195,12 @@ def _read_mmseg_config(
     }
 
 
-def _backbone_rules(config: SetrConfig, layers: str, patches: str, names: dict[str, str]) -> list[Rule]:
-    """Rules of the plain ViT; `names` maps the modules of a block that keep their weight and bias."""
-    ours = "backbone.layers"
-    qkv = tuple(rf"{ours}.\1.attention.{part}_proj.\2" for part in "qkv")
-    table = [
-        Rule(patches, r"backbone.embeddings.patch_embeddings.\1"),
-        Rule(rf"{layers}\.(\d+)\.{names['qkv']}(weight|bias)", qkv),
-        *(
-            Rule(rf"{layers}\.(\d+)\.{theirs}\.(weight|bias)", rf"{ours}.\1.{module}.\2")
-            for theirs, module in (
-                (names["norm1"], "layernorm_before"),
-                (names["proj"], "attention.o_proj"),
-                (names["norm2"], "layernorm_after"),
-                (names["fc1"], "mlp.fc1"),
-                (names["fc2"], "mlp.fc2"),
-            )
-        ),
-    ]
-    if config.backbone_config.use_class_token:
-        return [
-            Rule(r"backbone\.cls_token", "backbone.embeddings.cls_token"),
-            Rule(r"backbone\.pos_embed", "backbone.embeddings.position_embeddings"),
-            *table,
-        ]
-    return [
-        Rule(r"backbone\.cls_token", reason="the class token is cut off before the first block"),
-        Rule(r"backbone\.pos_embed", "backbone.embeddings.position_embeddings", lambda positions: positions[:, 1:]),
-        *table,
-    ]
-
-
 def _authors_backbone_rules(config: SetrConfig) -> list[Rule]:
     names = {"qkv": r"attn\.qkv\.", "proj": r"attn\.proj", "norm1": "norm1", "norm2": "norm2"}
     names |= {"fc1": r"mlp\.fc1", "fc2": r"mlp\.fc2"}
-    return _backbone_rules(config, r"backbone\.blocks", r"backbone\.patch_embed\.proj\.(weight|bias)", names)
-
-
-def _mmseg_backbone_rules(config: SetrConfig) -> list[Rule]:
-    names = {"qkv": r"attn\.attn\.in_proj_", "proj": r"attn\.attn\.out_proj", "norm1": "ln1", "norm2": "ln2"}
-    names |= {"fc1": r"ffn\.layers\.0\.0", "fc2": r"ffn\.layers\.1"}
-    return _backbone_rules(config, r"backbone\.layers", r"backbone\.patch_embed\.projection\.(weight|bias)", names)
+    return block_rules(
+        config.backbone_config, r"backbone\.blocks", r"backbone\.patch_embed\.proj\.(weight|bias)", names
+    )
 
 
 UNUSED_CLASSIFIER = Rule(r"(decode_head|auxiliary_head\.\d+)\.conv_seg\..*", reason="never applied by the original")

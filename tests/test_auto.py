@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoModelForSemanticSegmentation, Dinov2Config, PreTrainedConfig
+from transformers import AutoModelForSemanticSegmentation, Dinov2Config, PreTrainedConfig, PreTrainedModel
 
 import vitseg
-from vitseg import PlainVitConfig, SetrConfig, SetrForSemanticSegmentation, SetrImageProcessor
+from vitseg import PlainVitConfig
 
 
 SOURCE = Path(vitseg.__file__).parents[1]
@@ -30,6 +30,7 @@ LABELS = ["sky", "sea", "sand", "rock"]
 class SavedModel:
     """A model folder as it would be published, an image, and what the model answers for it."""
 
+    prefix: str
     folder: Path
     image: Path
     logits: torch.Tensor
@@ -46,38 +47,74 @@ class SavedModel:
             assert np.array_equal(mask.numpy() > 0, expected[label]), label
 
 
-def save_model(folder: Path, backbone_config: PreTrainedConfig) -> SavedModel:
+def build_model(prefix: str, backbone_config: PreTrainedConfig) -> PreTrainedModel:
+    """A model of the method whose classes begin with `prefix`."""
     torch.manual_seed(0)
     labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: index for index, label in enumerate(LABELS)}}
-    config = SetrConfig(backbone_config=backbone_config, decoder_type="naive", decoder_hidden_size=16, **labels)
-    model = SetrForSemanticSegmentation(config).eval()
-    image_processor = SetrImageProcessor(size={"shortest_edge": 32, "longest_edge": 128})
+    config = getattr(vitseg, f"{prefix}Config")(backbone_config=backbone_config, **DECODERS[prefix], **labels)
+    return getattr(vitseg, f"{prefix}ForSemanticSegmentation")(config).eval()
+
+
+def save_model(folder: Path, prefix: str, backbone_config: PreTrainedConfig) -> SavedModel:
+    model = build_model(prefix, backbone_config)
+    image_processor = getattr(vitseg, f"{prefix}ImageProcessor")(size={"shortest_edge": 32, "longest_edge": 128})
     image = Image.fromarray(np.random.RandomState(0).randint(0, 256, (40, 70, 3), dtype=np.uint8))
     inputs = image_processor(image, return_tensors="pt")
+    make_choosy(model, inputs["pixel_values"])
     with torch.no_grad():
-        # A new model prefers one class everywhere.
-        model.decode_head.classifier.bias -= model(**inputs).logits.mean(dim=(0, 2, 3))
         outputs = model(**inputs)
     (label_map,) = image_processor.post_process_semantic_segmentation(outputs, target_sizes=[(40, 70)])
     image.save(folder / "image.png")
     model.save_pretrained(folder / "model")
     image_processor.save_pretrained(folder / "model")
-    return SavedModel(folder / "model", folder / "image.png", outputs.logits, label_map.numpy())
+    return SavedModel(prefix, folder / "model", folder / "image.png", outputs.logits, label_map.numpy())
 
 
+def make_choosy(model: PreTrainedModel, pixel_values: torch.Tensor) -> None:
+    """A new model prefers one class everywhere."""
+    with torch.no_grad():
+        if model.config.model_type == "setr":
+            model.decode_head.classifier.bias -= model(pixel_values).logits.mean(dim=(0, 2, 3))
+            return
+        if model.config.model_type == "structtoken":
+            # New structure tokens are nearly the same for all classes.
+            model.decode_head.structure_tokens *= 500
+            return
+        # Each query says its own class, and the masks differ from place to place.
+        model.decode_head.classifier.weight.zero_()
+        model.decode_head.classifier.weight[:4] = 10 * torch.linalg.pinv(last_queries(model, pixel_values)).T
+        model.decode_head.decoders[-1].layers[-1].cross_attention.k_proj.weight *= 1000
+
+
+def last_queries(model: PreTrainedModel, pixel_values: torch.Tensor) -> torch.Tensor:
+    outputs = []
+    handle = model.decode_head.decoders[-1].register_forward_hook(
+        lambda module, inputs, output: outputs.append(output)
+    )
+    model(pixel_values)
+    handle.remove()
+    queries, _ = outputs[0][-1]
+    return queries[0]
+
+
+DECODERS = {
+    "Setr": {"decoder_type": "naive", "decoder_hidden_size": 16},
+    "SegVit": {"decoder_hidden_size": 16, "decoder_num_attention_heads": 2, "decoder_num_layers": 1},
+    "StructToken": {"decoder_hidden_size": 16, "decoder_num_layers": 1},
+}
 SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32, "out_indices": [1, 2]}
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory) -> SavedModel:
+@pytest.fixture(scope="module", params=DECODERS)
+def saved(request, tmp_path_factory) -> SavedModel:
     backbone_config = PlainVitConfig(**SIZES, intermediate_size=96, patch_size=8)
-    return save_model(tmp_path_factory.mktemp("published"), backbone_config)
+    return save_model(tmp_path_factory.mktemp("published"), request.param, backbone_config)
 
 
 @pytest.fixture(scope="module")
-def saved_with_dinov2(tmp_path_factory) -> SavedModel:
+def saved_with_dinov2(saved, tmp_path_factory) -> SavedModel:
     backbone_config = Dinov2Config(**SIZES, mlp_ratio=2, patch_size=8)
-    return save_model(tmp_path_factory.mktemp("published_with_dinov2"), backbone_config)
+    return save_model(tmp_path_factory.mktemp("published_with_dinov2"), saved.prefix, backbone_config)
 
 
 def run(script: str, *arguments: Path, folder: Path, **environment: str) -> None:
@@ -148,12 +185,14 @@ from transformers import AutoBackbone, AutoImageProcessor, AutoModelForSemanticS
 import vitseg
 
 model, image_processor = answer(*sys.argv[1:])
-assert type(model) is vitseg.SetrForSemanticSegmentation
-assert type(image_processor) is vitseg.SetrImageProcessor
+prefix = {{"setr": "Setr", "segvit": "SegVit", "structtoken": "StructToken"}}[model.config.model_type]
+model_class = getattr(vitseg, prefix + "ForSemanticSegmentation")
+assert type(model) is model_class
+assert type(image_processor) is getattr(vitseg, prefix + "ImageProcessor")
 assert type(AutoBackbone.from_config(model.config.backbone_config)) is vitseg.PlainVitBackbone
 # What was imported goes before the code in the folder.
 model = AutoModelForSemanticSegmentation.from_pretrained(sys.argv[1], trust_remote_code=True)
-assert type(model) is vitseg.SetrForSemanticSegmentation
+assert type(model) is model_class
 """
 
 REMOTE_CODE = f"""{ANSWER}
@@ -185,8 +224,9 @@ def test_as_remote_code_without_vitseg(saved, saved_with_dinov2, tmp_path):
     saved_with_dinov2.assert_answered(tmp_path / "answer_dinov2.pt")
 
     model = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "again")
-    assert type(model) is SetrForSemanticSegmentation
-    original = SetrForSemanticSegmentation.from_pretrained(saved.folder)
+    model_class = getattr(vitseg, f"{saved.prefix}ForSemanticSegmentation")
+    assert type(model) is model_class
+    original = model_class.from_pretrained(saved.folder)
     for name, tensor in original.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor), name
     files = [{path.name for path in folder.iterdir()} for folder in (saved.folder, tmp_path / "again")]
@@ -196,4 +236,6 @@ def test_as_remote_code_without_vitseg(saved, saved_with_dinov2, tmp_path):
 def test_published_folders_hold_their_code(saved):
     files = {path.name for path in saved.folder.iterdir()}
     assert {"config.json", "preprocessor_config.json", "model.safetensors"} <= files
-    assert {"configuration_setr.py", "modeling_setr.py", "modeling_plain_vit.py", "image_processing_setr.py"} <= files
+    method = saved.prefix.lower()
+    code = {f"{kind}_{method}.py" for kind in ("configuration", "modeling", "image_processing")}
+    assert code | {"modeling_plain_vit.py"} <= files

@@ -16,25 +16,43 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .models.configuration_plain_vit import PlainVitConfig
+    from .models.configuration_segvit import SegVitConfig
     from .models.configuration_setr import SetrConfig
+    from .models.configuration_structtoken import StructTokenConfig
+    from .models.image_processing_segvit import SegVitImageProcessor
     from .models.image_processing_setr import SetrImageProcessor
+    from .models.image_processing_structtoken import StructTokenImageProcessor
     from .models.modeling_plain_vit import PlainVitBackbone
+    from .models.modeling_segvit import SegVitForSemanticSegmentation
     from .models.modeling_setr import SetrForSemanticSegmentation
+    from .models.modeling_structtoken import StructTokenForSemanticSegmentation
 
 _MODULES = {
     "PlainVitBackbone": "models.modeling_plain_vit",
     "PlainVitConfig": "models.configuration_plain_vit",
+    "SegVitConfig": "models.configuration_segvit",
+    "SegVitForSemanticSegmentation": "models.modeling_segvit",
+    "SegVitImageProcessor": "models.image_processing_segvit",
     "SetrConfig": "models.configuration_setr",
     "SetrForSemanticSegmentation": "models.modeling_setr",
     "SetrImageProcessor": "models.image_processing_setr",
+    "StructTokenConfig": "models.configuration_structtoken",
+    "StructTokenForSemanticSegmentation": "models.modeling_structtoken",
+    "StructTokenImageProcessor": "models.image_processing_structtoken",
 }
 
 __all__ = [
     "PlainVitBackbone",
     "PlainVitConfig",
+    "SegVitConfig",
+    "SegVitForSemanticSegmentation",
+    "SegVitImageProcessor",
     "SetrConfig",
     "SetrForSemanticSegmentation",
     "SetrImageProcessor",
+    "StructTokenConfig",
+    "StructTokenForSemanticSegmentation",
+    "StructTokenImageProcessor",
 ]
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 
 # Method -> prefix of its classes. The modules are models/configuration_<method>.py and so on.
-SEGMENTATION_METHODS = {"setr": "Setr"}
+SEGMENTATION_METHODS = {"segvit": "SegVit", "setr": "Setr", "structtoken": "StructToken"}
 BACKBONES = {"plain_vit": "PlainVit"}
 
 

@@ -20,12 +20,16 @@ class Answer(NamedTuple):
 
 
 class ConversionCommand:
-    """Runs the command on files of its own folder; `output` is alone in the folder that it is written to."""
+    """
+    Runs the command on files of its own folder, for checkpoints of `method`; `output` is alone in the folder that it
+    is written to.
+    """
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]):
         self.folder = folder
         self.output = folder / "results" / "model"
         self.capsys = capsys
+        self.method = "setr"
 
     def checkpoint(self, content: Any) -> Path:
         path = self.folder / "original.pth"
@@ -42,7 +46,7 @@ class ConversionCommand:
         return Answer(status, *self.capsys.readouterr())
 
     def convert(self, checkpoint: Path, original_config: Path) -> Answer:
-        method = ["--method", "setr", "--original-config", original_config]
+        method = ["--method", self.method, "--original-config", original_config]
         return self.run(*method, "--checkpoint", checkpoint, "--output", self.output)
 
     def converted(self, state_dict: Mapping[str, torch.Tensor], config: Mapping[str, Any], **meta) -> PreTrainedModel:

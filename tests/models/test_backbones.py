@@ -22,7 +22,14 @@ from transformers import (
     VitDetConfig,
 )
 
-from vitseg import PlainVitBackbone, PlainVitConfig, SetrConfig, SetrForSemanticSegmentation
+from vitseg import (
+    PlainVitBackbone,
+    PlainVitConfig,
+    SegVitConfig,
+    SegVitForSemanticSegmentation,
+    SetrConfig,
+    SetrForSemanticSegmentation,
+)
 
 
 SIZES = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3, "out_indices": [1, 2, 3, 4]}
@@ -50,6 +57,21 @@ def setr(backbone_config: PreTrainedConfig, decoder_type: str = "naive", **kwarg
     return SetrForSemanticSegmentation(config)
 
 
+def segvit(backbone_config: PreTrainedConfig, decoder_type: str) -> SegVitForSemanticSegmentation:
+    torch.manual_seed(0)
+    config = SegVitConfig(
+        backbone_config=backbone_config,
+        decoder_type=decoder_type,
+        decoder_hidden_size=16,
+        decoder_num_layers=1,
+        decoder_num_attention_heads=2,
+        decoder_dropout=0.0,
+        query_stride=backbone_config.patch_size,
+        num_labels=5,
+    )
+    return SegVitForSemanticSegmentation(config)
+
+
 def plain_vit(**kwargs) -> PlainVitBackbone:
     """A small plain ViT whose position embedding, class token and patches are of one magnitude."""
     torch.manual_seed(0)
@@ -66,10 +88,16 @@ def images(*shape: int) -> torch.Tensor:
 # Decoders over backbones.
 
 
-@pytest.mark.parametrize("decoder_type", ["naive", "pup", "mla"])
+DECODERS = [
+    *((setr, decoder_type) for decoder_type in ("naive", "pup", "mla")),
+    *((segvit, decoder_type) for decoder_type in ("atm", "single_atm", "tpn_atm")),
+]
+
+
+@pytest.mark.parametrize(("build", "decoder_type"), DECODERS)
 @pytest.mark.parametrize("name", BACKBONE_CONFIGS)
-def test_trains_saves_and_loads(name, decoder_type, tmp_path):
-    model = setr(BACKBONE_CONFIGS[name], decoder_type).train()
+def test_trains_saves_and_loads(name, build, decoder_type, tmp_path):
+    model = build(BACKBONE_CONFIGS[name], decoder_type).train()
     pixel_values = images(2, 3, 56, 56)
     labels = torch.randint(0, 5, (2, 56, 56), generator=torch.Generator().manual_seed(2))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -84,7 +112,7 @@ def test_trains_saves_and_loads(name, decoder_type, tmp_path):
 
     model.eval().save_pretrained(tmp_path)
     loaded = AutoModelForSemanticSegmentation.from_pretrained(tmp_path)
-    assert isinstance(loaded, SetrForSemanticSegmentation)
+    assert type(loaded) is type(model)
     assert type(loaded.config.backbone_config) is type(model.config.backbone_config)
     assert type(loaded.backbone) is type(model.backbone)
     # Larger than a window in one direction.
@@ -203,17 +231,21 @@ def stored_positions(model: PlainVitBackbone, rows: int, columns: int) -> torch.
 
 @pytest.mark.parametrize("use_class_token", [True, False])
 @pytest.mark.parametrize("interpolate_by_token_count", [True, False])
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [(64, 64), (32, 128), (128, 32), (64, 96), (16, 16), (112, 80)])
-def test_positions_of_other_grids(size, interpolate_by_token_count, use_class_token):
+def test_positions_of_other_grids(size, mode, interpolate_by_token_count, use_class_token):
     model = plain_vit(
-        out_indices=[0], interpolate_by_token_count=interpolate_by_token_count, use_class_token=use_class_token
+        out_indices=[0],
+        interpolate_by_token_count=interpolate_by_token_count,
+        interpolation_mode=mode,
+        use_class_token=use_class_token,
     )
     rows, columns = size[0] // 16, size[1] // 16
     if interpolate_by_token_count and rows * columns == 16:
         positions = stored_positions(model, rows, columns)
     else:
         positions = nn.functional.interpolate(
-            stored_positions(model, 4, 4), size=(rows, columns), mode="bilinear", align_corners=False
+            stored_positions(model, 4, 4), size=(rows, columns), mode=mode, align_corners=False
         )
     pixel_values = images(1, 3, *size)
     with torch.no_grad():
@@ -258,6 +290,42 @@ def test_stochastic_depth_drops_whole_samples_and_grows_with_depth():
     assert unchanged[0] == 0
     assert unchanged[1] == pytest.approx(0.25**2, abs=0.04)
     assert unchanged[2] == pytest.approx(0.5**2, abs=0.08)
+
+
+def test_stochastic_depth_of_the_mlp_alone():
+    model = plain_vit(num_hidden_layers=2, drop_path_rate=0.5, drop_path_on_attention=False).train()
+    nn.init.zeros_(model.layers[1].attention.o_proj.weight)
+    with torch.no_grad():
+        hidden_states = model(images(400, 3, 16, 16), output_hidden_states=True).hidden_states
+    unchanged = (hidden_states[2] == hidden_states[1]).all(dim=2).all(dim=1).float().mean().item()
+    assert unchanged == pytest.approx(0.5, abs=0.08)
+    # The attention of no sample is dropped.
+    nn.init.eye_(model.layers[1].attention.o_proj.weight)
+    nn.init.zeros_(model.layers[1].mlp.fc2.weight)
+    with torch.no_grad():
+        hidden_states = model(images(50, 3, 16, 16), output_hidden_states=True).hidden_states
+    assert not (hidden_states[2] == hidden_states[1]).all(dim=2).all(dim=1).any()
+
+
+@pytest.mark.parametrize("use_class_token", [True, False])
+@pytest.mark.parametrize("size", [(64, 64), (48, 80), (16, 100), (1, 1)])
+def test_a_layer_that_shrinks_goes_on_with_every_second_row_and_column(size, use_class_token):
+    sizes = {"num_hidden_layers": 3, "out_indices": [1, 2, 3], "use_class_token": use_class_token}
+    model, plain = plain_vit(**sizes, shrink_layer=2), plain_vit(**sizes)
+    rows, columns = (-(-side // 16) for side in size)
+    pixel_values = images(2, 3, *size)
+    with torch.no_grad():
+        outputs = model(pixel_values, output_hidden_states=True)
+        expected = plain(pixel_values).feature_maps
+    before, shrunk, after = outputs.feature_maps
+    assert torch.equal(before, expected[0])
+    # A token that goes on has attended to all of them.
+    torch.testing.assert_close(shrunk, expected[1][:, :, ::2, ::2], rtol=1e-5, atol=1e-5)
+    assert after.shape == (2, 48, -(-rows // 2), -(-columns // 2))
+    if rows > 1:
+        assert not torch.allclose(after, expected[2][:, :, ::2, ::2], rtol=1e-3, atol=1e-4)
+    num_tokens = after.shape[2] * after.shape[3] + use_class_token
+    assert [states.shape[1] for states in outputs.hidden_states[2:]] == [num_tokens] * 2
 
 
 def test_kept_branches_make_up_for_the_dropped_ones():

@@ -4,6 +4,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -73,19 +74,65 @@ def assert_starts_from(model, imagenet_model):
     assert model.backbone.embeddings.position_embeddings.shape == (1, 37, 32)
 
 
-@pytest.mark.parametrize("form", ["pth", "wrapped pth", "safetensors"])
+@pytest.mark.parametrize("form", ["pth", "wrapped pth", "mmcv's pth", "safetensors"])
 def test_a_file_of_imagenet_weights_starts_the_backbone(recipe, imagenet_model, tmp_path, form):
     weights = imagenet_model.state_dict()
     file = tmp_path / f"vit.{form.split()[-1]}"
     if form == "safetensors":
         save_file(weights, file)
     else:
-        torch.save({"model": weights} if "wrapped" in form else weights, file)
+        torch.save({"wrapped pth": {"model": weights}, "mmcv's pth": {"state_dict": weights}}.get(form, weights), file)
     model, image_processor, random = initial_model(str(file), recipe, LABELS)
     assert_starts_from(model, imagenet_model)
     assert {name.split(".")[0] for name in random} == {"decode_head"}
     assert model.config.id2label == LABELS
     assert type(image_processor).__name__ == "SetrImageProcessor"
+
+
+def test_a_file_of_jax_weights_starts_the_backbone(recipe, imagenet_model, tmp_path):
+    weights = {name: tensor.numpy() for name, tensor in imagenet_model.state_dict().items()}
+    arrays = {
+        "cls": weights["cls_token"],
+        "embedding/kernel": weights["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
+        "embedding/bias": weights["patch_embed.proj.bias"],
+        "Transformer/posembed_input/pos_embedding": weights["pos_embed"],
+        "Transformer/encoder_norm/scale": weights["norm.weight"],
+        "Transformer/encoder_norm/bias": weights["norm.bias"],
+        "head/kernel": weights["head.weight"].T,
+        "head/bias": weights["head.bias"],
+    }
+    for index in range(2):
+        theirs, ours = f"Transformer/encoderblock_{index}", f"blocks.{index}"
+        attention = f"{theirs}/MultiHeadDotProductAttention_1"
+        for number, part in enumerate(("query", "key", "value")):
+            rows = slice(32 * number, 32 * number + 32)
+            # Two heads of width 16.
+            arrays[f"{attention}/{part}/kernel"] = weights[f"{ours}.attn.qkv.weight"][rows].T.reshape(32, 2, 16)
+            arrays[f"{attention}/{part}/bias"] = weights[f"{ours}.attn.qkv.bias"][rows].reshape(2, 16)
+        arrays[f"{attention}/out/kernel"] = weights[f"{ours}.attn.proj.weight"].T.reshape(2, 16, 32)
+        arrays[f"{attention}/out/bias"] = weights[f"{ours}.attn.proj.bias"]
+        for norm, name in (("LayerNorm_0", "norm1"), ("LayerNorm_2", "norm2")):
+            arrays[f"{theirs}/{norm}/scale"] = weights[f"{ours}.{name}.weight"]
+            arrays[f"{theirs}/{norm}/bias"] = weights[f"{ours}.{name}.bias"]
+        for dense, name in (("Dense_0", "fc1"), ("Dense_1", "fc2")):
+            arrays[f"{theirs}/MlpBlock_3/{dense}/kernel"] = weights[f"{ours}.mlp.{name}.weight"].T
+            arrays[f"{theirs}/MlpBlock_3/{dense}/bias"] = weights[f"{ours}.mlp.{name}.bias"]
+    file = tmp_path / "B_8.npz"
+    np.savez(file, **arrays)
+    model, _, random = initial_model(str(file), recipe, LABELS)
+    assert_starts_from(model, imagenet_model)
+    assert {name.split(".")[0] for name in random} == {"decode_head"}
+
+
+def test_a_damaged_file_of_jax_weights_is_refused(recipe, tmp_path):
+    file = tmp_path / "B_8.npz"
+    np.savez(file, cls=np.zeros((1, 1, 32), np.float32))
+    file.write_bytes(file.read_bytes()[:-30])
+    with pytest.raises(ValueError, match=r"B_8\.npz is no complete file of tensors alone"):
+        initial_model(str(file), recipe, LABELS)
+    np.savez(file, cls=np.array([{"an": "object"}], dtype=object))
+    with pytest.raises(ValueError, match=r"B_8\.npz is no complete file of tensors alone"):
+        initial_model(str(file), recipe, LABELS)
 
 
 def test_timm_is_asked_for_the_weights_that_the_recipe_names(recipe, imagenet_model, monkeypatch):

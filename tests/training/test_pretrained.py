@@ -8,7 +8,7 @@ import torch
 from golden_cases import load_case
 
 from vitseg import PlainVitBackbone, PlainVitConfig
-from vitseg.training.pretrained import load_timm_weights
+from vitseg.training.pretrained import load_jax_weights, load_timm_weights
 
 
 def backbone(**kwargs) -> PlainVitBackbone:
@@ -25,6 +25,31 @@ def test_loads_as_the_original(name):
     with torch.no_grad():
         outputs = model(case.pixel_values(), output_hidden_states=True)
     case.assert_matches("last_block", outputs.hidden_states[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "load"), [("tiny_pretrain_timm", load_timm_weights), ("tiny_pretrain_jax", load_jax_weights)]
+)
+def test_loads_as_structtoken(name, load):
+    """Positions are resized bicubically, from timm's names and from those of JAX files."""
+    case = load_case("structtoken", name)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+    model = backbone(**sizes, image_size=96, interpolation_mode="bicubic")
+    load(model, case.state_dict())
+    case.assert_matches("pos_embed", model.embeddings.position_embeddings)
+    attention = model.layers[0].attention
+    weight = torch.cat([projection.weight for projection in (attention.q_proj, attention.k_proj, attention.v_proj)])
+    case.assert_matches("in_proj_weight", weight)
+    with torch.no_grad():
+        case.assert_matches("backbone_out", model(case.pixel_values()).feature_maps[-1])
+
+
+def test_the_final_norm_is_loaded_where_there_is_one():
+    case = load_case("structtoken", "tiny_pretrain_jax")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+    model = backbone(**sizes, image_size=96, use_final_norm=True)
+    load_jax_weights(model, case.state_dict())
+    assert torch.equal(model.layernorm.weight, case.state_dict()["Transformer/encoder_norm/scale"])
 
 
 @pytest.mark.parametrize("timm_name", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"])
@@ -77,3 +102,15 @@ def test_weights_of_another_model_are_refused_by_name():
         load_timm_weights(backbone(image_size=80), state_dict)
     with pytest.raises(ValueError, match=r"\(48, 3, 16, 16\), expected \(96, 3, 16, 16\)"):
         load_timm_weights(backbone(hidden_size=96), load_case("setr", "tiny_pretrained_vit").state_dict())
+
+
+def test_jax_weights_of_another_model_are_refused_by_name():
+    state_dict = load_case("structtoken", "tiny_pretrain_jax").state_dict()
+    state_dict["Transformer/encoderblock_1/Extra_1/scale"] = state_dict.pop(
+        "Transformer/encoderblock_1/LayerNorm_0/scale"
+    )
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+    with pytest.raises(
+        ValueError, match=r"(?s)layers.1.Extra_1.weight: unknown.*layers.1.layernorm_before.weight: missing"
+    ):
+        load_jax_weights(backbone(**sizes, image_size=96), state_dict)

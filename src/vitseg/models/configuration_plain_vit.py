@@ -10,6 +10,9 @@ from transformers.backbone_utils import BackboneConfigMixin
 from transformers.configuration_utils import PreTrainedConfig
 
 
+INTERPOLATION_MODES = ("bilinear", "bicubic")
+
+
 @strict
 class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
     r"""
@@ -34,6 +37,8 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
             Dropout on the attention probabilities.
         drop_path_rate (`float`, *optional*, defaults to 0.0):
             Stochastic depth of the last block; it grows linearly from 0 at the first block.
+        drop_path_on_attention (`bool`, *optional*, defaults to `True`):
+            Whether stochastic depth drops the attention branch too, and not only the MLP (as mmsegmentation does).
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of the truncated normal that initialises linear layers and tokens.
         layer_norm_eps (`float`, *optional*, defaults to 1e-6):
@@ -52,6 +57,16 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
             Whether the position embedding is resized only when the *number* of patches differs from the stored one,
             and otherwise taken in raster order whatever the shape of the grid (as mmsegmentation does). By default it
             is resized whenever the grid differs.
+        interpolation_mode (`str`, *optional*, defaults to `"bilinear"`):
+            How the position embedding is resized: `"bilinear"` or `"bicubic"`.
+        shrink_layer (`int`, *optional*):
+            Number of a block, counted from 1, whose queries are only the patches in every second row and column of the
+            grid: all patches take part in its attention, a quarter of them goes on (SegViT's query-based
+            down-sampling). By default no block does that.
+        use_patch_norm (`bool`, *optional*, defaults to `False`):
+            Whether a layer norm follows the patch embedding, before positions are added.
+        use_final_norm (`bool`, *optional*, defaults to `False`):
+            Whether a layer norm follows the last block; the feature map of the last block is then normalised.
         out_features (`list[str]`, *optional*):
             Which feature maps the backbone returns: `"stem"` (the embedded tokens) or `"stage1"`, `"stage2"`, ... (the
             output of the first, second, ... block). Defaults to the last block.
@@ -71,6 +86,7 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
     hidden_dropout_prob: float | int = 0.0
     attention_probs_dropout_prob: float | int = 0.0
     drop_path_rate: float | int = 0.0
+    drop_path_on_attention: bool = True
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-6
     image_size: int | list[int] | tuple[int, int] = 512
@@ -79,6 +95,10 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
     qkv_bias: bool = True
     use_class_token: bool = True
     interpolate_by_token_count: bool = False
+    interpolation_mode: str = "bilinear"
+    shrink_layer: int | None = None
+    use_patch_norm: bool = False
+    use_final_norm: bool = False
     _out_features: list[str] | None = None
     _out_indices: list[int] | None = None
 
@@ -100,6 +120,14 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}."
+            )
+        if self.interpolation_mode not in INTERPOLATION_MODES:
+            raise ValueError(
+                f"interpolation_mode is {self.interpolation_mode!r}; expected one of {INTERPOLATION_MODES}."
+            )
+        if self.shrink_layer is not None and not 1 <= self.shrink_layer <= self.num_hidden_layers:
+            raise ValueError(
+                f"shrink_layer is {self.shrink_layer}; expected a block from 1 to {self.num_hidden_layers}, or None."
             )
 
 

@@ -4,8 +4,8 @@
 The plain ViT backbone under SETR, SegViT, StructToken and CTS Segmenter.
 
 The network is the Vision Transformer of "An Image is Worth 16x16 Words" (https://arxiv.org/abs/2010.11929) in the form
-that the segmentation originals use: pre-norm blocks, exact GELU, layer norm epsilon 1e-6, no final norm, feature maps
-that are the raw residual stream after chosen blocks. Weights come from timm's ViT and DeiT.
+that the segmentation originals use: pre-norm blocks, exact GELU, layer norm epsilon 1e-6, feature maps that are the
+raw residual stream after chosen blocks, by default without a final norm. Weights come from timm's ViT and DeiT.
 """
 
 from collections.abc import Callable
@@ -65,6 +65,9 @@ class PlainVitEmbeddings(nn.Module):
         self.patch_embeddings = nn.Conv2d(
             config.num_channels, config.hidden_size, kernel_size=config.patch_size, stride=config.patch_size
         )
+        self.layernorm = (
+            nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if config.use_patch_norm else nn.Identity()
+        )
         rows, columns = config.grid_size
         num_positions = rows * columns + config.use_class_token
         self.position_embeddings = nn.Parameter(torch.zeros(1, num_positions, config.hidden_size))
@@ -76,7 +79,8 @@ class PlainVitEmbeddings(nn.Module):
         """
         The position embedding for a grid of `rows` x `columns` patches: `(1, tokens, hidden)`.
 
-        The grid part is resized bilinearly (`align_corners=False`, no antialiasing); the class token's row is kept.
+        The grid part is resized by `config.interpolation_mode` (`align_corners=False`, no antialiasing); the class
+        token's row is kept.
         """
         stored_rows, stored_columns = self.config.grid_size
         if not is_exporting():
@@ -90,7 +94,9 @@ class PlainVitEmbeddings(nn.Module):
             [num_prefix_tokens, stored_rows * stored_columns], dim=1
         )  # (1, 0 or 1, hidden), (1, positions, hidden)
         grid = grid.unflatten(1, (stored_rows, stored_columns)).permute(0, 3, 1, 2)
-        grid = nn.functional.interpolate(grid.float(), size=(rows, columns), mode="bilinear", align_corners=False)
+        grid = nn.functional.interpolate(
+            grid.float(), size=(rows, columns), mode=self.config.interpolation_mode, align_corners=False
+        )
         grid = grid.to(prefix.dtype).flatten(2).transpose(1, 2)
         return torch.cat((prefix, grid), dim=1)
 
@@ -99,7 +105,7 @@ class PlainVitEmbeddings(nn.Module):
         pixel_values = pad_to_patches(pixel_values.to(self.patch_embeddings.weight.dtype), self.config.patch_size)
         patches = self.patch_embeddings(pixel_values)  # (batch, hidden, rows, columns)
         rows, columns = patches.shape[-2:]
-        tokens = patches.flatten(2).transpose(1, 2)
+        tokens = self.layernorm(patches.flatten(2).transpose(1, 2))
         if self.config.use_class_token:
             tokens = torch.cat((self.cls_token.expand(tokens.shape[0], -1, -1), tokens), dim=1)
         return self.dropout(tokens + self.interpolate_positions(rows, columns)), (rows, columns)
@@ -126,7 +132,7 @@ def eager_attention_forward(
 
 
 class PlainVitAttention(nn.Module):
-    """Multi-head self-attention over all tokens."""
+    """Multi-head attention over all tokens, of the same or of other tokens."""
 
     def __init__(self, config: PlainVitConfig):
         super().__init__()
@@ -142,12 +148,18 @@ class PlainVitAttention(nn.Module):
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(
-        self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
+        self,
+        hidden_states: torch.Tensor,
+        key_value_states: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        heads_shape = (*hidden_states.shape[:-1], -1, self.head_dim)
-        query = self.q_proj(hidden_states).view(heads_shape).transpose(1, 2)
-        key = self.k_proj(hidden_states).view(heads_shape).transpose(1, 2)
-        value = self.v_proj(hidden_states).view(heads_shape).transpose(1, 2)
+        if key_value_states is None:
+            key_value_states = hidden_states
+        query_shape = (*hidden_states.shape[:-1], -1, self.head_dim)
+        key_value_shape = (*key_value_states.shape[:-1], -1, self.head_dim)
+        query = self.q_proj(hidden_states).view(query_shape).transpose(1, 2)
+        key = self.k_proj(key_value_states).view(key_value_shape).transpose(1, 2)
+        value = self.v_proj(key_value_states).view(key_value_shape).transpose(1, 2)
 
         attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
@@ -190,12 +202,16 @@ class PlainVitDropPath(nn.Module):
         if self.drop_prob == 0.0 or not self.training:
             return hidden_states
         keep_prob = 1.0 - self.drop_prob
-        mask = hidden_states.new_empty(hidden_states.shape[0], 1, 1).bernoulli_(keep_prob)
+        mask = hidden_states.new_empty(hidden_states.shape[0], *(1,) * (hidden_states.ndim - 1)).bernoulli_(keep_prob)
         return hidden_states * mask / keep_prob
 
 
 class PlainVitLayer(GradientCheckpointingLayer):
-    """A pre-norm transformer block."""
+    """
+    A pre-norm transformer block.
+
+    Given `key_value_states`, the block's attention is from `hidden_states` to those tokens.
+    """
 
     def __init__(self, config: PlainVitConfig, drop_path_rate: float):
         super().__init__()
@@ -204,11 +220,19 @@ class PlainVitLayer(GradientCheckpointingLayer):
         self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = PlainVitMLP(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.attention_drop_path = PlainVitDropPath(drop_path_rate if config.drop_path_on_attention else 0.0)
         self.drop_path = PlainVitDropPath(drop_path_rate)
 
-    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
-        attention_output, _ = self.attention(self.layernorm_before(hidden_states), **kwargs)
-        hidden_states = hidden_states + self.drop_path(self.dropout(attention_output))
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        key_value_states: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        if key_value_states is not None:
+            key_value_states = self.layernorm_before(key_value_states)
+        attention_output, _ = self.attention(self.layernorm_before(hidden_states), key_value_states, **kwargs)
+        hidden_states = hidden_states + self.attention_drop_path(self.dropout(attention_output))
         mlp_output = self.mlp(self.layernorm_after(hidden_states))
         return hidden_states + self.drop_path(self.dropout(mlp_output))
 
@@ -245,7 +269,7 @@ class PlainVitPreTrainedModel(PreTrainedModel):
 class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
     """
     A plain ViT that returns the feature maps named by `config.out_features`, one position for each patch: the raw
-    residual stream, without a final norm and without the class token.
+    residual stream without the class token, and without a final norm unless `config.use_final_norm` says so.
 
     Any input size works: the input is padded with zeros at the bottom and right up to a multiple of the patch size,
     and the position embedding is resized to the grid of patches.
@@ -262,6 +286,9 @@ class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
         self.layers = nn.ModuleList(
             PlainVitLayer(config, drop_path_rate=drop_path_step * index) for index in range(config.num_hidden_layers)
         )
+        self.layernorm = (
+            nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if config.use_final_norm else nn.Identity()
+        )
         self.post_init()
 
     @merge_with_config_defaults
@@ -274,8 +301,9 @@ class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
 
         Returns:
             `BackboneOutput`: `feature_maps`, a tuple of `(batch, hidden_size, ceil(height / patch_size),
-            ceil(width / patch_size))`; on request `hidden_states` (`(batch, tokens, hidden_size)`, the embedded tokens
-            first) and `attentions` (`(batch, heads, tokens, tokens)`; with eager attention only).
+            ceil(width / patch_size))`, from `config.shrink_layer` on half as high and wide; on request `hidden_states`
+            (`(batch, tokens, hidden_size)`, the embedded tokens first) and `attentions` (`(batch, heads, tokens,
+            tokens)`; with eager attention only).
 
         Raises:
             ValueError: if `pixel_values` does not have 4 dimensions or the configured number of channels.
@@ -286,10 +314,27 @@ class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
         if "stem" in taps:
             feature_maps.append(self.to_feature_map(hidden_states, grid_size))
         for stage_name, layer in zip(self.stage_names[1:], self.layers, strict=True):
-            hidden_states = layer(hidden_states, **kwargs)
+            if stage_name == f"stage{self.config.shrink_layer}":
+                kept, grid_size = self.every_second(hidden_states, grid_size)
+                hidden_states = layer(kept, hidden_states, **kwargs)
+            else:
+                hidden_states = layer(hidden_states, **kwargs)
+            if stage_name == self.stage_names[-1]:
+                hidden_states = self.layernorm(hidden_states)
             if stage_name in taps:
                 feature_maps.append(self.to_feature_map(hidden_states, grid_size))
         return BackboneOutput(feature_maps=tuple(feature_maps))
+
+    def every_second(
+        self, hidden_states: torch.Tensor, grid_size: tuple[int, int]
+    ) -> tuple[torch.Tensor, tuple[int, int]]:
+        """The patches in rows and columns 0, 2, 4, ... of the grid, after the class token if any; and their grid."""
+        num_prefix_tokens = int(self.config.use_class_token)
+        patches = hidden_states[:, num_prefix_tokens:]
+        # By index: what torch.export makes of slices with steps may depend on whether the grid is odd.
+        kept = torch.arange(patches.shape[1], device=patches.device).unflatten(0, grid_size)[::2, ::2]
+        tokens = torch.cat((hidden_states[:, :num_prefix_tokens], patches.index_select(1, kept.flatten())), dim=1)
+        return tokens, (kept.shape[0], kept.shape[1])
 
     def to_feature_map(self, hidden_states: torch.Tensor, grid_size: tuple[int, int]) -> torch.Tensor:
         """`(batch, tokens, hidden)` -> `(batch, hidden, rows, columns)`: a view, in channels-last memory order."""

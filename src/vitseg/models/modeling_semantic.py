@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from transformers.modeling_outputs import SemanticSegmenterOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
 
 from .configuration_plain_vit import as_pair
 from .configuration_semantic import SemanticSegmentationConfig
-from .modeling_plain_vit import is_exporting
+from .modeling_plain_vit import check_images, is_exporting
 from .sliding_window import slide_inference
 
 
@@ -85,6 +87,36 @@ class SlidingWindowMixin:
             return False
         window_height, window_width = as_pair(self.config.window_size)
         return pixel_values.shape[-2] > window_height or pixel_values.shape[-1] > window_width
+
+    def segment(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
+    ) -> SegmentationOutput:
+        """One pass over whole images."""
+        raise NotImplementedError
+
+    def segment_by_protocol(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
+    ) -> SegmentationOutput:
+        """
+        The output for images of any size: one pass over them, or the logits of the configured windows.
+
+        Raises:
+            ValueError: if `pixel_values` does not fit the backbone, or hidden states or attentions are asked for where
+                the image has to be cut into windows.
+        """
+        check_images(pixel_values, getattr(self.config.backbone_config, "num_channels", 3))
+        kwargs.setdefault("output_hidden_states", self.config.output_hidden_states)
+        kwargs.setdefault("output_attentions", self.config.output_attentions)
+        if labels is not None or not self.needs_windows(pixel_values):
+            return self.segment(pixel_values, labels, **kwargs)
+        if kwargs["output_hidden_states"] or kwargs["output_attentions"]:
+            raise ValueError(
+                f"An image of {pixel_values.shape[-2]} x {pixel_values.shape[-1]} pixels is segmented in windows of "
+                f"{self.config.window_size}, which have no common hidden states or attentions. Set "
+                "config.inference_mode = 'whole' to get those of one pass over the image."
+            )
+        logits = self.predict_windows(lambda windows: self.segment(windows, **kwargs).logits, pixel_values)
+        return SegmentationOutput(logits=logits)
 
     def predict_windows(
         self, predict: Callable[[torch.Tensor], torch.Tensor], pixel_values: torch.Tensor

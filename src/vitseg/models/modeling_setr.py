@@ -21,7 +21,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_setr import NUM_MLA_LEVELS, SetrConfig
-from .modeling_plain_vit import build_backbone, check_images, pad_to_patches
+from .modeling_plain_vit import build_backbone, pad_to_patches
 from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy
 
 
@@ -248,19 +248,7 @@ class SetrForSemanticSegmentation(SlidingWindowMixin, SetrPreTrainedModel):
 
         ```
         """
-        check_images(pixel_values, getattr(self.config.backbone_config, "num_channels", 3))
-        kwargs.setdefault("output_hidden_states", self.config.output_hidden_states)
-        kwargs.setdefault("output_attentions", self.config.output_attentions)
-        if labels is None and self.needs_windows(pixel_values):
-            if kwargs["output_hidden_states"] or kwargs["output_attentions"]:
-                raise ValueError(
-                    f"An image of {pixel_values.shape[-2]} x {pixel_values.shape[-1]} pixels is segmented in windows "
-                    f"of {self.config.window_size}, which have no common hidden states or attentions. Set "
-                    "config.inference_mode = 'whole' to get those of one pass over the image."
-                )
-            logits = self.predict_windows(lambda windows: self.segment(windows, **kwargs).logits, pixel_values)
-            return SegmentationOutput(logits=logits)
-        return self.segment(pixel_values, labels, **kwargs)
+        return self.segment_by_protocol(pixel_values, labels, **kwargs)
 
     def segment(
         self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]

@@ -9,7 +9,7 @@ One record per published result: what conversion, training, evaluation and model
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import setr
+from . import segvit, setr, structtoken
 from .files import load_recipe, recipe_to_json
 from .labels import LABEL_SETS, LabelSet, load_label_set
 from .lookup import unknown_name
@@ -24,7 +24,9 @@ from .schema import (
 )
 
 
-RECIPES: Mapping[str, PublishedRecipe] = MappingProxyType({recipe.name: recipe for recipe in setr.RECIPES})
+RECIPES: Mapping[str, PublishedRecipe] = MappingProxyType(
+    {recipe.name: recipe for recipe in (*setr.RECIPES, *segvit.RECIPES, *structtoken.RECIPES)}
+)
 
 
 def get_recipe(name: str) -> PublishedRecipe:

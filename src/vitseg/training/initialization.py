@@ -5,7 +5,10 @@
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -15,7 +18,7 @@ from transformers.utils import logging
 from ..models.image_processing_semantic import SemanticImageProcessor
 from ..models.modeling_plain_vit import PlainVitBackbone
 from ..recipes import Recipe
-from .pretrained import download_timm_weights, load_timm_weights
+from .pretrained import download_timm_weights, load_jax_weights, load_timm_weights
 
 
 def initial_model(
@@ -25,9 +28,10 @@ def initial_model(
     A model to train, and its image processor.
 
     Args:
-        init: `"none"` for random weights, `"timm"` for the ImageNet weights that the recipe names, a file (`.pth` or
-            `.safetensors`) with such weights under timm's names, or a model folder or Hub repository to fine-tune. The
-            latter brings its own architecture, image processor and test protocol; only training is the recipe's then.
+        init: `"none"` for random weights, `"timm"` for the ImageNet weights that the recipe names, a file with such
+            weights under timm's names (`.pth` or `.safetensors`) or those of Google's JAX ViT (`.npz`), or a model
+            folder or Hub repository to fine-tune. The latter brings its own architecture, image processor and test
+            protocol; only training is the recipe's then.
         recipe: what to build.
         id2label: train id -> class name.
 
@@ -49,12 +53,13 @@ def initial_model(
                 f"ImageNet weights load into a plain ViT, but the backbone of {recipe.name} is a "
                 f"{type(model.backbone).__name__}. Start from a model folder, or from random weights (none)."
             )
-        load_timm_weights(model.backbone, _imagenet_weights(init, recipe))
+        load = load_jax_weights if init.endswith(".npz") else load_timm_weights
+        load(model.backbone, _imagenet_weights(init, recipe))
         names = [name for name in names if not name.startswith("backbone.")]
     return model, recipe.build_image_processor(), names
 
 
-def _imagenet_weights(init: str, recipe: Recipe) -> Mapping[str, torch.Tensor]:
+def _imagenet_weights(init: str, recipe: Recipe) -> Mapping[str, Any]:
     if init == "timm":
         if recipe.training.pretrained is None:
             raise ValueError(f"The recipe {recipe.name} names no ImageNet weights (training.pretrained).")
@@ -62,10 +67,14 @@ def _imagenet_weights(init: str, recipe: Recipe) -> Mapping[str, torch.Tensor]:
     try:
         if init.endswith(".safetensors"):
             return load_file(init)
+        if init.endswith(".npz"):
+            with np.load(init, allow_pickle=False) as arrays:
+                return dict(arrays)
         weights = torch.load(init, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, BadZipFile) as error:
         raise ValueError(f"{init} is no complete file of tensors alone, and was not loaded: {error}") from error
-    return weights.get("model", weights)
+    # As DeiT, mmcv and timm write them.
+    return weights.get("model", weights.get("state_dict", weights))
 
 
 def _from_model(

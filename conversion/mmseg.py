@@ -1,0 +1,120 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What originals built on mmsegmentation have in common: the ViT's configuration and names, and the test protocol."""
+
+from typing import Any
+
+from rules import Rule
+
+from vitseg import PlainVitConfig
+
+
+def as_list(value: Any) -> list[Any]:
+    """A value that may be one, several or none, as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def refuse_unless(part: dict[str, Any], key: str, expected: Any) -> None:
+    """
+    Raises:
+        ValueError: if a part of the original configuration sets `key` to anything but `expected`.
+    """
+    if part.get(key, expected) != expected:
+        raise ValueError(f"{part.get('type')} has {key}={part[key]!r}; only {expected!r} can be converted.")
+
+
+def read_test_protocol(test_cfg: dict[str, Any] | None) -> dict[str, Any]:
+    """The arguments of our configuration for the original's `test_cfg`."""
+    test_cfg = test_cfg or {}
+    if test_cfg.get("mode") == "slide":
+        return {"inference_mode": "slide", "window_size": test_cfg["crop_size"], "window_stride": test_cfg["stride"]}
+    return {"inference_mode": test_cfg["mode"]} if "mode" in test_cfg else {}
+
+
+def read_vit_config(backbone: dict[str, Any], out_indices: list[int]) -> PlainVitConfig:
+    """
+    The configuration of mmsegmentation's `VisionTransformer`, with the feature maps of `out_indices`, counted from 0.
+
+    Raises:
+        ValueError: if it asks for something that our plain ViT does not have; the message names it.
+    """
+    if backbone.get("act_cfg", {}).get("type", "GELU") != "GELU":
+        raise ValueError(f"The backbone has act_cfg={backbone['act_cfg']!r}; only GELU can be converted.")
+    for key in ("pre_norm", "output_cls_token"):
+        refuse_unless(backbone, key, False)
+    # Without this bias the original has none after the attention either.
+    refuse_unless(backbone, "qkv_bias", True)
+    hidden_size, depth, patch_size = backbone["embed_dims"], backbone["num_layers"], backbone.get("patch_size", 16)
+    image_size = as_list(backbone["img_size"])
+    return PlainVitConfig(
+        hidden_size=hidden_size,
+        num_hidden_layers=depth,
+        num_attention_heads=backbone["num_heads"],
+        intermediate_size=int(hidden_size * backbone.get("mlp_ratio", 4)),
+        # Positions are stored for whole patches alone.
+        image_size=[side // patch_size * patch_size for side in (image_size[0], image_size[-1])],
+        patch_size=patch_size,
+        num_channels=backbone.get("in_channels", 3),
+        hidden_dropout_prob=backbone.get("drop_rate", 0.0),
+        attention_probs_dropout_prob=backbone.get("attn_drop_rate", 0.0),
+        drop_path_rate=backbone.get("drop_path_rate", 0.0),
+        layer_norm_eps=backbone.get("norm_cfg", {}).get("eps", 1e-5),
+        use_class_token=backbone.get("with_cls_token", True),
+        interpolate_by_token_count=True,
+        interpolation_mode=backbone.get("interpolate_mode", "bicubic"),
+        use_patch_norm=backbone.get("patch_norm", False),
+        use_final_norm=backbone.get("final_norm", False),
+        out_indices=[index % depth + 1 for index in out_indices],
+    )
+
+
+def vit_rules(config: PlainVitConfig) -> list[Rule]:
+    """Rules for the names of mmsegmentation's `VisionTransformer`, under `backbone`."""
+    names = {"qkv": r"attn\.attn\.in_proj_", "proj": r"attn\.attn\.out_proj", "norm1": "ln1", "norm2": "ln2"}
+    names |= {"fc1": r"ffn\.layers\.0\.0", "fc2": r"ffn\.layers\.1"}
+    return [
+        Rule(r"backbone\.patch_embed\.norm\.(weight|bias)", r"backbone.embeddings.layernorm.\1"),
+        Rule(r"backbone\.ln1\.(weight|bias)", r"backbone.layernorm.\1"),
+        *block_rules(config, r"backbone\.layers", r"backbone\.patch_embed\.projection\.(weight|bias)", names),
+    ]
+
+
+def block_rules(config: PlainVitConfig, layers: str, patches: str, names: dict[str, str]) -> list[Rule]:
+    """
+    Rules for the blocks, patches and positions of a ViT.
+
+    Args:
+        config: of our ViT.
+        layers: pattern of the list of blocks.
+        patches: pattern of the patch embedding's weight and bias, which are its first group.
+        names: patterns of a block's `norm1`, `proj`, `norm2`, `fc1` and `fc2`, and of its `qkv` up to weight or bias.
+    """
+    ours = "backbone.layers"
+    qkv = tuple(rf"{ours}.\1.attention.{part}_proj.\2" for part in "qkv")
+    table = [
+        Rule(patches, r"backbone.embeddings.patch_embeddings.\1"),
+        Rule(rf"{layers}\.(\d+)\.{names['qkv']}(weight|bias)", qkv),
+        *(
+            Rule(rf"{layers}\.(\d+)\.{theirs}\.(weight|bias)", rf"{ours}.\1.{module}.\2")
+            for theirs, module in (
+                (names["norm1"], "layernorm_before"),
+                (names["proj"], "attention.o_proj"),
+                (names["norm2"], "layernorm_after"),
+                (names["fc1"], "mlp.fc1"),
+                (names["fc2"], "mlp.fc2"),
+            )
+        ),
+    ]
+    if config.use_class_token:
+        return [
+            Rule(r"backbone\.cls_token", "backbone.embeddings.cls_token"),
+            Rule(r"backbone\.pos_embed", "backbone.embeddings.position_embeddings"),
+            *table,
+        ]
+    return [
+        Rule(r"backbone\.cls_token", reason="the class token is cut off before the first block"),
+        Rule(r"backbone\.pos_embed", "backbone.embeddings.position_embeddings", lambda positions: positions[:, 1:]),
+        *table,
+    ]
