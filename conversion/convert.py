@@ -20,6 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import sctnet
+import sctnet_teacher
 import segvit
 import setr
 import structtoken
@@ -38,7 +40,13 @@ from vitseg.replacing import replacing
 
 
 # Each module reads the original configurations of a method and knows its names.
-METHODS: dict[str, ModuleType] = {"segvit": segvit, "setr": setr, "structtoken": structtoken}
+METHODS: dict[str, ModuleType] = {
+    "sctnet": sctnet,
+    "sctnet_teacher": sctnet_teacher,
+    "segvit": segvit,
+    "setr": setr,
+    "structtoken": structtoken,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -139,7 +147,8 @@ def load_model(
     try:
         return _load_model(config, checkpoint, method.rules(config, checkpoint.state_dict))
     except StateDictMismatch as mismatch:
-        if not all(name.startswith("auxiliary_head.") for name in mismatch.names):
+        is_auxiliary = all(name.startswith("auxiliary_head.") for name in mismatch.names)
+        if not is_auxiliary or not hasattr(config, "auxiliary_heads"):
             raise
     config.auxiliary_heads = []
     dropped = Rule(r"auxiliary_head\..*", reason="of another form than the recipe's; only training needs them")

@@ -7,12 +7,15 @@ Measure training data, metric and models on this machine, each beside what else 
     python examples/benchmark.py metric
     python examples/benchmark.py models setr-pup-vit-l-ade20k-512-160k --peer upernet-swin-large --peer segformer-b5
     python examples/benchmark.py models runs/mine/best --device cuda --dtype bfloat16 --batch-size 16 --compile
+    python examples/benchmark.py speed --device cuda --dtype float16
 
 data     images/s of one core, from encoded image and label map to a training crop: vitseg.data, and the same pipeline
          in OpenCV and NumPy as mmsegmentation has it
 metric   images/s of one core: vitseg's mean IoU, and NumPy histograms as mmsegmentation has them
 models   size, arithmetic, speed and memory of recipes (with random weights) and model folders, and of peers (with
          random weights): an encoder of timm (timm:NAME), segformer-b0 to -b5, upernet-swin-tiny, -small, -base, -large
+speed    frames/s of SCTNet by its authors' protocol, each published row at its own input size: as it is, fused, fused
+         and compiled, and in ONNX Runtime, beside the published figures
 
 Each prints a table and says what was timed. `--output FILE.json` or `FILE.csv` adds the figures to a file.
 """
@@ -55,7 +58,8 @@ from vitseg.data.augmentation import TrainingTransform
 from vitseg.data.streaming import SegmentationStream
 from vitseg.evaluation.metric import MeanIoU
 from vitseg.evaluation.results import device_name
-from vitseg.evaluation.throughput import ModelSettings, append_rows, measure_model, time_in_turn
+from vitseg.evaluation.throughput import ModelSettings, append_rows, calls_per_second, measure_model, time_in_turn
+from vitseg.models.configuration_plain_vit import as_pair
 from vitseg.recipes import RECIPES, get_recipe
 from vitseg.recipes.cards import markdown_table
 from vitseg.recipes.lookup import unknown_name
@@ -92,6 +96,9 @@ MODEL_FIGURES = (
     ("share of the machine's matrix product", "matmul_share", "{:.0%}".format),
 )
 
+# Forms of an SCTNet whose speed is measured.
+VARIANTS = ("unfused", "fused", "compiled", "onnx")
+
 Row = dict[str, Any]
 Example = dict[str, torch.Tensor]
 
@@ -115,7 +122,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     shared.add_argument("--repeats", type=count, default=20, metavar="N", help="timings to take the median of (20)")
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="data|metric|models")
+    commands = parser.add_subparsers(required=True, metavar="data|metric|models|speed")
     commands.add_parser("data", parents=[shared]).set_defaults(run=benchmark_data)
     commands.add_parser("metric", parents=[shared]).set_defaults(run=benchmark_metric)
     models = commands.add_parser("models", parents=[shared])
@@ -131,6 +138,16 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     models.add_argument("--compile", action="store_true", help="through torch.compile")
     models.add_argument("--channels-last", action="store_true", help="channels-last memory layout")
     models.add_argument("--warmup", type=count, default=3, metavar="N", help="passes before the timed ones (3)")
+    speed = commands.add_parser("speed", parents=[shared])
+    speed.set_defaults(run=benchmark_speed)
+    speed.add_argument("models", nargs="*", metavar="NAME_OR_FOLDER", help="SCTNets (default: all published)")
+    speed.add_argument("--peer", choices=list(SEGFORMER), help="measure this one too, at the same sizes")
+    speed.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    speed.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of fused and compiled models"
+    )
+    speed.add_argument("--variants", nargs="+", choices=VARIANTS, default=["unfused", "fused", "compiled"])
+    speed.add_argument("--seconds", type=float, default=6.0, help="length of each timing (6)")
     return parser.parse_args(arguments)
 
 
@@ -186,11 +203,7 @@ def benchmark_metric(args: argparse.Namespace) -> list[Row]:
 def benchmark_models(args: argparse.Namespace) -> list[Row]:
     for name in (*args.models, *args.peer):
         check_name(name)
-    device = args.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("PyTorch finds no CUDA device here; use --device cpu.")
+    device = choose_device(args.device)
     settings = ModelSettings(
         device=device,
         dtype=args.dtype,
@@ -212,6 +225,102 @@ def benchmark_models(args: argparse.Namespace) -> list[Row]:
         f"relates the model's multiply-adds per second to those of a large {args.dtype} matrix product in its process."
     )
     return rows
+
+
+def choose_device(name: str) -> str:
+    """Raises ValueError if it is not there."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("PyTorch finds no CUDA device here; use --device cpu.")
+    return name
+
+
+def benchmark_speed(args: argparse.Namespace) -> list[Row]:
+    names = args.models or [name for name, recipe in RECIPES.items() if recipe.method == "sctnet"]
+    for name in names:
+        check_name(name)
+        if load_config(name).model_type != "sctnet":
+            raise ValueError(f"{name} is not an SCTNet; the speed of other models is measured by `models`.")
+    device = choose_device(args.device)
+    variants = [*args.variants, *([args.peer] if args.peer else [])]
+    rows = []
+    for name in names:
+        # In a process of its own, where nothing is cached or compiled for another.
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            rows.append(process.submit(measure_speed, name, variants, device, args.dtype, args.seconds).result())
+    header = ("frames/s", "input", *variants, "published", "published, TensorRT")
+    table = [
+        (
+            row["model"],
+            f"{row['height']} x {row['width']}",
+            *(f"{row[variant]:.1f}" for variant in variants),
+            *("" if row[key] is None else f"{row[key]:.1f}" for key in ("published", "published_tensorrt")),
+        )
+        for row in rows
+    ]
+    print(markdown_table(header, table))
+    print(
+        f"\nInside the timing: one forward pass in evaluation mode from 1 x 3 x height x width random pixel values on "
+        f"{device} to scores of the same height and width; random weights for recipes. A loop of {args.seconds:g} s "
+        f"after a warm-up. unfused: float32, channels first, eager, the protocol of the published figures; fused: "
+        f"{args.dtype}, channels last; compiled: that, through torch.compile; onnx: fused, float32, in ONNX Runtime. "
+        f"Device: {device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads. "
+        "Published: RTX 3090, PyTorch in float32 and TensorRT in float16."
+    )
+    return rows
+
+
+@torch.no_grad()
+def measure_speed(name: str, variants: list[str], device: str, dtype: str, seconds: float) -> Row:
+    """Frames/s of an SCTNet in each of the variants, or of a peer, as plain numbers."""
+    torch.backends.cudnn.benchmark = True
+    height, width = as_pair(load_config(name).image_size)
+    published = RECIPES[name].published if name in RECIPES else None
+    row: Row = {
+        "benchmark": "speed",
+        "model": name,
+        "height": height,
+        "width": width,
+        "device": device,
+        "dtype": dtype,
+        "published": published.frames_per_second if published else None,
+        "published_tensorrt": published.frames_per_second_tensorrt if published else None,
+    }
+    images = torch.randn(1, 3, height, width, device=device)
+    model = build_model(name, (height, width)).eval().to(device)
+    for variant in variants:
+        row[variant] = calls_per_second(
+            forward_pass(variant, model, images, getattr(torch, dtype)),
+            seconds=seconds,
+            first_count=100 if device == "cuda" else 1,
+            device=device,
+        )
+    return row
+
+
+def forward_pass(variant: str, model: nn.Module, images: torch.Tensor, dtype: torch.dtype) -> Callable[[], object]:
+    """One forward pass over `images`."""
+    size = images.shape[-2:]
+    if variant == "unfused":
+        return lambda: model(images).logits
+    if variant in SEGFORMER:
+        peer = build_model(variant, size).eval().to(images)
+        # SCTNet's scores have the size of the image.
+        return lambda: nn.functional.interpolate(peer(images).logits, size=size, mode="bilinear", align_corners=False)
+    fused = model.fuse()
+    if variant == "onnx":
+        from export import onnx_session
+
+        session, pixels = onnx_session(fused, images), {"pixel_values": images.cpu().numpy()}
+        return lambda: session.run(["logits"], pixels)
+    fused, images = fused.to(dtype), images.to(dtype=dtype, memory_format=torch.channels_last)
+    if variant == "compiled":
+        # On a GPU with CUDA graphs; on the CPU with weights laid out for its convolutions beforehand.
+        settings: dict[str, Any] = {"mode": "max-autotune"} if images.is_cuda else {"options": {"freezing": True}}
+        compiled = torch.compile(fused, fullgraph=True, **settings)
+        return lambda: compiled(images).logits
+    return lambda: fused(images).logits
 
 
 def use_one_core() -> None:

@@ -92,6 +92,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     how.add_argument("--iterations", type=positive_int, metavar="N", help="optimizer steps")
     how.add_argument("--batch-size", type=positive_int, metavar="N", help="images per step, over all devices")
     how.add_argument("--learning-rate", type=float, metavar="X", help="base learning rate")
+    how.add_argument("--teacher", metavar="MODEL|none", help="SCTNet's teacher: a model folder or Hub name")
     how.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other: training.power=1.0")
     how.add_argument("--ema", type=float, metavar="DECAY", help="validate and save a moving average of the weights")
     how.add_argument("--seed", type=int, default=0)
@@ -129,7 +130,8 @@ def positive_int(text: str) -> int:
 
 def recipe_changes(args: argparse.Namespace) -> dict[str, Any]:
     """What the command line changes in the recipe, by dotted key."""
-    changes = {f"training.{name}": getattr(args, name) for name in ("iterations", "batch_size", "learning_rate")}
+    names = ("iterations", "batch_size", "learning_rate", "teacher")
+    changes = {f"training.{name}": getattr(args, name) for name in names}
     changes = {key: value for key, value in changes.items() if value is not None}
     for assignment in args.set:
         key, equals, text = assignment.partition("=")

@@ -6,6 +6,7 @@ Saved models load through the Auto classes and pipelines of transformers, with v
 What an import does can only be seen in a fresh process, so most of this runs in processes of their own.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -51,7 +52,8 @@ def build_model(prefix: str, backbone_config: PreTrainedConfig) -> PreTrainedMod
     """A model of the method whose classes begin with `prefix`."""
     torch.manual_seed(0)
     labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: index for index, label in enumerate(LABELS)}}
-    config = getattr(vitseg, f"{prefix}Config")(backbone_config=backbone_config, **DECODERS[prefix], **labels)
+    backbone = {} if prefix.startswith("SctNet") else {"backbone_config": backbone_config}
+    config = getattr(vitseg, f"{prefix}Config")(**backbone, **DECODERS[prefix], **labels)
     return getattr(vitseg, f"{prefix}ForSemanticSegmentation")(config).eval()
 
 
@@ -73,7 +75,7 @@ def save_model(folder: Path, prefix: str, backbone_config: PreTrainedConfig) -> 
 def make_choosy(model: PreTrainedModel, pixel_values: torch.Tensor) -> None:
     """A new model prefers one class everywhere."""
     with torch.no_grad():
-        if model.config.model_type == "setr":
+        if model.config.model_type in ("setr", "sctnet", "sctnet_teacher"):
             model.decode_head.classifier.bias -= model(pixel_values).logits.mean(dim=(0, 2, 3))
             return
         if model.config.model_type == "structtoken":
@@ -101,6 +103,16 @@ DECODERS = {
     "Setr": {"decoder_type": "naive", "decoder_hidden_size": 16},
     "SegVit": {"decoder_hidden_size": 16, "decoder_num_attention_heads": 2, "decoder_num_layers": 1},
     "StructToken": {"decoder_hidden_size": 16, "decoder_num_layers": 1},
+    "SctNet": {"base_channels": 8, "context_channels": 8, "image_size": 32},
+    "SctNetTeacher": {
+        "encoder_config": {
+            "depths": [1, 1, 1, 1],
+            "hidden_sizes": [8, 16, 20, 24],
+            "num_attention_heads": [1, 2, 2, 2],
+        },
+        "decoder_hidden_size": 8,
+        "image_size": 32,
+    },
 }
 SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32, "out_indices": [1, 2]}
 
@@ -113,6 +125,8 @@ def saved(request, tmp_path_factory) -> SavedModel:
 
 @pytest.fixture(scope="module")
 def saved_with_dinov2(saved, tmp_path_factory) -> SavedModel:
+    if saved.prefix.startswith("SctNet"):
+        return saved  # which has a backbone of its own
     backbone_config = Dinov2Config(**SIZES, mlp_ratio=2, patch_size=8)
     return save_model(tmp_path_factory.mktemp("published_with_dinov2"), saved.prefix, backbone_config)
 
@@ -185,11 +199,14 @@ from transformers import AutoBackbone, AutoImageProcessor, AutoModelForSemanticS
 import vitseg
 
 model, image_processor = answer(*sys.argv[1:])
-prefix = {{"setr": "Setr", "segvit": "SegVit", "structtoken": "StructToken"}}[model.config.model_type]
+prefix = type(model).__name__.removesuffix("ForSemanticSegmentation")
 model_class = getattr(vitseg, prefix + "ForSemanticSegmentation")
 assert type(model) is model_class
 assert type(image_processor) is getattr(vitseg, prefix + "ImageProcessor")
-assert type(AutoBackbone.from_config(model.config.backbone_config)) is vitseg.PlainVitBackbone
+if prefix == "SctNet":
+    assert type(AutoBackbone.from_config(model.config)) is vitseg.SctNetBackbone
+elif prefix != "SctNetTeacher":
+    assert type(AutoBackbone.from_config(model.config.backbone_config)) is vitseg.PlainVitBackbone
 # What was imported goes before the code in the folder.
 model = AutoModelForSemanticSegmentation.from_pretrained(sys.argv[1], trust_remote_code=True)
 assert type(model) is model_class
@@ -236,6 +253,6 @@ def test_as_remote_code_without_vitseg(saved, saved_with_dinov2, tmp_path):
 def test_published_folders_hold_their_code(saved):
     files = {path.name for path in saved.folder.iterdir()}
     assert {"config.json", "preprocessor_config.json", "model.safetensors"} <= files
-    method = saved.prefix.lower()
+    method = json.loads((saved.folder / "config.json").read_text())["model_type"]
     code = {f"{kind}_{method}.py" for kind in ("configuration", "modeling", "image_processing")}
     assert code | {"modeling_plain_vit.py"} <= files

@@ -16,13 +16,19 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .models.configuration_plain_vit import PlainVitConfig
+    from .models.configuration_sctnet import SctNetConfig
+    from .models.configuration_sctnet_teacher import SctNetTeacherConfig
     from .models.configuration_segvit import SegVitConfig
     from .models.configuration_setr import SetrConfig
     from .models.configuration_structtoken import StructTokenConfig
+    from .models.image_processing_sctnet import SctNetImageProcessor
+    from .models.image_processing_sctnet_teacher import SctNetTeacherImageProcessor
     from .models.image_processing_segvit import SegVitImageProcessor
     from .models.image_processing_setr import SetrImageProcessor
     from .models.image_processing_structtoken import StructTokenImageProcessor
     from .models.modeling_plain_vit import PlainVitBackbone
+    from .models.modeling_sctnet import SctNetBackbone, SctNetForSemanticSegmentation
+    from .models.modeling_sctnet_teacher import SctNetTeacherForSemanticSegmentation
     from .models.modeling_segvit import SegVitForSemanticSegmentation
     from .models.modeling_setr import SetrForSemanticSegmentation
     from .models.modeling_structtoken import StructTokenForSemanticSegmentation
@@ -30,6 +36,13 @@ if TYPE_CHECKING:
 _MODULES = {
     "PlainVitBackbone": "models.modeling_plain_vit",
     "PlainVitConfig": "models.configuration_plain_vit",
+    "SctNetBackbone": "models.modeling_sctnet",
+    "SctNetConfig": "models.configuration_sctnet",
+    "SctNetForSemanticSegmentation": "models.modeling_sctnet",
+    "SctNetImageProcessor": "models.image_processing_sctnet",
+    "SctNetTeacherConfig": "models.configuration_sctnet_teacher",
+    "SctNetTeacherForSemanticSegmentation": "models.modeling_sctnet_teacher",
+    "SctNetTeacherImageProcessor": "models.image_processing_sctnet_teacher",
     "SegVitConfig": "models.configuration_segvit",
     "SegVitForSemanticSegmentation": "models.modeling_segvit",
     "SegVitImageProcessor": "models.image_processing_segvit",
@@ -44,6 +57,13 @@ _MODULES = {
 __all__ = [
     "PlainVitBackbone",
     "PlainVitConfig",
+    "SctNetBackbone",
+    "SctNetConfig",
+    "SctNetForSemanticSegmentation",
+    "SctNetImageProcessor",
+    "SctNetTeacherConfig",
+    "SctNetTeacherForSemanticSegmentation",
+    "SctNetTeacherImageProcessor",
     "SegVitConfig",
     "SegVitForSemanticSegmentation",
     "SegVitImageProcessor",

@@ -20,8 +20,14 @@ from typing import Any
 
 
 # Method -> prefix of its classes. The modules are models/configuration_<method>.py and so on.
-SEGMENTATION_METHODS = {"segvit": "SegVit", "setr": "Setr", "structtoken": "StructToken"}
-BACKBONES = {"plain_vit": "PlainVit"}
+SEGMENTATION_METHODS = {
+    "sctnet": "SctNet",
+    "sctnet_teacher": "SctNetTeacher",
+    "segvit": "SegVit",
+    "setr": "Setr",
+    "structtoken": "StructToken",
+}
+BACKBONES = {"plain_vit": "PlainVit", "sctnet": "SctNet"}
 
 
 def _load(kind: str, method: str, class_name: str) -> Any:

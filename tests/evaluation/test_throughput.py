@@ -5,6 +5,7 @@
 import csv
 import json
 import multiprocessing
+import time
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -14,6 +15,7 @@ from torch import nn
 from vitseg.evaluation.throughput import (
     ModelSettings,
     append_rows,
+    calls_per_second,
     count_multiply_adds,
     matmul_peak,
     measure_model,
@@ -157,3 +159,16 @@ def test_a_failed_write_keeps_the_table(tmp_path):
         append_rows(file, [{"model": object()}])
     assert json.loads(file.read_text(encoding="utf-8")) == [{"model": "a"}]
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_calls_per_second():
+    calls = []
+
+    def work():
+        calls.append(1)
+        time.sleep(0.002)
+
+    rate = calls_per_second(work, seconds=0.1, warmup=3, first_count=4)
+    # Sleeping takes no less than it says; the loops that tell the number of calls come before the one that counts.
+    assert 10 < rate <= 500
+    assert len(calls) > 3 + 4 + rate * 0.05

@@ -15,7 +15,13 @@ import pytest
 import torch
 from opencv_pipeline import OpenCvPipeline
 
-from vitseg import PlainVitConfig, SetrConfig, SetrForSemanticSegmentation
+from vitseg import (
+    PlainVitConfig,
+    SctNetConfig,
+    SctNetForSemanticSegmentation,
+    SetrConfig,
+    SetrForSemanticSegmentation,
+)
 from vitseg.data.augmentation import TrainingTransform, adjust_brightness, adjust_contrast
 from vitseg.data.streaming import decode_example
 from vitseg.evaluation.metric import MeanIoU
@@ -264,3 +270,69 @@ def test_wrong_arguments_are_refused(arguments):
     with pytest.raises(SystemExit) as stop:
         benchmark.main(arguments)
     assert stop.value.code == 2
+
+
+def test_speed_of_an_sctnet_in_every_form(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", HereAndNow)
+    config = SctNetConfig(base_channels=8, context_channels=8, image_size=[64, 96], num_labels=3)
+    SctNetForSemanticSegmentation(config).save_pretrained(tmp_path / "model")
+    options = ["--device", "cpu", "--seconds", "0.05", "--variants", "unfused", "fused", "--peer", "segformer-b0"]
+    file = tmp_path / "figures.json"
+    assert benchmark.main(["speed", str(tmp_path / "model"), *options, "--output", str(file)]) == 0
+    output = capsys.readouterr().out
+    assert "64 x 96" in output
+    assert "from 1 x 3 x height x width random pixel values on cpu to scores of the same height and width" in output
+    (row,) = json.loads(file.read_text(encoding="utf-8"))
+    assert all(row[variant] > 0 for variant in ("unfused", "fused", "segformer-b0"))
+    assert (row["height"], row["width"], row["published"]) == (64, 96, None)
+
+
+class HereAndNow(SmallMachine):
+    """Runs a function in this process."""
+
+    def submit(self, function, *arguments):
+        self.answer = function(*arguments)
+        return self
+
+    def result(self):
+        return self.answer
+
+
+@pytest.mark.parametrize("variant", ["unfused", "fused", "segformer-b0"])
+def test_every_form_gives_scores_of_the_images_size(variant):
+    config = SctNetConfig(base_channels=8, context_channels=8, num_labels=150)
+    model = SctNetForSemanticSegmentation(config).eval()
+    with torch.no_grad():
+        logits = benchmark.forward_pass(variant, model, torch.zeros(1, 3, 64, 96), torch.float32)()
+    assert logits.shape == (1, 150, 64, 96)
+
+
+def test_the_published_rows_are_measured_at_their_own_size(monkeypatch, capsys):
+    measured = {}
+
+    def measure(name, variants, device, dtype, seconds):
+        config = benchmark.load_config(name)
+        measured[name] = config.image_size
+        height, width = config.image_size
+        published = benchmark.RECIPES[name].published
+        return {
+            "model": name,
+            "height": height,
+            "width": width,
+            **dict.fromkeys(variants, 1.0),
+            "published": published.frames_per_second,
+            "published_tensorrt": published.frames_per_second_tensorrt,
+        }
+
+    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", HereAndNow)
+    monkeypatch.setattr(benchmark, "measure_speed", measure)
+    assert benchmark.main(["speed", "--device", "cpu"]) == 0
+    assert len(measured) == 8
+    assert measured["sctnet-b-seg100-cityscapes-1024-160k"] == [1024, 2048]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| sctnet")]
+    assert [cell.strip() for cell in lines[3].split("|")[-3:-1]] == ["160.3", "451.2"]
+
+
+def test_only_sctnet_has_a_speed_protocol(capsys):
+    assert benchmark.main(["speed", "setr-pup-vit-l-ade20k-512-160k", "--device", "cpu"]) == 2
+    assert "is not an SCTNet" in capsys.readouterr().err

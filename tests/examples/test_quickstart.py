@@ -75,7 +75,7 @@ def test_commands_of_the_readme(clone):
     # Cloning, installing and `make` are not run from a test, nor what needs a file that has to be downloaded first.
     runnable = [line for line in commands if line.startswith(("python ", "accelerate ")) and "FILE" not in line]
     programs = [shlex.split(line) for line in runnable]
-    assert len(programs) == 7
+    assert len(programs) == 10
     environment_bin = Path(sys.executable).parent
     for command in programs:
         program = sys.executable if command[0] == "python" else os.fspath(environment_bin / command[0])
@@ -83,4 +83,6 @@ def test_commands_of_the_readme(clone):
     assert (clone / "segmented/scene_0_ids.png").exists()
     assert (clone / "runs/tuned/best/model.safetensors").exists()
     assert (clone / "runs/trainer/model.safetensors").exists()
+    assert (clone / "runs/sctnet/best/model.safetensors").exists()
+    assert (clone / "exported/model.onnx").exists()
     assert json.loads((clone / "runs/measured/results.json").read_text(encoding="utf-8"))["images"] == 5

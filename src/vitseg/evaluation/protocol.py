@@ -15,7 +15,7 @@ from typing import Any
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..models.configuration_plain_vit import as_pair
-from ..models.configuration_semantic import SemanticSegmentationConfig
+from ..models.configuration_semantic import WindowedInferenceConfig
 from ..models.image_processing_semantic import keep_ratio_size
 from ..recipes.schema import Recipe
 
@@ -82,7 +82,7 @@ class Protocol:
     @classmethod
     def of_model(
         cls,
-        config: SemanticSegmentationConfig,
+        config: WindowedInferenceConfig,
         image_processor: BaseImageProcessor,
         *,
         ratios: Sequence[float] = (1.0,),
@@ -140,7 +140,7 @@ class Protocol:
             edges = [max(min(edges), self.min_short)]
         return keep_ratio_size(height, width, *edges)
 
-    def apply_to(self, config: SemanticSegmentationConfig) -> None:
+    def apply_to(self, config: WindowedInferenceConfig) -> None:
         """Set the window protocol in a model's configuration."""
         config.inference_mode = self.mode
         if self.mode == "slide":

@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the configurations of all segmentation methods share: a backbone, a test protocol and a loss."""
+"""What the configurations of segmentation methods share: a backbone, a test protocol and a loss."""
 
 from os import PathLike
 from typing import Any
@@ -16,20 +16,17 @@ INFERENCE_MODES = ("whole", "slide")
 
 
 @strict
-class SemanticSegmentationConfig(PreTrainedConfig):
+class WindowedInferenceConfig(PreTrainedConfig):
     r"""
-    Base of the configurations of methods that put a decoder over a backbone.
+    Base of the configurations of all methods: how a model is tested, and what its losses ignore.
 
     Args:
-        backbone_config (`PreTrainedConfig` or `dict`, *optional*):
-            Configuration of the backbone: a [`PlainVitConfig`], or that of any transformers backbone. Each method has
-            its published one as default.
         inference_mode (`str`, *optional*, defaults to `"slide"`):
             How a model in evaluation mode treats an image larger than `window_size`: `"slide"` averages the logits of
             overlapping windows, `"whole"` makes one pass over the image. In training mode, with labels, and in an
             exported program there is always one pass.
         window_size (`int` or pair of `int`, *optional*):
-            Side, or height and width, of a window in pixels. Defaults to the backbone's `image_size`.
+            Side, or height and width, of a window in pixels. Each method has its own default.
         window_stride (`int` or pair of `int`, *optional*):
             Distance of the windows in pixels. Defaults to two thirds of `window_size`.
         window_batch_size (`int`, *optional*, defaults to 8):
@@ -40,12 +37,10 @@ class SemanticSegmentationConfig(PreTrainedConfig):
             Label value of the pixels that the losses ignore.
     """
 
-    sub_configs = {"backbone_config": AutoConfig}
     keys_to_ignore_at_inference = ["loss_dict", "hidden_states", "attentions"]
     # Saved folders carry their code, so that they load where vitseg is not installed.
     _auto_class = "AutoConfig"
 
-    backbone_config: dict[str, Any] | PreTrainedConfig | None = None
     inference_mode: str = "slide"
     window_size: int | list[int] | tuple[int, int] | None = None
     window_stride: int | list[int] | tuple[int, int] | None = None
@@ -54,14 +49,6 @@ class SemanticSegmentationConfig(PreTrainedConfig):
     semantic_loss_ignore_index: int = 255
 
     def __post_init__(self, **kwargs):
-        if self.backbone_config is None:
-            self.backbone_config = self.default_backbone_config()
-        self.backbone_config = resolve_backbone_config(self.backbone_config)
-        if self.window_size is None:
-            self.window_size = getattr(self.backbone_config, "image_size", None)
-        if self.window_size is None:
-            name = type(self.backbone_config).__name__
-            raise ValueError(f"backbone_config, a {name}, has no image_size: pass window_size, in pixels.")
         if self.window_stride is None:
             height, width = as_pair(self.window_size)
             self.window_stride = 2 * height // 3 if height == width else [2 * height // 3, 2 * width // 3]
@@ -75,10 +62,6 @@ class SemanticSegmentationConfig(PreTrainedConfig):
             reference = f"image_processing_{self.model_type}.{class_name}"
             self.auto_map = {**getattr(self, "auto_map", {}), "AutoImageProcessor": reference}
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
-
-    def default_backbone_config(self) -> PreTrainedConfig:
-        """The backbone of the method's best-known published model."""
-        raise NotImplementedError(f"{type(self).__name__} has no default backbone: pass backbone_config.")
 
     def validate_architecture(self):
         super().validate_architecture()
@@ -94,3 +77,36 @@ class SemanticSegmentationConfig(PreTrainedConfig):
             )
         if self.window_batch_size < 1:
             raise ValueError(f"window_batch_size is {self.window_batch_size}; expected at least 1.")
+
+
+@strict
+class SemanticSegmentationConfig(WindowedInferenceConfig):
+    r"""
+    Base of the configurations of methods that put a decoder over a backbone.
+
+    Args:
+        backbone_config (`PreTrainedConfig` or `dict`, *optional*):
+            Configuration of the backbone: a [`PlainVitConfig`], or that of any transformers backbone. Each method has
+            its published one as default.
+        kwargs:
+            Arguments of [`WindowedInferenceConfig`]. `window_size` defaults to the backbone's `image_size`.
+    """
+
+    sub_configs = {"backbone_config": AutoConfig}
+
+    backbone_config: dict[str, Any] | PreTrainedConfig | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.backbone_config is None:
+            self.backbone_config = self.default_backbone_config()
+        self.backbone_config = resolve_backbone_config(self.backbone_config)
+        if self.window_size is None:
+            self.window_size = getattr(self.backbone_config, "image_size", None)
+        if self.window_size is None:
+            name = type(self.backbone_config).__name__
+            raise ValueError(f"backbone_config, a {name}, has no image_size: pass window_size, in pixels.")
+        super().__post_init__(**kwargs)
+
+    def default_backbone_config(self) -> PreTrainedConfig:
+        """The backbone of the method's best-known published model."""
+        raise NotImplementedError(f"{type(self).__name__} has no default backbone: pass backbone_config.")

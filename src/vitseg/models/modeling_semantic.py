@@ -12,7 +12,7 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 
 from .configuration_plain_vit import as_pair
-from .configuration_semantic import SemanticSegmentationConfig
+from .configuration_semantic import WindowedInferenceConfig
 from .modeling_plain_vit import check_images, is_exporting
 from .sliding_window import slide_inference
 
@@ -76,9 +76,9 @@ def pixel_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, ignore_index
 
 
 class SlidingWindowMixin:
-    """Windowed inference for a model whose configuration is a [`SemanticSegmentationConfig`]."""
+    """Windowed inference for a model whose configuration is a [`WindowedInferenceConfig`]."""
 
-    config: SemanticSegmentationConfig
+    config: WindowedInferenceConfig
     training: bool
 
     def needs_windows(self, pixel_values: torch.Tensor) -> bool:
@@ -104,7 +104,7 @@ class SlidingWindowMixin:
             ValueError: if `pixel_values` does not fit the backbone, or hidden states or attentions are asked for where
                 the image has to be cut into windows.
         """
-        check_images(pixel_values, getattr(self.config.backbone_config, "num_channels", 3))
+        check_images(pixel_values, getattr(getattr(self.config, "backbone_config", self.config), "num_channels", 3))
         kwargs.setdefault("output_hidden_states", self.config.output_hidden_states)
         kwargs.setdefault("output_attentions", self.config.output_attentions)
         if labels is not None or not self.needs_windows(pixel_values):

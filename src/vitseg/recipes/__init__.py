@@ -9,7 +9,7 @@ One record per published result: what conversion, training, evaluation and model
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import segvit, setr, structtoken
+from . import sctnet, segvit, setr, structtoken
 from .files import load_recipe, recipe_to_json
 from .labels import LABEL_SETS, LabelSet, load_label_set
 from .lookup import unknown_name
@@ -25,7 +25,7 @@ from .schema import (
 
 
 RECIPES: Mapping[str, PublishedRecipe] = MappingProxyType(
-    {recipe.name: recipe for recipe in (*setr.RECIPES, *segvit.RECIPES, *structtoken.RECIPES)}
+    {recipe.name: recipe for recipe in (*setr.RECIPES, *segvit.RECIPES, *structtoken.RECIPES, *sctnet.RECIPES)}
 )
 
 

@@ -82,6 +82,8 @@ def _template(name: str) -> Template:
 
 
 def _pretrained_item(weights: PretrainedWeights) -> str:
+    if weights.timm_model is None:
+        return f"- {weights.note} See <{weights.url}>."
     file_name = weights.url.rpartition("/")[2]
     return f"- [{file_name}]({weights.url}), in timm `{weights.timm_model}`. {weights.note}".rstrip()
 

@@ -36,12 +36,13 @@ class PretrainedWeights:
     The ImageNet weights that training starts from.
 
     Args:
-        timm_model: timm's name, with tag, of these weights, or of the nearest that timm offers (see `note`).
+        timm_model: timm's name, with tag, of these weights, or of the nearest that timm offers (see `note`); `None` if
+            timm has nothing like them, so that training has to be given the file.
         url: the very file that the original used.
         note: what else there is to know.
     """
 
-    timm_model: str
+    timm_model: str | None
     url: str
     note: str = ""
 
@@ -72,6 +73,8 @@ class TrainingRecipe:
         photometric_distortion: whether brightness, contrast, saturation and hue are varied.
         max_gradient_norm: gradients of all parameters together are scaled down to this norm; `None` leaves them.
         pretrained: the backbone's weights at the start, or `None`.
+        teacher: SCTNet's teacher, a model that knows the same classes: a folder or a repository on the Hub. `None` (or
+            `"none"`) for none.
     """
 
     optimizer: str
@@ -93,6 +96,7 @@ class TrainingRecipe:
     photometric_distortion: bool = True
     max_gradient_norm: float | None = None
     pretrained: PretrainedWeights | None = None
+    teacher: str | None = None
 
     def __post_init__(self) -> None:
         _check_choice("optimizer", self.optimizer, OPTIMIZERS)
@@ -152,11 +156,15 @@ class PublishedResult:
         miou: mean IoU at a single scale.
         miou_multi_scale: mean IoU with multi-scale and flip, `None` where none is reported.
         source: where both are reported, and the original's configuration.
+        frames_per_second: by PyTorch in float32, one image at a time, where reported; the recipe's card says how.
+        frames_per_second_tensorrt: likewise by TensorRT in float16.
     """
 
     miou: float
     miou_multi_scale: float | None
     source: str
+    frames_per_second: float | None = None
+    frames_per_second_tensorrt: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("miou", "miou_multi_scale"):
@@ -242,10 +250,10 @@ class Recipe:
             id2label=dict(id2label),
             label2id={name: index for index, name in id2label.items()},
         )
-        if "backbone_config" in self.model:
-            backbone_class = type(config.backbone_config)
-            valid_names = {*_field_names(backbone_class), "model_type", "out_indices", "out_features"}
-            _check_keywords(f"{backbone_class.__name__} argument", self.model["backbone_config"], valid_names)
+        for name in {"backbone_config", "encoder_config"} & self.model.keys():
+            nested_class = type(getattr(config, name))
+            valid_names = {*_field_names(nested_class), "model_type", "out_indices", "out_features"}
+            _check_keywords(f"{nested_class.__name__} argument", self.model[name], valid_names)
         return config
 
     def build_image_processor(self) -> "SemanticImageProcessor":

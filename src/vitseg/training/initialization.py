@@ -12,13 +12,21 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForSemanticSegmentation,
+    PreTrainedModel,
+    SegformerModel,
+)
 from transformers.utils import logging
 
 from ..models.image_processing_semantic import SemanticImageProcessor
 from ..models.modeling_plain_vit import PlainVitBackbone
+from ..models.modeling_sctnet import SctNetBackbone, SctNetForSemanticSegmentation
 from ..recipes import Recipe
-from .pretrained import download_timm_weights, load_jax_weights, load_timm_weights
+from .pretrained import download_timm_weights, load_jax_weights, load_sctnet_weights, load_timm_weights
+from .teacher import load_teacher
 
 
 def initial_model(
@@ -29,40 +37,62 @@ def initial_model(
 
     Args:
         init: `"none"` for random weights, `"timm"` for the ImageNet weights that the recipe names, a file with such
-            weights under timm's names (`.pth` or `.safetensors`) or those of Google's JAX ViT (`.npz`), or a model
-            folder or Hub repository to fine-tune. The latter brings its own architecture, image processor and test
-            protocol; only training is the recipe's then.
-        recipe: what to build.
+            weights under timm's names (`.pth` or `.safetensors`) or those of Google's JAX ViT (`.npz`), or for SCTNet
+            those of its authors, or a model folder or Hub repository to fine-tune. The latter brings its own
+            architecture, image processor and test protocol; only training is the recipe's then. SCTNet's teacher also
+            starts from a SegFormer of transformers, such as `nvidia/mit-b2`, whose encoder it takes.
+        recipe: what to build. An SCTNet gets what only its training needs, and the recipe's teacher.
         id2label: train id -> class name.
 
     Returns:
         The model, its image processor, and the names of the parameters that did not come from `init` and are random.
 
     Raises:
-        ValueError: if the weights do not fit, or there are none of this name.
+        ValueError: if the weights do not fit, or there are none of this name, or the teacher does not.
     """
     label2id = {name: index for index, name in id2label.items()}
     if init not in ("none", "timm") and not Path(init).is_file():
-        return _from_model(init, dict(id2label), label2id)
+        model, image_processor, random = _from_model(init, recipe, dict(id2label), label2id)
+    else:
+        model = AutoModelForSemanticSegmentation.from_config(recipe.build_config(id2label))
+        image_processor = recipe.build_image_processor()
+        random = [name for name, _ in model.named_parameters()]
+        if init != "none":
+            _load_backbone(model.backbone, init, recipe)
+            random = [name for name in random if not name.startswith("backbone.")]
 
-    model = AutoModelForSemanticSegmentation.from_config(recipe.build_config(id2label))
-    names = [name for name, _ in model.named_parameters()]
-    if init != "none":
-        if not isinstance(model.backbone, PlainVitBackbone):
-            raise ValueError(
-                f"ImageNet weights load into a plain ViT, but the backbone of {recipe.name} is a "
-                f"{type(model.backbone).__name__}. Start from a model folder, or from random weights (none)."
-            )
+    teacher = recipe.training.teacher if recipe.training.teacher != "none" else None
+    if isinstance(model, SctNetForSemanticSegmentation):
+        known = {name for name, _ in model.named_parameters()}
+        model.add_training_heads(load_teacher(teacher, id2label) if teacher else None)
+        random += [name for name, _ in model.named_parameters() if name not in known]
+    elif teacher:
+        raise ValueError(f"The recipe {recipe.name} has a teacher, {teacher}, from whom only SCTNet learns.")
+    return model, image_processor, random
+
+
+def _load_backbone(backbone: PreTrainedModel, init: str, recipe: Recipe) -> None:
+    if isinstance(backbone, SctNetBackbone):
+        load_sctnet_weights(backbone, _imagenet_weights(init, recipe))
+    elif isinstance(backbone, PlainVitBackbone):
         load = load_jax_weights if init.endswith(".npz") else load_timm_weights
-        load(model.backbone, _imagenet_weights(init, recipe))
-        names = [name for name in names if not name.startswith("backbone.")]
-    return model, recipe.build_image_processor(), names
+        load(backbone, _imagenet_weights(init, recipe))
+    else:
+        raise ValueError(
+            f"ImageNet weights load into a plain ViT, but the backbone of {recipe.name} is a "
+            f"{type(backbone).__name__}. Start from a model folder, or from random weights (none)."
+        )
 
 
 def _imagenet_weights(init: str, recipe: Recipe) -> Mapping[str, Any]:
     if init == "timm":
         if recipe.training.pretrained is None:
             raise ValueError(f"The recipe {recipe.name} names no ImageNet weights (training.pretrained).")
+        if recipe.training.pretrained.timm_model is None:
+            raise ValueError(
+                f"The recipe {recipe.name} starts from weights that only its authors have "
+                f"({recipe.training.pretrained.url}). Give the file with --init, or start without, with --init none."
+            )
         return download_timm_weights(recipe.training.pretrained.timm_model)
     try:
         if init.endswith(".safetensors"):
@@ -78,12 +108,14 @@ def _imagenet_weights(init: str, recipe: Recipe) -> Mapping[str, Any]:
 
 
 def _from_model(
-    source: str, id2label: dict[int, str], label2id: dict[str, int]
+    source: str, recipe: Recipe, id2label: dict[int, str], label2id: dict[str, int]
 ) -> tuple[PreTrainedModel, SemanticImageProcessor, list[str]]:
     try:
-        AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source)
     except OSError as error:
         raise ValueError(f"{source} is neither a model folder, nor a file of weights, nor a Hub model.") from error
+    if config.model_type == "segformer" and recipe.method == "sctnet_teacher":
+        return _from_segformer(source, recipe, id2label)
     # transformers reports what did not fit as a warning. Here it is expected, and returned.
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
@@ -95,3 +127,22 @@ def _from_model(
         logging.set_verbosity(verbosity)
     random = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
     return model, AutoImageProcessor.from_pretrained(source), sorted(random)
+
+
+def _from_segformer(
+    source: str, recipe: Recipe, id2label: dict[int, str]
+) -> tuple[PreTrainedModel, SemanticImageProcessor, list[str]]:
+    """SCTNet's teacher with the encoder of a SegFormer of transformers."""
+    model = AutoModelForSemanticSegmentation.from_config(recipe.build_config(id2label))
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # for the head that is left out
+    try:
+        encoder = SegformerModel.from_pretrained(source)
+    finally:
+        logging.set_verbosity(verbosity)
+    try:
+        model.encoder.load_state_dict(encoder.state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"The encoder of {source} is not that of {recipe.name}: {error}") from error
+    random = [name for name, _ in model.named_parameters() if not name.startswith("encoder.")]
+    return model, recipe.build_image_processor(), random

@@ -1,6 +1,9 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""ImageNet weights of timm's ViT and DeiT, and of Google's JAX ViT, as the start of a plain ViT backbone."""
+"""
+ImageNet weights as the start of a backbone: those of timm's ViT and DeiT and of Google's JAX ViT for the plain ViT,
+and those of SCTNet's authors for SCTNet.
+"""
 
 import math
 import re
@@ -11,6 +14,7 @@ import torch
 from torch import nn
 
 from ..models.modeling_plain_vit import PlainVitBackbone
+from ..models.modeling_sctnet import SctNetBackbone
 
 
 # The classifier and DeiT's distillation token have no place in a backbone.
@@ -35,6 +39,39 @@ JAX_RENAMED = {
     "MlpBlock_3/Dense_1": "mlp.fc2",
     "Transformer/encoder_norm": "layernorm",
 }
+SCTNET_ATTENTION_LAYERS = {"layer3_2": "stage3.layers.0", "layer4": "stage4.layers.0", "layer5": "stage4.layers.1"}
+# Modules of the backbone of SCTNet's authors, as patterns, and ours.
+SCTNET_RENAMED = {
+    r"conv1\.0": "stem.0.conv",
+    r"conv1\.1": "stem.0.norm",
+    r"conv1\.3": "stem.1.conv",
+    r"conv1\.4": "stem.1.norm",
+    r"layer([123])\.(\d+)\.conv([12])": r"stage\1.convolutions.\2.layer\3.conv",
+    r"layer([123])\.(\d+)\.bn([12])": r"stage\1.convolutions.\2.layer\3.norm",
+    r"layer([123])\.(\d+)\.downsample\.0": r"stage\1.convolutions.\2.shortcut.conv",
+    r"layer([123])\.(\d+)\.downsample\.1": r"stage\1.convolutions.\2.shortcut.norm",
+    r"convdown4\.0": "stage4.convolutions.conv",
+    r"convdown4\.1": "stage4.convolutions.norm",
+    **{
+        rf"{theirs}\.{their_part}": rf"{ours}.{our_part}"
+        for theirs, ours in SCTNET_ATTENTION_LAYERS.items()
+        for their_part, our_part in ((r"attn_l\.norm", "attention.norm"), (r"mlp_l\.(\w+)", r"mlp.\1"))
+    },
+    r"spp\.scale0\.0": "stage5.pooling.scales.0.norm",
+    r"spp\.scale0\.2": "stage5.pooling.scales.0.conv",
+    r"spp\.scale([1234])\.1": r"stage5.pooling.scales.\1.norm",
+    r"spp\.scale([1234])\.3": r"stage5.pooling.scales.\1.conv",
+    **{
+        rf"spp\.{theirs}\.{number}": f"stage5.pooling.{ours}.{module}"
+        for theirs, ours in (
+            *((f"process{index + 1}", f"processes.{index}") for index in range(4)),
+            ("compression", "compression"),
+            ("shortcut", "shortcut"),
+        )
+        for number, module in ((0, "norm"), (2, "conv"))
+    },
+}
+SCTNET_KERNELS = {"kv": "attention.vertical_kernel", "kv3": "attention.horizontal_kernel"}
 
 
 def download_timm_weights(name: str) -> dict[str, torch.Tensor]:
@@ -101,6 +138,45 @@ def load_jax_weights(backbone: PlainVitBackbone, arrays: Mapping[str, np.ndarray
     _load(backbone, converted)
 
 
+def sctnet_names() -> dict[str, str]:
+    """Patterns of the names of all tensors of the SCTNet authors' backbone, and ours for `re.Match.expand`."""
+    leaf = r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"
+    names = {}
+    for theirs, ours in SCTNET_RENAMED.items():
+        names[theirs + leaf] = rf"{ours}.\{re.compile(theirs).groups + 1}"
+    for theirs, ours in (
+        ("layer3_2", "stage3.layers.0"),
+        ("layer4", "stage4.layers.0"),
+        ("layer5", "stage4.layers.1"),
+    ):
+        for kernel, our_kernel in SCTNET_KERNELS.items():
+            names[rf"{theirs}\.attn_l\.{kernel}"] = f"{ours}.{our_kernel}"
+    return names
+
+
+def load_sctnet_weights(backbone: SctNetBackbone, state_dict: Mapping[str, torch.Tensor]) -> None:
+    """
+    Load a pre-trained backbone of SCTNet's authors (`SCT-S_Pretrain.pth`, `SCT-B_Pretrain.pth`), whose names have no
+    `backbone.` before them, into a backbone of the same widths and depths.
+
+    What is not the backbone's, such as a classifier for ImageNet, is left out.
+
+    Raises:
+        ValueError: listing the parameters that are missing or of another shape.
+    """
+    converted: dict[str, torch.Tensor] = {}
+    names = sctnet_names()
+    for name, tensor in state_dict.items():
+        name = name.removeprefix("module.").removeprefix("backbone.")
+        for pattern, target in names.items():
+            if match := re.fullmatch(pattern, name):
+                converted[match.expand(target)] = tensor
+    for name, tensor in backbone.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            converted.setdefault(name, torch.zeros_like(tensor))
+    _load_all(backbone, converted)
+
+
 def _from_jax_layout(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """A parameter of JAX, whose output dimensions come last, as PyTorch has it."""
     if not name.endswith("/kernel"):
@@ -120,7 +196,11 @@ def _load(backbone: PlainVitBackbone, converted: dict[str, torch.Tensor]) -> Non
     positions = "embeddings.position_embeddings"
     if positions in converted:
         converted[positions] = _resize_positions(converted[positions], backbone)
+    _load_all(backbone, converted)
 
+
+def _load_all(backbone: nn.Module, converted: dict[str, torch.Tensor]) -> None:
+    """Load every tensor of a backbone."""
     expected = backbone.state_dict()
     problems = [f"{name}: missing" for name in expected.keys() - converted.keys()]
     problems += [f"{name}: unknown" for name in converted.keys() - expected.keys()]

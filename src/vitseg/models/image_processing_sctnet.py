@@ -1,0 +1,35 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Image processor of SCTNet."""
+
+from transformers.processing_utils import Unpack
+
+from .image_processing_semantic import SemanticImageProcessor, SemanticImageProcessorKwargs
+
+
+class SctNetImageProcessorKwargs(SemanticImageProcessorKwargs, total=False):
+    r"""
+    do_reduce_labels (`bool`, *optional*, defaults to `self.do_reduce_labels`):
+        Whether class ids of label maps are reduced by one, 0 becoming 255 (ignored): for data sets whose 0 means "no
+        class", such as ADE20K.
+    """
+
+
+class SctNetImageProcessor(SemanticImageProcessor):
+    """
+    Image processor of [`SctNetForSemanticSegmentation`]: ImageNet mean and standard deviation, and by default the
+    published size for ADE20K (short side 512, long side at most 2048).
+
+    For Cityscapes the models named Seg50, Seg75 and Seg100 see images of 512 x 1024, 768 x 1536 and 1024 x 2048
+    pixels, which is their `size`. `post_process_semantic_segmentation` brings the scores, which the model gives at
+    that size, back to the image. Images are never padded: attention and pooling look at all of an image, so padding
+    would change the scores everywhere.
+    """
+
+    valid_kwargs = SctNetImageProcessorKwargs
+
+    def __init__(self, **kwargs: Unpack[SctNetImageProcessorKwargs]):
+        super().__init__(**kwargs)
+
+
+__all__ = ["SctNetImageProcessor"]

@@ -1,0 +1,702 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+SCTNet: real-time semantic segmentation by one convolutional branch, which a transformer teaches in training.
+
+Paper: "SCTNet: Single-Branch CNN with Transformer Semantic Information for Real-Time Segmentation",
+https://arxiv.org/abs/2312.17071. Original: https://github.com/xzz777/SCTNet (MIT). Where the original's code departs
+from its paper, this file follows the code, because the published weights do.
+
+Feature maps are `(batch, channels, rows, columns)`. Each convolution of stride 2 gives ceil(n / 2) rows or columns of
+n, and nothing is padded beforehand, so images of any size are taken.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from transformers import initialization as init
+from transformers.backbone_utils import BackboneMixin
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BackboneOutput
+from transformers.modeling_utils import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from .configuration_sctnet import SctNetConfig
+from .modeling_plain_vit import PlainVitDropPath, check_images, is_exporting
+from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy
+
+
+# Of the norm in the feed-forward blocks; all others have PyTorch's 1e-5.
+MLP_NORM_EPS = 1e-6
+# Added to the denominator of attention's second normalisation.
+ATTENTION_EPS = 1e-6
+# Standard deviation of new attention kernels. The original's, zero, would keep the maps of a head identical for ever.
+ATTENTION_KERNEL_STD = 0.001
+# Added to the standard deviation that the model's features are divided by when they are aligned with the teacher's.
+ALIGNMENT_EPS = 1e-6
+
+
+def resize(maps: torch.Tensor, size: torch.Size | tuple[int, ...]) -> torch.Tensor:
+    """Bilinear interpolation to a number of rows and columns."""
+    return functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+class SctNetConvLayer(nn.Module):
+    """Convolution, batch norm and, if wanted, ReLU."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, activation: bool = True
+    ):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2)
+        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
+        self.activation = nn.ReLU() if activation else nn.Identity()
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return self.activation(self.norm(self.conv(maps)))
+
+    def fuse(self) -> None:
+        """Fold the norm into the convolution, for evaluation."""
+        self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
+
+
+class SctNetPreActivation(nn.Module):
+    """Batch norm, ReLU and convolution, in this order."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(in_channels)
+        self.activation = nn.ReLU()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return self.conv(self.activation(self.norm(maps)))
+
+
+class SctNetResidualLayer(GradientCheckpointingLayer):
+    """
+    Two 3x3 convolutions beside a shortcut.
+
+    With gradient checkpointing, batch norms see each batch twice, so that their running statistics forget faster.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, activation: bool):
+        super().__init__()
+        self.layer1 = SctNetConvLayer(in_channels, out_channels, 3, stride=stride)
+        self.layer2 = SctNetConvLayer(out_channels, out_channels, 3, activation=False)
+        self.shortcut = (
+            nn.Identity()
+            if stride == 1 and in_channels == out_channels
+            else SctNetConvLayer(in_channels, out_channels, 1, stride=stride, activation=False)
+        )
+        self.activation = nn.ReLU() if activation else nn.Identity()
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return self.activation(self.layer2(self.layer1(maps)) + self.shortcut(maps))
+
+
+def residual_layers(in_channels: int, out_channels: int, depth: int, stride: int) -> nn.Sequential:
+    """
+    A stage's residual layers, the first with `stride`. The last of several ends with a plain sum, on which a ReLU has
+    yet to follow; the only one of a stage ends with the ReLU.
+    """
+    return nn.Sequential(
+        *(
+            SctNetResidualLayer(
+                out_channels if index else in_channels,
+                out_channels,
+                stride=1 if index else stride,
+                activation=depth == 1 or index < depth - 1,
+            )
+            for index in range(depth)
+        )
+    )
+
+
+class SctNetAttention(nn.Module):
+    """
+    Convolutional attention: a vertical and a horizontal branch, whose results are added.
+
+    Each branch compares the features with learned kernels (a convolution into `attention_channels` maps), normalises,
+    and makes features of the same kernels again (a convolution with the kernel's first two axes swapped). Returns the
+    features and the normalised maps `(batch, 2 * num_attention_heads, attention_channels / num_attention_heads, rows,
+    columns)`, the vertical ones first.
+    """
+
+    def __init__(self, config: SctNetConfig, channels: int):
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        self.norm = nn.BatchNorm2d(channels)
+        self.vertical_kernel = nn.Parameter(torch.zeros(config.attention_channels, channels, 7, 1))
+        self.horizontal_kernel = nn.Parameter(torch.zeros(config.attention_channels, channels, 1, 7))
+        # The kernels with swapped axes; `fuse` stores them.
+        self.output_kernels: nn.ParameterList | None = None
+
+    def forward(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps = self.norm(maps)
+        scores = torch.cat(
+            (
+                functional.conv2d(maps, self.vertical_kernel, padding=(3, 0)),
+                functional.conv2d(maps, self.horizontal_kernel, padding=(0, 3)),
+            ),
+            dim=1,
+        )
+        attention = normalize_twice(scores, 2 * self.num_heads)
+        vertical, horizontal = attention.flatten(1, 2).chunk(2, dim=1)
+        vertical_kernel, horizontal_kernel = (
+            self.swapped_kernels() if self.output_kernels is None else self.output_kernels
+        )
+        output = functional.conv2d(vertical, vertical_kernel, padding=(3, 0))
+        output = output + functional.conv2d(horizontal, horizontal_kernel, padding=(0, 3))
+        return output, attention
+
+    def swapped_kernels(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The kernels that make features of the vertical and of the horizontal maps."""
+        return self.vertical_kernel.transpose(0, 1), self.horizontal_kernel.transpose(0, 1)
+
+    def fuse(self) -> None:
+        """Store the swapped kernels, which are otherwise laid out anew in every call."""
+        self.output_kernels = nn.ParameterList(kernel.contiguous() for kernel in self.swapped_kernels())
+
+
+def normalize_twice(scores: torch.Tensor, num_groups: int) -> torch.Tensor:
+    """
+    Grouped double normalisation: a softmax of each map over its positions, then at each position a division by the sum
+    over the maps of the same group.
+
+    `(batch, channels, rows, columns)` -> `(batch, num_groups, channels / num_groups, rows, columns)`.
+    """
+    # In float32: the values of the softmax are about one over the number of positions, and an epsilon is added.
+    weights = scores.flatten(2).softmax(dim=-1, dtype=torch.float32)
+    weights = weights.unflatten(1, (num_groups, -1))
+    weights = weights / (weights.sum(dim=2, keepdim=True) + ATTENTION_EPS)
+    return weights.to(scores.dtype).unflatten(-1, scores.shape[-2:])
+
+
+class SctNetMLP(nn.Module):
+    """Batch norm and two 3x3 convolutions with an exact GELU between them; the number of channels stays."""
+
+    def __init__(self, config: SctNetConfig, channels: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, eps=MLP_NORM_EPS)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.activation_fn = nn.GELU()
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        maps = self.dropout(self.activation_fn(self.conv1(self.norm(maps))))
+        return self.dropout(self.conv2(maps))
+
+
+class SctNetAttentionLayer(GradientCheckpointingLayer):
+    """
+    Convolutional attention and a feed-forward block, each with its residual connection (the paper's CFBlock).
+
+    Takes features before their ReLU. With gradient checkpointing, batch norms see each batch twice, so that their
+    running statistics forget faster.
+    """
+
+    def __init__(self, config: SctNetConfig, channels: int):
+        super().__init__()
+        self.activation = nn.ReLU()
+        self.attention = SctNetAttention(config, channels)
+        self.mlp = SctNetMLP(config, channels)
+        self.drop_path = PlainVitDropPath(config.drop_path_rate)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        maps = self.activation(maps)
+        output, _ = self.attention(maps)
+        maps = maps + self.drop_path(output)
+        return maps + self.drop_path(self.mlp(maps))
+
+
+class SctNetStage(nn.Module):
+    """Convolutions that change size and width, and attention layers."""
+
+    def __init__(self, convolutions: nn.Module, attention_layers: list[SctNetAttentionLayer]):
+        super().__init__()
+        self.convolutions = convolutions
+        self.layers = nn.ModuleList(attention_layers)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        maps = self.convolutions(maps)
+        for layer in self.layers:
+            maps = layer(maps)
+        return maps
+
+
+class SctNetAveragePool(nn.Module):
+    """Average over `kernel_size` x `kernel_size` positions, `stride` apart; zeros beyond the edge count."""
+
+    def __init__(self, kernel_size: int, stride: int):
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = stride
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        size, padding = self.kernel_size, self.kernel_size // 2
+        if not is_exporting():
+            return functional.avg_pool2d(maps, size, self.stride, padding)
+        # The same as a convolution: of pooling, PyTorch 2.11 would fix the program to sizes that leave the same
+        # remainder when divided by the stride.
+        channels = maps.shape[1]
+        kernel = maps.new_full((channels, 1, size, size), 1 / size**2)
+        return functional.conv2d(maps, kernel, stride=self.stride, padding=padding, groups=channels)
+
+
+class SctNetPyramidPooling(nn.Module):
+    """
+    The context of each position at five scales: as it is, averaged over 5, 9 and 17 positions, and over the map (DAPPM
+    of "Deep Dual-Resolution Networks", https://arxiv.org/abs/2101.06085).
+
+    `(batch, in_channels, rows, columns)` -> `(batch, out_channels, rows, columns)`.
+    """
+
+    def __init__(self, in_channels: int, hidden_channels: int, out_channels: int):
+        super().__init__()
+        self.pools = nn.ModuleList(
+            [
+                nn.Identity(),
+                SctNetAveragePool(5, stride=2),
+                SctNetAveragePool(9, stride=4),
+                SctNetAveragePool(17, stride=8),
+                nn.AdaptiveAvgPool2d(1),
+            ]
+        )
+        self.scales = nn.ModuleList(SctNetPreActivation(in_channels, hidden_channels, 1) for _ in self.pools)
+        self.processes = nn.ModuleList(SctNetPreActivation(hidden_channels, hidden_channels, 3) for _ in range(4))
+        self.compression = SctNetPreActivation(5 * hidden_channels, out_channels, 1)
+        self.shortcut = SctNetPreActivation(in_channels, out_channels, 1)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        global_norm = self.scales[-1].norm
+        if global_norm.training and isinstance(global_norm, nn.BatchNorm2d) and maps.shape[0] == 1:
+            raise ValueError(
+                "SCTNet trains on two images or more at a time: of each, the batch norm after the global average sees "
+                "one value. Enlarge the batch, or synchronise batch norms over several processes."
+            )
+        first, *pooled = (scale(pool(maps)) for pool, scale in zip(self.pools, self.scales, strict=True))
+        outputs = [first]
+        for pooled_map, process in zip(pooled, self.processes, strict=True):
+            outputs.append(process(resize(pooled_map, maps.shape[-2:]) + outputs[-1]))
+        return self.compression(torch.cat(outputs, dim=1)) + self.shortcut(maps)
+
+
+class SctNetFusion(nn.Module):
+    """The last stage: the features of stage 2 beside the context of stage 4, at the size of stage 2."""
+
+    def __init__(self, config: SctNetConfig):
+        super().__init__()
+        channels = config.base_channels
+        self.pooling = SctNetPyramidPooling(8 * channels, config.context_channels, 2 * channels)
+
+    def forward(self, deep_maps: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        return torch.cat((maps, resize(self.pooling(deep_maps), maps.shape[-2:])), dim=1)
+
+
+class SctNetHead(nn.Module):
+    """Classifier of feature maps: `(batch, in_channels, rows, columns)` -> `(batch, num_labels, rows, columns)`."""
+
+    def __init__(self, in_channels: int, hidden_size: int, num_labels: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(in_channels)
+        self.layer = SctNetConvLayer(in_channels, hidden_size, 3)
+        self.activation = nn.ReLU()
+        self.classifier = nn.Conv2d(hidden_size, num_labels, 1)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.layer(self.activation(self.norm(maps))))
+
+
+class SctNetAlignment(nn.Module):
+    """
+    Semantic information alignment: the losses that make a model's features like those of its teacher.
+
+    Only training needs it. It holds the projections of the model's features to the channels of the teacher's, and no
+    part of the teacher.
+    """
+
+    def __init__(self, config: SctNetConfig):
+        super().__init__()
+        channels = config.base_channels
+        shared, stage4, stage3 = config.alignment_channels or ()
+        self.loss_weights = config.alignment_loss_weights
+        self.temperature = config.alignment_temperature
+        self.shared_projection = nn.Conv2d(4 * channels, shared, 1)
+        self.stage4_projection = nn.Conv2d(8 * channels, stage4, 1)
+        self.stage3_projection = nn.Conv2d(4 * channels, stage3, 1)
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        stage3: torch.Tensor,
+        stage4: torch.Tensor,
+        fused: torch.Tensor,
+        teacher: Any,
+    ) -> torch.Tensor:
+        """
+        The weighted sum of four divergences.
+
+        Args:
+            pixel_values: normalised images, which the teacher looks at too.
+            stage3, stage4, fused: the model's feature maps.
+            teacher: see [`SctNetForSemanticSegmentation.add_training_heads`].
+        """
+        with torch.no_grad():
+            stages = teacher.encode(pixel_values)
+            teacher_features = teacher.concatenate(stages)
+            teacher_fused, teacher_logits = teacher.classify(teacher_features)
+        features = resize(self.shared_projection(fused), teacher_features.shape[-2:])
+        # The teacher's own classifier, through which gradients reach the model's features.
+        model_fused, model_logits = teacher.classify(match_statistics(features, teacher_features))
+        pairs = (
+            (teacher_logits, model_logits),
+            (teacher_fused, model_fused),
+            (stages[3], self.stage4_projection(stage4)),
+            (stages[2], self.stage3_projection(stage3)),
+        )
+        first, *others = (
+            weight * channel_divergence(*pair, temperature=self.temperature)
+            for weight, pair in zip(self.loss_weights, pairs, strict=True)
+        )
+        return sum(others, start=first)
+
+
+def match_statistics(maps: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """`maps` with the mean and (unbiased) standard deviation of `reference`, for each channel over batch and space."""
+    dims, dtype = (0, 2, 3), maps.dtype
+    maps, reference = maps.float(), reference.float()
+    deviation, mean = torch.std_mean(maps, dim=dims, keepdim=True)
+    reference_deviation, reference_mean = torch.std_mean(reference, dim=dims, keepdim=True)
+    return ((maps - mean) / (deviation + ALIGNMENT_EPS) * reference_deviation + reference_mean).to(dtype)
+
+
+def channel_divergence(teacher: torch.Tensor, model: torch.Tensor, temperature: float) -> torch.Tensor:
+    """
+    Kullback-Leibler divergence of the model's maps from the teacher's, each a distribution over its positions,
+    averaged over images and channels ("Channel-wise Knowledge Distillation", https://arxiv.org/abs/2011.13256).
+
+    Maps are `(batch, channels, rows, columns)`; the model's are resized if theirs is another size.
+    """
+    if model.shape[-2:] != teacher.shape[-2:]:
+        model = resize(model, teacher.shape[-2:])
+    expected, actual = (
+        (maps.flatten(0, 1).flatten(1).float() / temperature).log_softmax(dim=-1) for maps in (teacher, model)
+    )
+    divergence = functional.kl_div(actual, expected, reduction="batchmean", log_target=True)
+    return temperature**2 * divergence
+
+
+class SctNetPreTrainedModel(PreTrainedModel):
+    """Initialisation and loading of SCTNet."""
+
+    config: SctNetConfig
+    base_model_prefix = "backbone"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    # The loss is a mean over the pixels of a batch, which the Trainer must average over accumulated batches.
+    accepts_loss_kwargs = False
+    # What only training needs is left out where the configuration does not ask for it.
+    _keys_to_ignore_on_load_unexpected = [r"auxiliary_head\.", r"alignment\."]
+    _no_split_modules = ["SctNetStage", "SctNetFusion", "SctNetHead"]
+    _can_compile_fullgraph = True
+    _can_record_outputs = {
+        "hidden_states": [SctNetStage, SctNetFusion],
+        "attentions": OutputRecorder(SctNetAttention, index=1),
+    }
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, nn.Conv2d):
+            # PyTorch's own, as in the original.
+            bound = (module.weight[0].numel()) ** -0.5
+            init.uniform_(module.weight, -bound, bound)
+            if module.bias is not None:
+                init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, SctNetAttention):
+            init.trunc_normal_(module.vertical_kernel, std=ATTENTION_KERNEL_STD)
+            init.trunc_normal_(module.horizontal_kernel, std=ATTENTION_KERNEL_STD)
+
+
+class SctNetBackbone(BackboneMixin, SctNetPreTrainedModel):
+    """
+    SCTNet's convolutional branch, which returns the feature maps named by `config.out_features`.
+
+    Attention and pooling look at all of an image, so images of different sizes must not be padded to one.
+    """
+
+    _auto_class = "AutoBackbone"
+
+    def __init__(self, config: SctNetConfig):
+        super().__init__(config)
+        channels, depths = config.base_channels, config.stage_depths
+        self.num_features = [channels * factor for factor in (1, 1, 2, 4, 8, 4)]
+        self.stem = nn.Sequential(
+            SctNetConvLayer(config.num_channels, channels, 3, stride=2),
+            SctNetConvLayer(channels, channels, 3, stride=2),
+        )
+        self.activation = nn.ReLU()
+        self.stage1 = SctNetStage(residual_layers(channels, channels, depths[0], stride=1), [])
+        self.stage2 = SctNetStage(residual_layers(channels, 2 * channels, depths[1], stride=2), [])
+        self.stage3 = SctNetStage(
+            residual_layers(2 * channels, 4 * channels, depths[2], stride=2),
+            [SctNetAttentionLayer(config, 4 * channels)],
+        )
+        self.stage4 = SctNetStage(
+            SctNetConvLayer(4 * channels, 8 * channels, 3, stride=2),
+            [SctNetAttentionLayer(config, 8 * channels) for _ in range(2)],
+        )
+        self.stage5 = SctNetFusion(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> Any:
+        return self.stem[0].conv
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.stem[0].conv = value
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> BackboneOutput:
+        r"""
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`):
+                Normalised images of any size.
+
+        Returns:
+            `BackboneOutput`: `feature_maps`, a tuple of `(batch, channels, rows, columns)`, see
+            [`SctNetConfig`]'s `out_features`; on request `hidden_states`, the maps of the stem and of all stages, and
+            `attentions`, those of the three attention layers, see [`SctNetAttention`].
+
+        Raises:
+            ValueError: if `pixel_values` does not have 4 dimensions or the configured number of channels.
+        """
+        check_images(pixel_values, self.config.num_channels)
+        stem = self.stem(pixel_values.to(self.stem[0].conv.weight.dtype))
+        stage1 = self.stage1(stem)
+        # Stages 1 and 2 end without a ReLU: the fusion takes their sums as they are.
+        stage2 = self.stage2(self.activation(stage1))
+        stage3 = self.stage3(self.activation(stage2))
+        stage4 = self.stage4(stage3)
+        stage5 = self.stage5(stage4, stage2)
+        maps = dict(zip(self.stage_names, (stem, stage1, stage2, stage3, stage4, stage5), strict=True))
+        return BackboneOutput(feature_maps=tuple(maps[name] for name in self.stage_names if name in self.out_features))
+
+
+class UnregisteredModule:
+    """
+    Holds a module that is to be no part of the module that holds this: not among its parameters, not in its state
+    dict, not put into training mode with it. Copies share the module.
+    """
+
+    def __init__(self, module: nn.Module):
+        self.module = module
+
+    def __deepcopy__(self, memo: dict) -> "UnregisteredModule":
+        return self
+
+
+class SctNetForSemanticSegmentation(SlidingWindowMixin, SctNetPreTrainedModel):
+    """
+    SCTNet: a convolutional backbone and a small decode head.
+
+    As published, an image goes through the network whole, whatever its size. [`add_training_heads`] prepares a model
+    for the published training, with or without a teacher; [`for_inference`] leaves what only training needs away, and
+    [`fuse`] makes a copy for the fastest inference.
+    """
+
+    _auto_class = "AutoModelForSemanticSegmentation"
+    is_fused = False
+
+    def __init__(self, config: SctNetConfig):
+        super().__init__(config)
+        channels, num_labels = config.base_channels, config.num_labels
+        backbone_config = copy.deepcopy(config)
+        backbone_config.out_features = ["stage2", "stage3", "stage4", "stage5"]
+        self.backbone = SctNetBackbone(backbone_config)
+        self.decode_head = SctNetHead(4 * channels, config.decoder_hidden_size, num_labels)
+        if config.use_auxiliary_head:
+            self.auxiliary_head = SctNetHead(2 * channels, config.auxiliary_hidden_size, num_labels)
+        if config.alignment_channels is not None:
+            self.alignment = SctNetAlignment(config)
+        self._teacher: UnregisteredModule | None = None
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.backbone.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.backbone.set_input_embeddings(value)
+
+    @property
+    def teacher(self) -> nn.Module | None:
+        """The teacher that training aligns the model with, if any: no part of the model, and never saved with it."""
+        return self._teacher.module if self._teacher is not None else None
+
+    def add_training_heads(self, teacher: Any | None = None) -> None:
+        """
+        Add what the published training needs beyond the network itself, in `config` too: a classifier on stage 2, and
+        with a teacher the projections to its features. What is there already is kept.
+
+        Args:
+            teacher: a model for the same classes, such as a [`SctNetTeacherForSemanticSegmentation`], with the methods
+                `encode`, `concatenate` and `classify` and the attributes `alignment_channels` and
+                `config.num_labels`. It is frozen, stays in evaluation mode, and is held beside the model: it moves
+                with it to other devices and dtypes, but is not among its parameters nor in its state dict.
+
+        Raises:
+            ValueError: if the teacher knows another number of classes.
+        """
+        config = self.config
+        if teacher is not None and teacher.config.num_labels != config.num_labels:
+            raise ValueError(
+                f"The teacher knows {teacher.config.num_labels} classes and the model {config.num_labels}. Their "
+                "logits are aligned, so they must know the same: train a teacher on the same data set first."
+            )
+        if not config.use_auxiliary_head:
+            config.use_auxiliary_head = True
+            self.auxiliary_head = self._new(
+                SctNetHead(2 * config.base_channels, config.auxiliary_hidden_size, config.num_labels)
+            )
+        if teacher is None:
+            return
+        if list(config.alignment_channels or []) != list(teacher.alignment_channels):
+            config.alignment_channels = list(teacher.alignment_channels)
+            self.alignment = self._new(SctNetAlignment(config))
+        teacher.requires_grad_(False).eval().to(device=self.device, dtype=self.dtype)
+        self._teacher = UnregisteredModule(teacher)
+
+    def _new(self, module: Any) -> Any:
+        # Convolutions and batch norms start as PyTorch makes them.
+        return module.to(device=self.device, dtype=self.dtype).train(self.training)
+
+    def _apply(self, fn, recurse=True):
+        if self._teacher is not None:
+            self._teacher.module._apply(fn)
+        return super()._apply(fn, recurse)
+
+    def for_inference(self) -> "SctNetForSemanticSegmentation":
+        """This model without what only training needs; both share their weights."""
+        config = copy.deepcopy(self.config)
+        config.use_auxiliary_head, config.alignment_channels = False, None
+        with torch.device("meta"):
+            model = type(self)(config)
+        model.backbone, model.decode_head = self.backbone, self.decode_head
+        model.training = self.training
+        return model
+
+    def fuse(self) -> "SctNetForSemanticSegmentation":
+        """
+        A copy for the fastest inference, with the same answers up to rounding; this model stays as it is.
+
+        Every batch norm that follows a convolution is folded into it (those before a convolution with padding cannot
+        be), attention's kernels are stored in both orders that they are used in, ReLUs work in place, and weights are
+        laid out channels last. Fuse a model in float32 and take the copy to another dtype afterwards. The copy can
+        neither be trained nor saved.
+        """
+        model = copy.deepcopy(self.for_inference()).eval()
+        for module in list(model.modules()):
+            if isinstance(module, SctNetConvLayer | SctNetAttention):
+                module.fuse()
+            # The maps before other ReLUs are needed as they are.
+            if isinstance(module, SctNetConvLayer | SctNetPreActivation | SctNetHead):
+                module.activation.inplace = True
+        model.is_fused = True
+        return model.requires_grad_(False).to(memory_format=torch.channels_last)
+
+    def save_pretrained(self, *args, **kwargs) -> None:
+        if self.is_fused:
+            raise ValueError("A fused model is only for inference: save the model that it was made of.")
+        super().save_pretrained(*args, **kwargs)
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SegmentationOutput:
+        r"""
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`):
+                Normalised images of any size.
+            labels (`torch.LongTensor` of shape `(batch, height, width)`, *optional*):
+                Class ids from 0 to `num_labels - 1`, and `config.semantic_loss_ignore_index` for ignored pixels.
+
+        Returns:
+            [`SegmentationOutput`]: `logits` of shape `(batch, num_labels, height, width)`; with `labels` also `loss`
+            and `loss_dict`, whose terms are `decode.loss_ce`, with an auxiliary head `aux_0.loss_ce`, and with a
+            teacher `aux_1.loss_guidance`.
+
+        Raises:
+            ValueError: if `pixel_values` or `labels` do not fit the model or each other, if hidden states or
+                attentions are asked for where the image has to be cut into windows, or if there are labels, and
+                features to align with those of a teacher, but no teacher.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from vitseg import SctNetConfig, SctNetForSemanticSegmentation
+
+        >>> model = SctNetForSemanticSegmentation(SctNetConfig(base_channels=8, num_labels=5)).eval()
+        >>> with torch.no_grad():
+        ...     logits = model(torch.randn(1, 3, 81, 113)).logits
+        >>> logits.shape
+        torch.Size([1, 5, 81, 113])
+
+        ```
+        """
+        return self.segment_by_protocol(pixel_values, labels, **kwargs)
+
+    def segment(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
+    ) -> SegmentationOutput:
+        """One pass over whole images; arguments and result as in [`forward`]."""
+        config = self.config
+        if labels is not None:
+            check_labels(labels, pixel_values, config.num_labels, config.semantic_loss_ignore_index)
+            if config.alignment_channels is not None and self._teacher is None:
+                raise ValueError(
+                    "The model's features are to be aligned with those of a teacher, which is not saved with the "
+                    "model. Give it one with add_training_heads(teacher), or take the model without, for_inference()."
+                )
+        outputs = self.backbone(pixel_values, **kwargs)
+        stage2, stage3, stage4, fused = outputs.feature_maps
+        logits = resize(self.decode_head(fused), pixel_values.shape[-2:])
+
+        loss, loss_dict = None, None
+        if labels is not None:
+            loss_dict = {"decode.loss_ce": pixel_cross_entropy(logits, labels, config.semantic_loss_ignore_index)}
+            if config.use_auxiliary_head:
+                auxiliary_logits = resize(self.auxiliary_head(stage2), pixel_values.shape[-2:])
+                auxiliary_loss = pixel_cross_entropy(auxiliary_logits, labels, config.semantic_loss_ignore_index)
+                loss_dict["aux_0.loss_ce"] = config.auxiliary_loss_weight * auxiliary_loss
+            if config.alignment_channels is not None:
+                images = pixel_values.to(self.dtype)
+                loss_dict["aux_1.loss_guidance"] = self.alignment(images, stage3, stage4, fused, self._teacher.module)
+            loss = sum(loss_dict.values())
+        return SegmentationOutput(
+            loss=loss,
+            logits=logits,
+            loss_dict=loss_dict,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+# The image-segmentation pipeline knows the models that it supports by name.
+MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES[SctNetConfig.model_type] = SctNetForSemanticSegmentation.__name__
+
+__all__ = ["SctNetBackbone", "SctNetForSemanticSegmentation", "SctNetPreTrainedModel"]

@@ -1,0 +1,255 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+The SegFormer that teaches SCTNet: transformers' encoder under the head that mmsegmentation gives it.
+
+Paper: "SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers",
+https://arxiv.org/abs/2105.15203. transformers' own SegFormer, whose head has other branches, teaches too, as a
+[`SegformerTeacher`].
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerModel
+from transformers import initialization as init
+from transformers.backbone_utils import filter_output_hidden_states
+from transformers.modeling_utils import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_sctnet_teacher import SctNetTeacherConfig
+from .modeling_plain_vit import check_images
+from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy
+
+
+# Of every layer norm in the encoder; transformers leaves PyTorch's 1e-5.
+ENCODER_LAYER_NORM_EPS = 1e-6
+
+
+def encode(encoder: SegformerModel, pixel_values: torch.Tensor) -> list[torch.Tensor]:
+    """
+    The normalised output of each stage, `(batch, channels, rows, columns)`, at 1/4 to 1/32 of the image's size.
+
+    Raises:
+        ValueError: if the image is too small for the reduction of keys and values, with the size that it needs.
+    """
+    config = encoder.config
+    stride, smallest = 1, 1
+    for stage_stride, ratio in zip(config.strides, config.sr_ratios, strict=True):
+        stride *= stage_stride
+        smallest = max(smallest, stride * (ratio - 1) + 1)
+    height, width = pixel_values.shape[-2:]
+    if height < smallest or width < smallest:
+        raise ValueError(f"The image is {height} x {width} pixels; SegFormer needs {smallest} or more on each side.")
+    stages, maps = [], pixel_values
+    for stage in encoder.stages:
+        maps = stage(maps)
+        stages.append(maps)
+    return stages
+
+
+def resize(maps: torch.Tensor, size: torch.Size | tuple[int, ...]) -> torch.Tensor:
+    """Bilinear interpolation to a number of rows and columns."""
+    return functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+class SctNetTeacherConvLayer(nn.Module):
+    """1x1 convolution without bias, batch norm and ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(out_channels)
+        self.activation = nn.ReLU()
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return self.activation(self.norm(self.conv(maps)))
+
+
+class SctNetTeacherHead(nn.Module):
+    """A branch for each stage, whose results are fused and classified at the size of the first stage."""
+
+    def __init__(self, config: SctNetTeacherConfig):
+        super().__init__()
+        stage_channels, hidden_size = config.encoder_config.hidden_sizes, config.decoder_hidden_size
+        self.branches = nn.ModuleList(SctNetTeacherConvLayer(channels, hidden_size) for channels in stage_channels)
+        self.fusion = SctNetTeacherConvLayer(len(stage_channels) * hidden_size, hidden_size)
+        self.dropout = nn.Dropout2d(config.classifier_dropout_prob)
+        self.classifier = nn.Conv2d(hidden_size, config.num_labels, 1)
+
+    def concatenate(self, stages: list[torch.Tensor]) -> torch.Tensor:
+        """The branches' maps side by side, the first stage's first."""
+        size = stages[0].shape[-2:]
+        return torch.cat(
+            [resize(branch(stage), size) for branch, stage in zip(self.branches, stages, strict=True)], dim=1
+        )
+
+    def classify(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fused features and logits, from the branches' maps."""
+        fused = self.fusion(features)
+        return fused, self.classifier(self.dropout(fused))
+
+
+class SctNetTeacherPreTrainedModel(PreTrainedModel):
+    """Initialisation and loading of the teacher."""
+
+    config: SctNetTeacherConfig
+    base_model_prefix = "encoder"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    # The loss is a mean over the pixels of a batch, which the Trainer must average over accumulated batches.
+    accepts_loss_kwargs = False
+    _no_split_modules = ["SegformerStage"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, SctNetTeacherConvLayer):
+            init.kaiming_normal_(module.conv.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, SctNetTeacherHead):
+            init.normal_(module.classifier.weight, std=0.01)
+
+
+class SctNetTeacherForSemanticSegmentation(SlidingWindowMixin, SctNetTeacherPreTrainedModel):
+    """
+    SegFormer as the teacher of SCTNet: a segmentation model like any other, to be trained on the same classes first.
+
+    Its encoder is transformers', with the epsilon of the original in the layer norms. By `encode`, `concatenate` and
+    `classify`, SCTNet's training takes its features; see [`SctNetForSemanticSegmentation.add_training_heads`].
+    """
+
+    _auto_class = "AutoModelForSemanticSegmentation"
+
+    def __init__(self, config: SctNetTeacherConfig):
+        super().__init__(config)
+        self.encoder = SegformerModel(config.encoder_config)
+        for module in self.encoder.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = ENCODER_LAYER_NORM_EPS
+        self.decode_head = SctNetTeacherHead(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.encoder.stages[0].patch_embeddings.proj
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.encoder.stages[0].patch_embeddings.proj = value
+
+    @property
+    def alignment_channels(self) -> list[int]:
+        """Channels of the concatenated features, of stage 4 and of stage 3."""
+        hidden_sizes = self.config.encoder_config.hidden_sizes
+        return [len(hidden_sizes) * self.config.decoder_hidden_size, hidden_sizes[3], hidden_sizes[2]]
+
+    def encode(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
+        """The output of each stage; see [`encode`]."""
+        return encode(self.encoder, pixel_values)
+
+    def concatenate(self, stages: list[torch.Tensor]) -> torch.Tensor:
+        """What the classifier takes, from the output of the stages."""
+        return self.decode_head.concatenate(stages)
+
+    def classify(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fused features and logits, `(batch, channels, rows, columns)` at 1/4 of the image's size."""
+        return self.decode_head.classify(features)
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SegmentationOutput:
+        r"""
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`):
+                Normalised images, with sides of at least 29 pixels.
+            labels (`torch.LongTensor` of shape `(batch, height, width)`, *optional*):
+                Class ids from 0 to `num_labels - 1`, and `config.semantic_loss_ignore_index` for ignored pixels.
+
+        Returns:
+            [`SegmentationOutput`]: `logits` of shape `(batch, num_labels, height, width)`; with `labels` also `loss`
+            and `loss_dict`, whose only term is `decode.loss_ce`.
+
+        Raises:
+            ValueError: if `pixel_values` or `labels` do not fit the model or each other.
+        """
+        return self.segment_by_protocol(pixel_values, labels, **kwargs)
+
+    @filter_output_hidden_states
+    def segment(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
+    ) -> SegmentationOutput:
+        """One pass over whole images; arguments and result as in [`forward`]."""
+        config = self.config
+        if labels is not None:
+            check_labels(labels, pixel_values, config.num_labels, config.semantic_loss_ignore_index)
+        check_images(pixel_values, config.encoder_config.num_channels)
+        stages = self.encode(pixel_values.to(self.dtype))
+        _, logits = self.classify(self.concatenate(stages))
+        logits = resize(logits, pixel_values.shape[-2:])
+
+        loss, loss_dict = None, None
+        if labels is not None:
+            loss = pixel_cross_entropy(logits, labels, config.semantic_loss_ignore_index)
+            loss_dict = {"decode.loss_ce": loss}
+        return SegmentationOutput(loss=loss, logits=logits, loss_dict=loss_dict, hidden_states=tuple(stages))
+
+
+class SegformerTeacher(nn.Module):
+    """
+    transformers' SegFormer, such as those on the Hub, as a teacher of SCTNet: a usable one, not the published one.
+
+    Its branches are linear, and their maps lie side by side with those of the last stage first.
+    """
+
+    def __init__(self, model: SegformerForSemanticSegmentation):
+        super().__init__()
+        self.model = model
+
+    @property
+    def config(self) -> SegformerConfig:
+        return self.model.config
+
+    @property
+    def alignment_channels(self) -> list[int]:
+        """Channels of the concatenated features, of stage 4 and of stage 3."""
+        hidden_sizes = self.config.hidden_sizes
+        return [len(hidden_sizes) * self.config.decoder_hidden_size, hidden_sizes[3], hidden_sizes[2]]
+
+    def encode(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
+        """The output of each stage; see [`encode`]."""
+        return encode(self.model.segformer, pixel_values)
+
+    def concatenate(self, stages: list[torch.Tensor]) -> torch.Tensor:
+        """What the classifier takes, from the output of the stages."""
+        size = stages[0].shape[-2:]
+        branches = self.model.decode_head.linear_projections
+        maps = [
+            branch(stage).transpose(1, 2).unflatten(2, stage.shape[-2:])
+            for branch, stage in zip(branches, stages, strict=True)
+        ]
+        return torch.cat([resize(branch_maps, size) for branch_maps in maps[::-1]], dim=1)
+
+    def classify(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fused features and logits, `(batch, channels, rows, columns)` at 1/4 of the image's size."""
+        head = self.model.decode_head
+        fused = head.activation(head.batch_norm(head.linear_fuse(features)))
+        return fused, head.classifier(head.dropout(fused))
+
+
+# The image-segmentation pipeline knows the models that it supports by name.
+MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES[SctNetTeacherConfig.model_type] = (
+    SctNetTeacherForSemanticSegmentation.__name__
+)
+
+__all__ = ["SctNetTeacherForSemanticSegmentation", "SctNetTeacherPreTrainedModel", "SegformerTeacher"]

@@ -1,0 +1,107 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Exported programs answer in ONNX Runtime what the models answer, for every method and images of any size."""
+
+import json
+import logging
+from pathlib import Path
+
+import export
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from transformers import AutoImageProcessor, PreTrainedConfig
+
+import vitseg
+from vitseg import PlainVitConfig
+
+
+VIT = PlainVitConfig(
+    hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64, image_size=64, patch_size=16
+)
+ENCODER = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 20, 24], "num_attention_heads": [1, 2, 2, 2]}
+MODELS = {
+    "sctnet": ("SctNet", {"base_channels": 8, "context_channels": 8, "image_size": 64}),
+    "sctnet-teacher": ("SctNetTeacher", {"encoder_config": ENCODER, "decoder_hidden_size": 8, "image_size": 64}),
+    "setr-naive": ("Setr", {"backbone_config": VIT, "decoder_type": "naive", "decoder_hidden_size": 8}),
+    "segvit-single": (
+        "SegVit",
+        {
+            "backbone_config": VIT,
+            "decoder_type": "single_atm",
+            "decoder_hidden_size": 16,
+            "decoder_num_layers": 1,
+            "decoder_num_attention_heads": 2,
+        },
+    ),
+    "structtoken-cse": (
+        "StructToken",
+        {"backbone_config": VIT, "extraction": "cse", "decoder_hidden_size": 8, "decoder_num_layers": 1},
+    ),
+}
+
+
+def config_of(name: str) -> PreTrainedConfig:
+    prefix, arguments = MODELS[name]
+    return getattr(vitseg, f"{prefix}Config")(**arguments, num_labels=3)
+
+
+def save(name: str, folder: Path) -> torch.nn.Module:
+    prefix, _ = MODELS[name]
+    torch.manual_seed(0)
+    model = getattr(vitseg, f"{prefix}ForSemanticSegmentation")(config_of(name)).eval()
+    model.save_pretrained(folder)
+    getattr(vitseg, f"{prefix}ImageProcessor")(size={"shortest_edge": 48}).save_pretrained(folder)
+    return model
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "sctnet" else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+)
+def test_the_program_answers_what_the_model_answers(name, tmp_path, capsys, caplog):
+    model = save(name, tmp_path / "model")
+    with caplog.at_level(logging.WARNING):
+        assert export.main(["--model", str(tmp_path / "model"), "--output", str(tmp_path / "exported")]) == 0
+    assert "in ONNX Runtime: largest difference" in capsys.readouterr().out
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+    model.config.inference_mode = "whole"
+    session = onnxruntime.InferenceSession(str(tmp_path / "exported" / "model.onnx"))
+    for shape in ((1, 3, 64, 64), (3, 3, 97, 130)):
+        pixel_values = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            expected = model(pixel_values).logits.numpy()
+        (logits,) = session.run(["logits"], {"pixel_values": pixel_values.numpy()})
+        np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+    # How to prepare images, and what the classes mean.
+    assert AutoImageProcessor.from_pretrained(tmp_path / "exported").size.shortest_edge == 48
+    assert len(json.loads((tmp_path / "exported" / "config.json").read_text())["id2label"]) == 3
+
+
+def test_what_cannot_be_exported_says_so(tmp_path, capsys, monkeypatch):
+    save("setr-naive", tmp_path / "model")
+
+    def fail(*arguments):
+        raise RuntimeError("no operator for aten::bake\nand a long trace")
+
+    monkeypatch.setattr(export.OnnxExporter, "export", fail)
+    assert export.main(["--model", str(tmp_path / "model"), "--output", str(tmp_path / "exported")]) == 1
+    error = capsys.readouterr().err
+    assert "This model, a setr, cannot be exported to ONNX: no operator for aten::bake" in error
+    assert not (tmp_path / "exported").exists()
+
+
+def test_a_program_that_answers_otherwise_is_not_written(tmp_path, capsys, monkeypatch):
+    save("setr-naive", tmp_path / "model")
+    original = export.check
+
+    def check_another(model, file, shapes):
+        with torch.no_grad():
+            model.decode_head.classifier.bias += 1
+        original(model, file, shapes)
+
+    monkeypatch.setattr(export, "check", check_another)
+    assert export.main(["--model", str(tmp_path / "model"), "--output", str(tmp_path / "exported")]) == 1
+    assert "answers otherwise than the model" in capsys.readouterr().err
+    assert not (tmp_path / "exported").exists()

@@ -1,0 +1,194 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""SCTNet and its teacher answer what the original answered, from its checkpoints through the public path."""
+
+import re
+
+import convert
+import pytest
+import sctnet
+import sctnet_teacher
+import torch
+from golden_cases import GoldenCase, case_names, convert_case, load_case
+from torch import nn
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, SegformerConfig
+
+from vitseg.models import modeling_sctnet
+
+
+NAMES = case_names("sctnet")
+TEACHER = r"auxiliary_head\.1\.teacher_(backbone|head)\."
+
+
+def cases(*, losses: bool) -> list:
+    names = [name for name in NAMES if ("loss" in name) == losses]
+    return [pytest.param(name, marks=pytest.mark.slow) if "full" in name else name for name in names]
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load_converted(name: str) -> tuple[GoldenCase, nn.Module]:
+        case = load_case("sctnet", name)
+        return case, AutoModelForSemanticSegmentation.from_pretrained(convert_case(case, tmp_path / name))
+
+    return load_converted
+
+
+@pytest.fixture
+def load_teacher(tmp_path):
+    def load_converted(name: str) -> nn.Module:
+        """The teacher inside the checkpoint that `load` has written."""
+        folder = tmp_path / name
+        arguments = ["--original-config", folder / "original.json", "--checkpoint", folder / "original.pth"]
+        command = ["--method", "sctnet_teacher", *map(str, arguments), "--output", str(folder / "teacher")]
+        assert convert.main(command) == 0
+        return AutoModelForSemanticSegmentation.from_pretrained(folder / "teacher")
+
+    return load_converted
+
+
+def our_names(original: str, table: list) -> list[str]:
+    """Where the conversion puts a tensor of the original."""
+    for rule in table:
+        if match := re.fullmatch(rule.pattern, original):
+            return [match.expand(target) for target in rule.targets]
+    raise KeyError(original)
+
+
+def capture(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What the modules of a model return from now on, by their names, in their last call."""
+    outputs = {}
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda _, inputs, output, name=name: outputs.__setitem__(name, output))
+    return outputs
+
+
+STAGES = {
+    "stem": "backbone.stem",
+    "layer1": "backbone.stage1",
+    "layer2": "backbone.stage2",
+    "layer3": "backbone.stage3.convolutions",
+    "layer3_2": "backbone.stage3",
+    "layer3_2.attn": "backbone.stage3.layers.0.attention",
+    "convdown4": "backbone.stage4.convolutions",
+    "layer4": "backbone.stage4.layers.0",
+    "layer5": "backbone.stage4",
+    "layer5.attn": "backbone.stage4.layers.1.attention",
+    "spp": "backbone.stage5.pooling",
+    "x_out": "backbone.stage5",
+    "head_conv": "decode_head.layer.conv",
+    "logits_low": "decode_head",
+    "decode_logits_low": "decode_head",
+    "aux_logits_low": "auxiliary_head",
+}
+
+
+def intermediate(outputs: dict, name: str) -> torch.Tensor:
+    output = outputs[STAGES[name]]
+    return output[0] if isinstance(output, tuple) else output
+
+
+@pytest.mark.parametrize("name", cases(losses=False))
+def test_answers_as_the_original(name, load, tmp_path):
+    case, model = load(name)
+    outputs = capture(model)
+    with torch.no_grad():
+        answer = model(case.pixel_values())
+        if "aux_logits_low" in case.expected:
+            model.auxiliary_head(outputs["backbone.stage2"])
+    case.assert_matches("logits", answer.logits)
+    for key in case.expected.keys() & STAGES.keys():
+        case.assert_matches(key, intermediate(outputs, key))
+
+    image_processor = AutoImageProcessor.from_pretrained(tmp_path / name / "model")
+    size = case.description.get("ori_shape") or case.pixel_values().shape[-2:]
+    if "logits_ori" in case.expected:
+        (result,) = image_processor.post_process_semantic_segmentation(
+            answer, [tuple(size)], return_segmentation_scores=True
+        )
+        case.assert_matches("logits_ori", result["segmentation_scores"][None])
+        case.assert_matches("probs_ori", result["segmentation_scores"].softmax(dim=0)[None])
+    label_maps = image_processor.post_process_semantic_segmentation(answer, [tuple(size)] * len(answer.logits))
+    expected = case.expected["argmax_histogram"]
+    counts = torch.stack(label_maps).flatten().bincount(minlength=len(expected))
+    # As the case allows, a thousandth of the pixels may be near ties.
+    assert (counts - expected).abs().sum() / 2 <= 0.001 * expected.sum()
+
+
+@pytest.mark.parametrize("name", cases(losses=True))
+def test_losses_as_the_original(name, load, load_teacher, monkeypatch):
+    case, model = load(name)
+    teacher = load_teacher(name)
+    model.add_training_heads(teacher)
+    # What the published training never looks at: gradients and statistics of the frozen teacher.
+    parameters = dict(model.named_parameters()) | {
+        f"teacher.{key}": value for key, value in teacher.named_parameters()
+    }
+    teacher.requires_grad_(True)
+    buffers = dict(model.named_buffers()) | {f"teacher.{key}": value for key, value in teacher.named_buffers()}
+    outputs, divergences, taught = capture(model), [], {}
+
+    def divergence(expected, actual, temperature):
+        taught[len(divergences)] = (expected, actual)
+        divergences.append(original_divergence(expected, actual, temperature))
+        return divergences[-1]
+
+    original_divergence, original_match = modeling_sctnet.channel_divergence, modeling_sctnet.match_statistics
+
+    def match(maps, reference):
+        taught["features"] = (reference, original_match(maps, reference))
+        return taught["features"][1]
+
+    monkeypatch.setattr(modeling_sctnet, "channel_divergence", divergence)
+    monkeypatch.setattr(modeling_sctnet, "match_statistics", match)
+    mode = case.description["mode"]
+    assert (mode["dropout"], mode["drop_path"]) == (0, 0)
+    model.train(mode["batch_norm"] == "train")
+    assert not teacher.training
+    answer = model(case.pixel_values(), labels=case.labels())
+    answer.loss.backward()
+
+    maps = {"logits": 0, "fused": 1, "stage4": 2, "stage3": 3}
+    tables = (sctnet.rules(model.config, {}), sctnet_teacher.rules(teacher.config, case.state_dict()))
+    labels = case.labels()
+    for key in case.expected:
+        if key == "loss":
+            actual = answer.loss
+        elif "loss" in key:
+            actual = answer.loss_dict[key]
+        elif key.endswith("acc_seg"):
+            low = intermediate(outputs, "decode_logits_low" if key.startswith("decode") else "aux_logits_low")
+            predicted = modeling_sctnet.resize(low, labels.shape[-2:]).argmax(dim=1)
+            actual = 100 * (predicted == labels)[labels != 255].float().mean()
+        elif match_ := re.fullmatch(r"alignment\.(\d)", key):
+            actual = divergences[int(match_[1])]
+        elif match_ := re.fullmatch(r"(grad_norm|after)\.(.*)", key):
+            table, prefix = (tables[1], "teacher.") if re.match(TEACHER, match_[2]) else (tables[0], "")
+            (ours,) = our_names(match_[2], table)
+            actual = parameters[prefix + ours].grad.norm() if match_[1] == "grad_norm" else buffers[prefix + ours]
+        elif key in STAGES:
+            actual = intermediate(outputs, key)
+        elif key in ("teacher_stage1", "teacher_stage2"):
+            with torch.no_grad():
+                actual = teacher.encode(case.pixel_values())[int(key[-1]) - 1]
+        elif key in ("teacher_concat", "student_aligned"):
+            actual = taught["features"][key == "student_aligned"]
+        else:
+            whose, what = key.split("_")
+            actual = taught[maps[what]][whose == "student"]
+        actual = actual.detach().reshape(case.description["outputs"][key]["shape"])
+        case.assert_matches(key, actual)
+
+
+def test_epsilons(load, load_teacher):
+    _, model = load("tiny_loss_bn_eval")
+    epsilons = {name: module.eps for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    assert {name for name, eps in epsilons.items() if eps == 1e-6} == {
+        f"backbone.stage{stage}.layers.{index}.mlp.norm" for stage, index in ((3, 0), (4, 0), (4, 1))
+    }
+    assert set(epsilons.values()) == {1e-5, 1e-6}
+    teacher = load_teacher("tiny_loss_bn_eval")
+    kinds = {nn.LayerNorm: 1e-6, nn.BatchNorm2d: 1e-5}
+    for kind, eps in kinds.items():
+        assert {module.eps for module in teacher.modules() if isinstance(module, kind)} == {eps}
+    assert isinstance(teacher.config.encoder_config, SegformerConfig)
