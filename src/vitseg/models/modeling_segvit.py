@@ -378,9 +378,9 @@ class SegVitPreTrainedModel(PreTrainedModel):
             for layer in itertools.chain(*(decoder.layers for decoder in module.decoders)):
                 self._init_as_torch_attention(layer.self_attention)
         elif isinstance(module, SegVitUpsampler):
-            # As position embeddings, and with attended values of full strength. The original's standard normal queries
-            # and its output projections of standard deviation 0.02 leave one part of image in a hundred parts of query:
-            # small models that start from such weights never learn where anything is.
+            # As position embeddings, and with attended values of full strength. The original's queries are standard
+            # normal and its output projections have a standard deviation of 0.02: a hundred parts of query to one of
+            # image, from which small models never learn where anything is.
             init.trunc_normal_(module.queries, std=0.02)
             for layer in itertools.chain(*(decoder.layers for decoder in module.decoders)):
                 for attention in (layer.self_attention, layer.cross_attention):
