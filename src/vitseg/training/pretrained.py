@@ -144,11 +144,7 @@ def sctnet_names() -> dict[str, str]:
     names = {}
     for theirs, ours in SCTNET_RENAMED.items():
         names[theirs + leaf] = rf"{ours}.\{re.compile(theirs).groups + 1}"
-    for theirs, ours in (
-        ("layer3_2", "stage3.layers.0"),
-        ("layer4", "stage4.layers.0"),
-        ("layer5", "stage4.layers.1"),
-    ):
+    for theirs, ours in SCTNET_ATTENTION_LAYERS.items():
         for kernel, our_kernel in SCTNET_KERNELS.items():
             names[rf"{theirs}\.attn_l\.{kernel}"] = f"{ours}.{our_kernel}"
     return names
