@@ -8,7 +8,8 @@ Turn an original checkpoint into a model folder that `from_pretrained` loads, wi
     python conversion/convert.py --method setr --original-config CONFIG.json --checkpoint FILE.pth --output DIR
 
 A recipe stands for a published result. Any other variant of a method converts with the original's own configuration,
-as a JSON file that holds its model dictionary (`backbone`, `decode_head`, `auxiliary_head`, `test_cfg`, ...).
+as a JSON file that holds its model dictionary (`backbone`, `decode_head`, `auxiliary_head`, `test_cfg`, ...), or the
+variant.yml of Segmenter.
 """
 
 import argparse
@@ -20,19 +21,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cts_segmenter
 import sctnet
 import sctnet_teacher
 import segvit
 import setr
 import structtoken
 import torch
+import yaml
 from checkpoints import Checkpoint, load_checkpoint
 from huggingface_hub.errors import StrictDataclassError
 from rules import Renamed, Rule, StateDictMismatch, rename
-from transformers import AutoModelForSemanticSegmentation, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, AutoModelForSemanticSegmentation, PreTrainedConfig, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 import vitseg
+from vitseg.auto import SEGMENTATION_METHODS
 from vitseg.models.configuration_plain_vit import as_pair
 from vitseg.recipes import RECIPES, PublishedRecipe, get_recipe
 from vitseg.recipes.labels import load_label_set
@@ -41,6 +45,7 @@ from vitseg.replacing import replacing
 
 # Each module reads the original configurations of a method and knows its names.
 METHODS: dict[str, ModuleType] = {
+    "cts_segmenter": cts_segmenter,
     "sctnet": sctnet,
     "sctnet_teacher": sctnet_teacher,
     "segvit": segvit,
@@ -72,12 +77,12 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     what.add_argument("--recipe", metavar="NAME", help="the published result that the checkpoint belongs to")
     what.add_argument("--method", choices=sorted(METHODS), help="the method, for a checkpoint of no recipe")
     parser.add_argument(
-        "--original-config", type=Path, metavar="FILE", help="with --method: the original's model, as JSON"
+        "--original-config", type=Path, metavar="FILE", help="with --method: the original's model, as JSON or YAML"
     )
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="the original file")
     parser.add_argument("--output", type=Path, metavar="DIR", help="the model folder to write")
     args = parser.parse_args(arguments)
-    if args.method and not args.original_config:
+    if args.method and needs_original_config(METHODS[args.method]) and not args.original_config:
         parser.error("--method needs --original-config")
     if args.original_config and not args.method:
         parser.error("--original-config goes with --method")
@@ -94,7 +99,7 @@ def convert(args: argparse.Namespace) -> None:
         raise ValueError(f"{args.output} already exists. Give a new folder, or delete it first.")
     recipe = get_recipe(args.recipe) if args.recipe else None
     method = METHODS[recipe.method if recipe else args.method]
-    original = None if recipe else load_original_config(args.original_config)
+    original = load_original_config(args.original_config, method) if args.original_config else {}
 
     checkpoint = load_checkpoint(args.checkpoint)
     print(f"Read {describe_file(checkpoint.path)}, {len(checkpoint.state_dict)} tensors.")
@@ -103,7 +108,7 @@ def convert(args: argparse.Namespace) -> None:
     else:
         config = read_config(method, original, checkpoint)
         set_label_names(config, checkpoint.meta.get("CLASSES"))
-        image_processor = default_image_processor(config)
+        image_processor = default_image_processor(config, method, original, checkpoint)
     config = method.adapt_config(config, checkpoint.state_dict)
 
     model, renamed = load_model(method, config, checkpoint)
@@ -115,14 +120,28 @@ def convert(args: argparse.Namespace) -> None:
     print(f"Wrote {args.output}: {model.num_parameters() / 1e6:.1f} M parameters, {model.config.num_labels} classes.")
 
 
-def load_original_config(path: Path) -> dict[str, Any]:
-    """The original's model dictionary from a JSON file, on its own or under the key `model`."""
+def needs_original_config(method: ModuleType) -> bool:
+    """Whether no checkpoint of a method tells its configuration by itself."""
+    return getattr(method, "NEEDS_ORIGINAL_CONFIG", True)
+
+
+class TupleLoader(yaml.SafeLoader):
+    """Reads YAML with Python's tuples, and nothing else that is not plain."""
+
+
+TupleLoader.add_constructor("tag:yaml.org,2002:python/tuple", TupleLoader.construct_sequence)
+
+
+def load_original_config(path: Path, method: ModuleType) -> dict[str, Any]:
+    """The original's model dictionary from a JSON or YAML file, on its own or under the key `model`."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable JSON file: {error}") from error
+        text = path.read_text(encoding="utf-8")
+        content = yaml.load(text, TupleLoader) if path.suffix in (".yml", ".yaml") else json.loads(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        kind = "YAML" if path.suffix in (".yml", ".yaml") else "JSON"
+        raise ValueError(f"{path} is not a readable {kind} file: {error}") from error
     content = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or "backbone" not in content:
+    if not isinstance(content, dict) or (needs_original_config(method) and "backbone" not in content):
         raise ValueError(f"{path} holds no model configuration: expected a dictionary with a 'backbone'.")
     return content
 
@@ -158,8 +177,9 @@ def load_model(
 def _load_model(
     config: PreTrainedConfig, checkpoint: Checkpoint, rules: list[Rule]
 ) -> tuple[PreTrainedModel, Renamed]:
+    is_segmenter = type(config) in AutoModelForSemanticSegmentation._model_mapping
     with torch.device("meta"):
-        model = AutoModelForSemanticSegmentation.from_config(config)
+        model = (AutoModelForSemanticSegmentation if is_segmenter else AutoModel).from_config(config)
     renamed = rename(checkpoint.state_dict, rules, expected=model.state_dict())
     model.load_state_dict(renamed.state_dict, assign=True)
     return model.eval(), renamed
@@ -179,10 +199,16 @@ def set_label_names(config: PreTrainedConfig, names: Sequence[str] | None) -> No
     config.label2id = {name: index for index, name in enumerate(names)}
 
 
-def default_image_processor(config: PreTrainedConfig) -> BaseImageProcessor:
-    """The method's image processor, resizing the short side to the model's window."""
-    class_name = type(config).__name__.replace("Config", "ImageProcessor")
-    return getattr(vitseg, class_name)(size={"shortest_edge": min(as_pair(config.window_size))})
+def default_image_processor(
+    config: PreTrainedConfig, method: ModuleType, original: dict[str, Any], checkpoint: Checkpoint
+) -> BaseImageProcessor:
+    """The method's image processor, which resizes the short side to the model's window unless the original's
+    configuration tells more."""
+    read = getattr(method, "read_image_processor", None)
+    settings = read(original, checkpoint.state_dict) if read else {}
+    if "size" not in settings:
+        settings["size"] = {"shortest_edge": min(as_pair(config.window_size))}
+    return getattr(vitseg, f"{SEGMENTATION_METHODS[method.__name__]}ImageProcessor")(**settings)
 
 
 def write_folder(model: PreTrainedModel, image_processor: BaseImageProcessor, output: Path) -> None:

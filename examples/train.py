@@ -34,8 +34,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import TorchDynamoPlugin, broadcast_object_list, set_seed
+from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
-from torch import nn
 from tqdm.auto import tqdm
 
 from vitseg.data.augmentation import TrainingTransform
@@ -56,6 +56,7 @@ from vitseg.training.history import Progress, Stopwatch
 from vitseg.training.initialization import initial_model
 from vitseg.training.interruption import StopRequest
 from vitseg.training.optimization import build_optimizer, poly_schedule
+from vitseg.training.policy import insert_policy_net
 from vitseg.training.run_folder import RunFolder
 
 
@@ -83,6 +84,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     what.add_argument("--dataset", required=True, metavar="DIR_OR_ID", help="prepared folder, or data set on the Hub")
     what.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of this run")
     what.add_argument("--init", metavar="timm|none|FILE|MODEL", help="weights at the start (default: the recipe's)")
+    what.add_argument("--policy", metavar="MODEL", help="trained policy network, for a model that shares tokens")
     what.add_argument("--labels", type=Path, metavar="FILE", help="class names, if the data set has no labels.json")
     what.add_argument("--reduce-labels", action="store_true", help="0 means 'no class' in the data set's label maps")
     what.add_argument("--train-split", default="train", metavar="NAME")
@@ -192,7 +194,7 @@ class Training:
     @property
     def settings(self) -> dict[str, Any]:
         """What must be the same for a run to be the same."""
-        names = ("dataset", "train_split", "reduce_labels", "init", "ema", "seed", "shuffle_buffer", "cache")
+        names = ("dataset", "train_split", "reduce_labels", "init", "policy", "ema", "seed", "shuffle_buffer", "cache")
         options = {name: getattr(self.args, name) for name in names}
         return {"recipe": json.loads(recipe_to_json(self.recipe)), "labels": list(self.labels.names), **options}
 
@@ -219,6 +221,8 @@ class Training:
             init = "none"  # the checkpoint has the weights
         self.model, self.image_processor, random_names = initial_model(init, self.recipe, self.labels.id2label)
         self.image_processor.do_reduce_labels = args.reduce_labels
+        if args.policy or not (resumes or Path(init).is_dir()):
+            insert_policy_net(self.model, "none" if resumes else args.policy)
         if init not in ("none", "timm") and random_names:
             heads = sorted({name.partition(".")[0] for name in random_names})
             listed = random_names if len(random_names) <= 8 else [f"{len(random_names)} parameters of", *heads]
@@ -228,7 +232,8 @@ class Training:
             enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
             enable()
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+            # timm's, which keeps the activations that its batch norms hold.
+            self.model = convert_sync_batchnorm(self.model)
 
         # What is validated and saved: the model itself, a moving average, or a copy of what FSDP keeps in shards.
         self.average = None

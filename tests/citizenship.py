@@ -37,7 +37,7 @@ def logits_of(model: nn.Module, pixel_values: torch.Tensor, **kwargs) -> torch.T
 
 
 def gradients_of(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: parameter.grad for name, parameter in model.named_parameters()}
+    return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def average_of_windows(model: nn.Module, pixel_values: torch.Tensor, tops: list[int], lefts: list[int]):

@@ -15,17 +15,22 @@ from .auto import register_auto_classes
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .models.configuration_cts_policy import CtsPolicyNetConfig
+    from .models.configuration_cts_segmenter import CtsSegmenterConfig
     from .models.configuration_plain_vit import PlainVitConfig
     from .models.configuration_sctnet import SctNetConfig
     from .models.configuration_sctnet_teacher import SctNetTeacherConfig
     from .models.configuration_segvit import SegVitConfig
     from .models.configuration_setr import SetrConfig
     from .models.configuration_structtoken import StructTokenConfig
+    from .models.image_processing_cts_segmenter import CtsSegmenterImageProcessor
     from .models.image_processing_sctnet import SctNetImageProcessor
     from .models.image_processing_sctnet_teacher import SctNetTeacherImageProcessor
     from .models.image_processing_segvit import SegVitImageProcessor
     from .models.image_processing_setr import SetrImageProcessor
     from .models.image_processing_structtoken import StructTokenImageProcessor
+    from .models.modeling_cts_policy import CtsPolicyNet
+    from .models.modeling_cts_segmenter import CtsSegmenterForSemanticSegmentation
     from .models.modeling_plain_vit import PlainVitBackbone
     from .models.modeling_sctnet import SctNetBackbone, SctNetForSemanticSegmentation
     from .models.modeling_sctnet_teacher import SctNetTeacherForSemanticSegmentation
@@ -34,6 +39,11 @@ if TYPE_CHECKING:
     from .models.modeling_structtoken import StructTokenForSemanticSegmentation
 
 _MODULES = {
+    "CtsPolicyNet": "models.modeling_cts_policy",
+    "CtsPolicyNetConfig": "models.configuration_cts_policy",
+    "CtsSegmenterConfig": "models.configuration_cts_segmenter",
+    "CtsSegmenterForSemanticSegmentation": "models.modeling_cts_segmenter",
+    "CtsSegmenterImageProcessor": "models.image_processing_cts_segmenter",
     "PlainVitBackbone": "models.modeling_plain_vit",
     "PlainVitConfig": "models.configuration_plain_vit",
     "SctNetBackbone": "models.modeling_sctnet",
@@ -55,6 +65,11 @@ _MODULES = {
 }
 
 __all__ = [
+    "CtsPolicyNet",
+    "CtsPolicyNetConfig",
+    "CtsSegmenterConfig",
+    "CtsSegmenterForSemanticSegmentation",
+    "CtsSegmenterImageProcessor",
     "PlainVitBackbone",
     "PlainVitConfig",
     "SctNetBackbone",

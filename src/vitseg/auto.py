@@ -21,6 +21,7 @@ from typing import Any
 
 # Method -> prefix of its classes. The modules are models/configuration_<method>.py and so on.
 SEGMENTATION_METHODS = {
+    "cts_segmenter": "CtsSegmenter",
     "sctnet": "SctNet",
     "sctnet_teacher": "SctNetTeacher",
     "segvit": "SegVit",
@@ -28,6 +29,8 @@ SEGMENTATION_METHODS = {
     "structtoken": "StructToken",
 }
 BACKBONES = {"plain_vit": "PlainVit", "sctnet": "SctNet"}
+# The policy network of token sharing, whose images are those of the method.
+POLICY_NET = {"cts_policy": "CtsPolicyNet"}
 
 
 def _load(kind: str, method: str, class_name: str) -> Any:
@@ -37,7 +40,7 @@ def _load(kind: str, method: str, class_name: str) -> Any:
 def _register_configurations() -> None:
     from transformers import AutoConfig
 
-    for method, prefix in (SEGMENTATION_METHODS | BACKBONES).items():
+    for method, prefix in (SEGMENTATION_METHODS | BACKBONES | POLICY_NET).items():
         config_class = _load("configuration", method, f"{prefix}Config")
         AutoConfig.register(method, config_class)
 
@@ -58,11 +61,23 @@ def _register_backbones() -> None:
         AutoBackbone.register(backbone_class.config_class, backbone_class)
 
 
+def _register_policy_net() -> None:
+    from transformers import AutoModel
+
+    for method, prefix in POLICY_NET.items():
+        model_class = _load("modeling", method, prefix)
+        AutoModel.register(model_class.config_class, model_class)
+
+
 def _register_image_processors() -> None:
     from transformers import AutoImageProcessor
 
     for method, prefix in SEGMENTATION_METHODS.items():
         processor_class = _load("image_processing", method, f"{prefix}ImageProcessor")
+        config_class = _load("configuration", method, f"{prefix}Config")
+        AutoImageProcessor.register(config_class, image_processor_classes={"torchvision": processor_class})
+    processor_class = _load("image_processing", "cts_segmenter", "CtsSegmenterImageProcessor")
+    for method, prefix in POLICY_NET.items():
         config_class = _load("configuration", method, f"{prefix}Config")
         AutoImageProcessor.register(config_class, image_processor_classes={"torchvision": processor_class})
 
@@ -71,6 +86,7 @@ def _register_image_processors() -> None:
 _TABLES: dict[str, dict[str, Callable[[], None]]] = {
     "transformers.models.auto.configuration_auto": {"CONFIG_MAPPING": _register_configurations},
     "transformers.models.auto.modeling_auto": {
+        "MODEL_MAPPING": _register_policy_net,
         "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING": _register_segmentation_models,
         "MODEL_FOR_BACKBONE_MAPPING": _register_backbones,
     },

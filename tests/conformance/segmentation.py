@@ -85,7 +85,7 @@ class SegmentationModelTest(ModelTesterMixin):
         config, pixel_values, _ = self.model_tester.prepare_config_and_inputs()
         with torch.no_grad():
             logits = model_class(config).eval()(pixel_values).logits
-        assert logits.shape == (2, 3, 32, 32)
+        assert logits.shape == (2, 3, *pixel_values.shape[-2:])
 
 
 class SegmentationImageProcessingTester(ImageProcessingTester):

@@ -392,7 +392,14 @@ def test_command_lists_every_recipe(capsys, monkeypatch):
 
 def test_committed_cards_are_those_of_the_recipes(tmp_path):
     written = {path.name: path.read_text(encoding="utf-8") for path in write_cards(tmp_path / "cards")}
-    assert set(written) == {"README.md", "sctnet.md", "segvit.md", "setr.md", "structtoken.md"}
+    assert set(written) == {
+        "README.md",
+        "cts_segmenter.md",
+        "sctnet.md",
+        "segvit.md",
+        "setr.md",
+        "structtoken.md",
+    }
     assert {path.name for path in (tmp_path / "cards").iterdir()} == set(written)
     for name, text in written.items():
         assert (REPOSITORY / "MODEL_CARDS" / name).read_text(encoding="utf-8") == text, (

@@ -53,6 +53,8 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
             Whether the query, key and value projections have a bias.
         use_class_token (`bool`, *optional*, defaults to `True`):
             Whether a class token takes part in the attention. It never appears in the feature maps.
+        use_distillation_token (`bool`, *optional*, defaults to `False`):
+            Whether a second such token, DeiT's, comes after it.
         interpolate_by_token_count (`bool`, *optional*, defaults to `False`):
             Whether the position embedding is resized only when the *number* of patches differs from the stored one,
             and otherwise taken in raster order whatever the shape of the grid (as mmsegmentation does). By default it
@@ -63,6 +65,15 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
             Number of a block, counted from 1, whose queries are only the patches in every second row and column of the
             grid: all patches take part in its attention, a quarter of them goes on (SegViT's query-based
             down-sampling). By default no block does that.
+        token_sharing (`int`, *optional*):
+            How many superpatches (2 x 2 patches) of an image of `image_size` share a token, those that a policy
+            network thinks most likely to show a single class; in images of another size as large a share of them,
+            rounded down. The feature maps still have one position for each patch. Needs patches of 16 pixels. By
+            default there is no policy network and no token is shared.
+        freeze_policy (`bool`, *optional*, defaults to `False`):
+            Whether the policy network stays in evaluation mode while the model is trained. Its weights never get a
+            gradient from the model, but in training mode the statistics of its batch norms follow the images, as they
+            did in the original.
         use_patch_norm (`bool`, *optional*, defaults to `False`):
             Whether a layer norm follows the patch embedding, before positions are added.
         use_final_norm (`bool`, *optional*, defaults to `False`):
@@ -94,9 +105,12 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
     num_channels: int = 3
     qkv_bias: bool = True
     use_class_token: bool = True
+    use_distillation_token: bool = False
     interpolate_by_token_count: bool = False
     interpolation_mode: str = "bilinear"
     shrink_layer: int | None = None
+    token_sharing: int | None = None
+    freeze_policy: bool = False
     use_patch_norm: bool = False
     use_final_norm: bool = False
     _out_features: list[str] | None = None
@@ -115,6 +129,17 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
         height, width = as_pair(self.image_size)
         return -(-height // self.patch_size), -(-width // self.patch_size)
 
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens before those of the patches."""
+        return self.use_class_token + self.use_distillation_token
+
+    def num_shared(self, rows: int, columns: int) -> int:
+        """How many superpatches of a grid of `rows` x `columns` patches share a token."""
+        stored_rows, stored_columns = self.grid_size
+        superpatches = (stored_rows // 2) * (stored_columns // 2)
+        return (self.token_sharing or 0) * (rows // 2) * (columns // 2) // max(superpatches, 1)
+
     def validate_architecture(self):
         super().validate_architecture()
         if self.hidden_size % self.num_attention_heads:
@@ -128,6 +153,23 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
         if self.shrink_layer is not None and not 1 <= self.shrink_layer <= self.num_hidden_layers:
             raise ValueError(
                 f"shrink_layer is {self.shrink_layer}; expected a block from 1 to {self.num_hidden_layers}, or None."
+            )
+
+    def validate_token_sharing(self):
+        if self.token_sharing is None:
+            return
+        if (self.patch_size, self.num_channels) != (16, 3):
+            raise ValueError(
+                f"token_sharing is {self.token_sharing} with patch_size {self.patch_size} and num_channels "
+                f"{self.num_channels}: the policy network scores superpatches of 32 x 32 RGB pixels, so patches must "
+                "be of 16 pixels."
+            )
+        rows, columns = self.grid_size
+        superpatches = (rows // 2) * (columns // 2)
+        if not 0 <= self.token_sharing <= superpatches:
+            raise ValueError(
+                f"token_sharing is {self.token_sharing}; an image of {rows} x {columns} patches has {superpatches} "
+                "superpatches that can share a token."
             )
 
 

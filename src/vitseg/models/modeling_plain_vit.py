@@ -9,6 +9,7 @@ raw residual stream after chosen blocks, by default without a final norm. Weight
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -25,7 +26,10 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from .configuration_cts_policy import CtsPolicyNetConfig
 from .configuration_plain_vit import PlainVitConfig, as_pair
+from .modeling_cts_policy import CtsPolicyNet
+from .token_sharing import SharedTokens, candidate_pixels, candidate_positions, share_tokens
 
 
 def is_exporting() -> bool:
@@ -56,8 +60,28 @@ def pad_to_patches(pixel_values: torch.Tensor, patch_size: int | list[int] | tup
     return pixel_values
 
 
+@dataclass
+class PlainVitOutput(BackboneOutput):
+    r"""
+    Output of the plain ViT: that of a backbone, and where tokens are shared, what the feature maps were made of.
+
+    Args:
+        tokens (`torch.Tensor` of shape `(batch, tokens, hidden_size)`, *optional*):
+            The tokens after the last block, without class and distillation token.
+        shared_tokens (`SharedTokens`, *optional*):
+            Which patches they stand for.
+    """
+
+    tokens: torch.Tensor | None = None
+    shared_tokens: SharedTokens | None = None
+
+
 class PlainVitEmbeddings(nn.Module):
-    """Patches, class token and position embedding: `(batch, channels, height, width)` -> `(batch, tokens, hidden)`."""
+    """
+    Patches, class token and position embedding: `(batch, channels, height, width)` -> `(batch, tokens, hidden)`.
+
+    Given the shared tokens, only the patches and superpatches that have a token are embedded.
+    """
 
     def __init__(self, config: PlainVitConfig):
         super().__init__()
@@ -69,18 +93,20 @@ class PlainVitEmbeddings(nn.Module):
             nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if config.use_patch_norm else nn.Identity()
         )
         rows, columns = config.grid_size
-        num_positions = rows * columns + config.use_class_token
+        num_positions = rows * columns + config.num_prefix_tokens
         self.position_embeddings = nn.Parameter(torch.zeros(1, num_positions, config.hidden_size))
         if config.use_class_token:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        if config.use_distillation_token:
+            self.distillation_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def interpolate_positions(self, rows: int, columns: int) -> torch.Tensor:
         """
         The position embedding for a grid of `rows` x `columns` patches: `(1, tokens, hidden)`.
 
-        The grid part is resized by `config.interpolation_mode` (`align_corners=False`, no antialiasing); the class
-        token's row is kept.
+        The grid part is resized by `config.interpolation_mode` (`align_corners=False`, no antialiasing); the rows of
+        class and distillation token are kept.
         """
         stored_rows, stored_columns = self.config.grid_size
         if not is_exporting():
@@ -89,10 +115,9 @@ class PlainVitEmbeddings(nn.Module):
             if self.config.interpolate_by_token_count and rows * columns == stored_rows * stored_columns:
                 return self.position_embeddings
 
-        num_prefix_tokens = int(self.config.use_class_token)
         prefix, grid = self.position_embeddings.split(
-            [num_prefix_tokens, stored_rows * stored_columns], dim=1
-        )  # (1, 0 or 1, hidden), (1, positions, hidden)
+            [self.config.num_prefix_tokens, stored_rows * stored_columns], dim=1
+        )  # (1, 0 to 2, hidden), (1, positions, hidden)
         grid = grid.unflatten(1, (stored_rows, stored_columns)).permute(0, 3, 1, 2)
         grid = nn.functional.interpolate(
             grid.float(), size=(rows, columns), mode=self.config.interpolation_mode, align_corners=False
@@ -100,15 +125,37 @@ class PlainVitEmbeddings(nn.Module):
         grid = grid.to(prefix.dtype).flatten(2).transpose(1, 2)
         return torch.cat((prefix, grid), dim=1)
 
-    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
+    def forward(
+        self, pixel_values: torch.Tensor, policy_logits: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, tuple[int, int], SharedTokens | None]:
         check_images(pixel_values, self.config.num_channels)
         pixel_values = pad_to_patches(pixel_values.to(self.patch_embeddings.weight.dtype), self.config.patch_size)
-        patches = self.patch_embeddings(pixel_values)  # (batch, hidden, rows, columns)
-        rows, columns = patches.shape[-2:]
-        tokens = self.layernorm(patches.flatten(2).transpose(1, 2))
-        if self.config.use_class_token:
-            tokens = torch.cat((self.cls_token.expand(tokens.shape[0], -1, -1), tokens), dim=1)
-        return self.dropout(tokens + self.interpolate_positions(rows, columns)), (rows, columns)
+        rows, columns = (side // self.config.patch_size for side in pixel_values.shape[-2:])
+        positions = self.interpolate_positions(rows, columns)
+        shared_tokens = None
+        if policy_logits is None:
+            # (batch, hidden, rows, columns)
+            tokens = self.layernorm(self.patch_embeddings(pixel_values).flatten(2).transpose(1, 2))
+        else:
+            shared_tokens = share_tokens(policy_logits, (rows, columns), self.config.num_shared(rows, columns))
+            tokens, positions = self.embed_shared(pixel_values, positions, shared_tokens)
+        for name in ("distillation_token", "cls_token"):
+            if hasattr(self, name):
+                tokens = torch.cat((getattr(self, name).expand(tokens.shape[0], -1, -1), tokens), dim=1)
+        return self.dropout(tokens + positions), (rows, columns), shared_tokens
+
+    def embed_shared(
+        self, pixel_values: torch.Tensor, positions: torch.Tensor, shared_tokens: SharedTokens
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The embedded patches and superpatches, `(batch, tokens, hidden)`, and the positions of these and of the
+        prefix tokens, `(batch, prefix and tokens, hidden)`."""
+        patches = shared_tokens.select(candidate_pixels(pixel_values, self.config.patch_size))
+        tokens = nn.functional.linear(patches, self.patch_embeddings.weight.flatten(1), self.patch_embeddings.bias)
+        num_prefix_tokens = self.config.num_prefix_tokens
+        prefix, grid = positions[:, :num_prefix_tokens], positions[:, num_prefix_tokens:]
+        grid_size = tuple(shared_tokens.tokens.shape[1:])
+        grid = shared_tokens.select(candidate_positions(grid.unflatten(1, grid_size)))
+        return self.layernorm(tokens), torch.cat((prefix.expand(grid.shape[0], -1, -1), grid), dim=1)
 
 
 def eager_attention_forward(
@@ -245,7 +292,7 @@ class PlainVitPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
-    _no_split_modules = ["PlainVitEmbeddings", "PlainVitLayer"]
+    _no_split_modules = ["CtsPolicyNet", "PlainVitEmbeddings", "PlainVitLayer"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -262,6 +309,8 @@ class PlainVitPreTrainedModel(PreTrainedModel):
             init.trunc_normal_(module.position_embeddings, std=std)
             if self.config.use_class_token:
                 init.trunc_normal_(module.cls_token, std=std)
+            if self.config.use_distillation_token:
+                init.trunc_normal_(module.distillation_token, std=std)
         elif isinstance(module, nn.Linear):
             init.trunc_normal_(module.weight, std=std)
 
@@ -273,6 +322,9 @@ class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
 
     Any input size works: the input is padded with zeros at the bottom and right up to a multiple of the patch size,
     and the position embedding is resized to the grid of patches.
+
+    With `config.token_sharing`, superpatches that a policy network chooses share one token, which gives all of their
+    patches the same features. The selection has no gradient, so the policy network is trained by itself.
     """
 
     _auto_class = "AutoBackbone"
@@ -280,6 +332,10 @@ class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
     def __init__(self, config: PlainVitConfig):
         super().__init__(config)
         self.num_features = [config.hidden_size] * (config.num_hidden_layers + 1)
+        if config.token_sharing is not None:
+            # It has no attention, but transformers expects it to agree with the model around it.
+            policy_config = CtsPolicyNetConfig(attn_implementation=config._attn_implementation)
+            self.policy_net = CtsPolicyNet(policy_config)
         self.embeddings = PlainVitEmbeddings(config)
         # Plain Python numbers: on the meta device, where from_pretrained builds the model, a tensor has no values.
         drop_path_step = config.drop_path_rate / max(config.num_hidden_layers - 1, 1)
@@ -290,17 +346,35 @@ class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
             nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if config.use_final_norm else nn.Identity()
         )
         self.post_init()
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "PlainVitBackbone":
+        super().train(mode)
+        if self.config.token_sharing is not None:
+            # Here, because loading makes every parameter ask for a gradient. These never get one.
+            self.policy_net.requires_grad_(False)
+            self.policy_net.train(mode and not self.config.freeze_policy)
+        return self
+
+    def policy_logits(self, pixel_values: torch.Tensor) -> torch.Tensor | None:
+        """The policy network's scores of the superpatches, `(batch, 2, ceil(height / 32), ceil(width / 32))`, without
+        gradient; `None` without a policy network."""
+        if self.config.token_sharing is None:
+            return None
+        check_images(pixel_values, self.config.num_channels)
+        with torch.no_grad():
+            return self.policy_net(pixel_values).logits
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
-    def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> BackboneOutput:
+    def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> PlainVitOutput:
         r"""
         Args:
             pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`):
                 Normalised images.
 
         Returns:
-            `BackboneOutput`: `feature_maps`, a tuple of `(batch, hidden_size, ceil(height / patch_size),
+            [`PlainVitOutput`]: `feature_maps`, a tuple of `(batch, hidden_size, ceil(height / patch_size),
             ceil(width / patch_size))`, from `config.shrink_layer` on half as high and wide; on request `hidden_states`
             (`(batch, tokens, hidden_size)`, the embedded tokens first) and `attentions` (`(batch, heads, tokens,
             tokens)`; with eager attention only).
@@ -308,38 +382,56 @@ class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
         Raises:
             ValueError: if `pixel_values` does not have 4 dimensions or the configured number of channels.
         """
-        hidden_states, grid_size = self.embeddings(pixel_values)
+        # As in the original, the policy network sees the image before it is padded.
+        hidden_states, grid_size, shared_tokens = self.embeddings(pixel_values, self.policy_logits(pixel_values))
         taps = set(self.out_features)
         feature_maps = []
         if "stem" in taps:
-            feature_maps.append(self.to_feature_map(hidden_states, grid_size))
+            feature_maps.append(self.to_feature_map(hidden_states, grid_size, shared_tokens))
         for stage_name, layer in zip(self.stage_names[1:], self.layers, strict=True):
             if stage_name == f"stage{self.config.shrink_layer}":
-                kept, grid_size = self.every_second(hidden_states, grid_size)
+                kept, grid_size = self.every_second(hidden_states, grid_size, shared_tokens)
+                # At most one token of a superpatch goes on.
+                shared_tokens = None
                 hidden_states = layer(kept, hidden_states, **kwargs)
             else:
                 hidden_states = layer(hidden_states, **kwargs)
             if stage_name == self.stage_names[-1]:
                 hidden_states = self.layernorm(hidden_states)
             if stage_name in taps:
-                feature_maps.append(self.to_feature_map(hidden_states, grid_size))
-        return BackboneOutput(feature_maps=tuple(feature_maps))
+                feature_maps.append(self.to_feature_map(hidden_states, grid_size, shared_tokens))
+        tokens = None
+        if shared_tokens is not None:
+            # Not a slice: whether what follows may take it as it is would depend on the size of the batch.
+            places = torch.arange(self.config.num_prefix_tokens, hidden_states.shape[1], device=hidden_states.device)
+            tokens = hidden_states.index_select(1, places)
+        return PlainVitOutput(feature_maps=tuple(feature_maps), tokens=tokens, shared_tokens=shared_tokens)
 
     def every_second(
-        self, hidden_states: torch.Tensor, grid_size: tuple[int, int]
+        self, hidden_states: torch.Tensor, grid_size: tuple[int, int], shared_tokens: SharedTokens | None = None
     ) -> tuple[torch.Tensor, tuple[int, int]]:
-        """The patches in rows and columns 0, 2, 4, ... of the grid, after the class token if any; and their grid."""
-        num_prefix_tokens = int(self.config.use_class_token)
-        patches = hidden_states[:, num_prefix_tokens:]
+        """The patches in rows and columns 0, 2, 4, ... of the grid, after the prefix tokens if any; and their grid."""
+        num_prefix_tokens = self.config.num_prefix_tokens
+        if shared_tokens is None:
+            patches = hidden_states[:, num_prefix_tokens:]
+        else:
+            patches = shared_tokens.restore(hidden_states, num_prefix_tokens).flatten(1, 2)
         # By index: what torch.export makes of slices with steps may depend on whether the grid is odd.
         kept = torch.arange(patches.shape[1], device=patches.device).unflatten(0, grid_size)[::2, ::2]
         tokens = torch.cat((hidden_states[:, :num_prefix_tokens], patches.index_select(1, kept.flatten())), dim=1)
         return tokens, (kept.shape[0], kept.shape[1])
 
-    def to_feature_map(self, hidden_states: torch.Tensor, grid_size: tuple[int, int]) -> torch.Tensor:
-        """`(batch, tokens, hidden)` -> `(batch, hidden, rows, columns)`: a view, in channels-last memory order."""
-        patches = hidden_states[:, int(self.config.use_class_token) :]
-        return patches.unflatten(1, grid_size).permute(0, 3, 1, 2)
+    def to_feature_map(
+        self, hidden_states: torch.Tensor, grid_size: tuple[int, int], shared_tokens: SharedTokens | None = None
+    ) -> torch.Tensor:
+        """`(batch, tokens, hidden)` -> `(batch, hidden, rows, columns)`, in channels-last memory order; a view, unless
+        tokens are shared."""
+        num_prefix_tokens = self.config.num_prefix_tokens
+        if shared_tokens is None:
+            grid = hidden_states[:, num_prefix_tokens:].unflatten(1, grid_size)
+        else:
+            grid = shared_tokens.restore(hidden_states, num_prefix_tokens)
+        return grid.permute(0, 3, 1, 2)
 
 
 def build_backbone(config: PreTrainedConfig) -> PreTrainedModel:
@@ -354,4 +446,4 @@ def build_backbone(config: PreTrainedConfig) -> PreTrainedModel:
     return AutoBackbone.from_config(config)
 
 
-__all__ = ["PlainVitBackbone", "PlainVitPreTrainedModel"]
+__all__ = ["PlainVitBackbone", "PlainVitOutput", "PlainVitPreTrainedModel"]

@@ -9,8 +9,9 @@ One record per published result: what conversion, training, evaluation and model
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import sctnet, segvit, setr, structtoken
-from .files import load_recipe, recipe_to_json
+from . import cts_segmenter, sctnet, segvit, setr, structtoken
+from .cts_policy import POLICY_RECIPES, PolicyRecipe, get_policy_recipe
+from .files import load_policy_recipe, load_recipe, recipe_to_json
 from .labels import LABEL_SETS, LabelSet, load_label_set
 from .lookup import unknown_name
 from .schema import (
@@ -25,7 +26,7 @@ from .schema import (
 
 
 RECIPES: Mapping[str, PublishedRecipe] = MappingProxyType(
-    {recipe.name: recipe for recipe in (*setr.RECIPES, *segvit.RECIPES, *structtoken.RECIPES, *sctnet.RECIPES)}
+    {recipe.name: recipe for module in (setr, segvit, structtoken, sctnet, cts_segmenter) for recipe in module.RECIPES}
 )
 
 
@@ -43,17 +44,21 @@ def get_recipe(name: str) -> PublishedRecipe:
 
 __all__ = [
     "LABEL_SETS",
+    "POLICY_RECIPES",
     "RECIPES",
     "EvaluationRecipe",
     "LabelSet",
+    "PolicyRecipe",
     "PretrainedWeights",
     "PublishedRecipe",
     "PublishedResult",
     "Recipe",
     "TrainingRecipe",
     "Weights",
+    "get_policy_recipe",
     "get_recipe",
     "load_label_set",
+    "load_policy_recipe",
     "load_recipe",
     "recipe_to_json",
 ]

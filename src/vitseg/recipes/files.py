@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .cts_policy import PolicyRecipe
 from .lookup import unknown_name
 from .schema import Recipe
 
@@ -33,15 +34,31 @@ def load_recipe(name_or_file: str | Path, changes: Mapping[str, Any] | None = No
         ValueError: if there is no such recipe or file, or a key does not exist (the message names the closest), is
             missing, or has a value of the wrong kind.
     """
+    return _load(Recipe, name_or_file, changes)
+
+
+def load_policy_recipe(name_or_file: str | Path, changes: Mapping[str, Any] | None = None) -> PolicyRecipe:
+    """
+    A policy network's recipe, as [`load_recipe`] loads one.
+
+    Raises:
+        ValueError: see there.
+    """
+    return _load(PolicyRecipe, name_or_file, changes)
+
+
+def _load(record: type, name_or_file: str | Path, changes: Mapping[str, Any] | None) -> Any:
     if str(name_or_file).endswith(".json"):
         values = _read(Path(name_or_file))
     else:
-        from . import get_recipe
+        from . import get_policy_recipe, get_recipe
 
-        values = json.loads(recipe_to_json(get_recipe(str(name_or_file))))
+        get = get_policy_recipe if record is PolicyRecipe else get_recipe
+        recipe = dataclasses.asdict(get(str(name_or_file)))
+        values = json.loads(json.dumps({field.name: recipe[field.name] for field in dataclasses.fields(record)}))
     for key, value in (changes or {}).items():
         _replace(values, key, value)
-    return _build(Recipe, values, "the recipe")
+    return _build(record, values, "the recipe")
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..models.image_processing_semantic import SemanticImageProcessor
 
 OPTIMIZERS = ("sgd", "adamw")
+WARMUP_RULES = ("mmcv", "segmenter")
 INFERENCE_MODES = ("whole", "slide")
 WEIGHTS_STATUS = ("published", "link empty", "none")
 PARAMETER_MULTIPLIERS = ("lr_mult", "decay_mult")
@@ -56,13 +57,16 @@ class TrainingRecipe:
         optimizer: `"sgd"` or `"adamw"`, with PyTorch's defaults for what is not given here.
         learning_rate: of parameters that no rule matches, before the schedule.
         momentum: of SGD.
+        nesterov: whether SGD's momentum is Nesterov's.
         weight_decay: of parameters that no rule matches.
         parameter_rules: text -> `{"lr_mult": ..., "decay_mult": ...}` (1 when not given) for the parameters whose full
             name contains the text; of several texts the longest counts.
         power: of the polynomial decay, by iteration.
         min_learning_rate: floor of the decay, the same for all parameters.
         warmup_iterations: length of the linear warm-up, 0 for none.
-        warmup_ratio: factor on the learning rate at iteration 0 of the warm-up.
+        warmup_ratio: factor on the learning rate at iteration 0 of mmcv's warm-up.
+        warmup_rule: `"mmcv"` (the rate of the schedule times a growing factor) or `"segmenter"` (up to the rate that
+            the schedule has when the warm-up ends; iteration 0 is made at the full rate), see `poly_schedule`.
         iterations: number of optimizer steps.
         batch_size: images per optimizer step, over all devices.
         crop_size: height and width of the training crops in pixels.
@@ -80,12 +84,14 @@ class TrainingRecipe:
     optimizer: str
     learning_rate: float
     momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float
     parameter_rules: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     power: float = 0.9
     min_learning_rate: float
     warmup_iterations: int = 0
     warmup_ratio: float = 1.0
+    warmup_rule: str = "mmcv"
     iterations: int
     batch_size: int
     crop_size: tuple[int, int]
@@ -100,6 +106,7 @@ class TrainingRecipe:
 
     def __post_init__(self) -> None:
         _check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        _check_choice("warm-up rule", self.warmup_rule, WARMUP_RULES)
         for name in ("learning_rate", "iterations", "batch_size"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a positive number.")

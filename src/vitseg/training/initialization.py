@@ -94,6 +94,16 @@ def _imagenet_weights(init: str, recipe: Recipe) -> Mapping[str, Any]:
                 f"({recipe.training.pretrained.url}). Give the file with --init, or start without, with --init none."
             )
         return download_timm_weights(recipe.training.pretrained.timm_model)
+    return load_weights_file(init)
+
+
+def load_weights_file(init: str) -> Mapping[str, Any]:
+    """
+    The tensors of a `.pth`, `.safetensors` or `.npz` file by name.
+
+    Raises:
+        ValueError: if the file is damaged or holds anything but tensors.
+    """
     try:
         if init.endswith(".safetensors"):
             return load_file(init)

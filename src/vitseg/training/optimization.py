@@ -46,7 +46,7 @@ def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> torch.optim.Opt
     """The optimizer of a recipe over the trainable parameters of `model`."""
     groups = parameter_groups(model, recipe.learning_rate, recipe.weight_decay, recipe.parameter_rules)
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate)
 
 
@@ -56,14 +56,18 @@ def poly_schedule(optimizer: torch.optim.Optimizer, recipe: TrainingRecipe) -> L
 
     With T iterations, the initial rate `lr0` of a group and the floor `m`, iteration i is made at
     `(lr0 - m) (1 - i / T) ** power + m`. In the first `w` iterations that value, taken at the same i, is multiplied
-    by `1 - (1 - i / w) (1 - warmup_ratio)`. Call `step()` once after each optimizer step.
+    by `1 - (1 - i / w) (1 - warmup_ratio)`. By Segmenter's rule, instead, `(i / w) (1 - w / T) ** power` takes the
+    place of `(1 - i / T) ** power` for 0 < i < w. Call `step()` once after each optimizer step.
     """
 
     def factor(iteration: int, initial: float) -> float:
         floor, warmup = recipe.min_learning_rate, recipe.warmup_iterations
-        remaining = max(1.0 - iteration / recipe.iterations, 0.0)
-        value = (initial - floor) * remaining**recipe.power + floor
-        if iteration < warmup:
+        decay = max(1.0 - iteration / recipe.iterations, 0.0) ** recipe.power
+        by_mmcv = recipe.warmup_rule == "mmcv"
+        if 0 < iteration < warmup and not by_mmcv:
+            decay = iteration / warmup * (1.0 - warmup / recipe.iterations) ** recipe.power
+        value = (initial - floor) * decay + floor
+        if iteration < warmup and by_mmcv:
             value *= 1.0 - (1.0 - iteration / warmup) * (1.0 - recipe.warmup_ratio)
         # LambdaLR multiplies each group's initial rate, which the floor is no fixed share of.
         return value / initial

@@ -17,8 +17,8 @@ from ..models.modeling_plain_vit import PlainVitBackbone
 from ..models.modeling_sctnet import SctNetBackbone
 
 
-# The classifier and DeiT's distillation token have no place in a backbone.
-TIMM_DROPPED = re.compile(r"(head|head_dist|pre_logits|fc_norm)\..*|dist_token")
+# The classifier has no place in a backbone.
+TIMM_DROPPED = re.compile(r"(head|head_dist|pre_logits|fc_norm)\..*")
 TIMM_RENAMED = {
     "patch_embed.proj": "embeddings.patch_embeddings",
     "norm1": "layernorm_before",
@@ -86,8 +86,8 @@ def load_timm_weights(backbone: PlainVitBackbone, state_dict: Mapping[str, torch
     Load the state dict of a timm `VisionTransformer`, distilled or not, into a backbone of the same widths and depth.
 
     The position embedding is resized to the backbone's grid as the originals do it: the last rows that make a square
-    are the grid (so a distillation token's row is skipped), resized without antialiasing by the backbone's
-    `interpolation_mode`; the first row is the class token's.
+    are the grid, resized without antialiasing by the backbone's `interpolation_mode`; the first row is the class
+    token's, the second one DeiT's distillation token's, which is skipped where the backbone has no such token.
 
     Raises:
         ValueError: listing the parameters that are missing, unknown or of another shape.
@@ -98,6 +98,8 @@ def load_timm_weights(backbone: PlainVitBackbone, state_dict: Mapping[str, torch
             continue
         if name == "cls_token":
             converted["embeddings.cls_token"] = tensor
+        elif name == "dist_token":
+            converted["embeddings.distillation_token"] = tensor
         elif name == "pos_embed":
             converted["embeddings.position_embeddings"] = tensor
         elif match := re.fullmatch(r"blocks\.(\d+)\.attn\.qkv\.(weight|bias)", name):
@@ -187,6 +189,8 @@ def _load(backbone: PlainVitBackbone, converted: dict[str, torch.Tensor]) -> Non
     """Load the weights of a whole ViT under our names, but for what the backbone does not have."""
     if not backbone.config.use_class_token:
         converted.pop("embeddings.cls_token", None)
+    if not backbone.config.use_distillation_token:
+        converted.pop("embeddings.distillation_token", None)
     if not backbone.config.use_final_norm:
         converted = {name: tensor for name, tensor in converted.items() if not name.startswith("layernorm.")}
     positions = "embeddings.position_embeddings"
@@ -197,7 +201,8 @@ def _load(backbone: PlainVitBackbone, converted: dict[str, torch.Tensor]) -> Non
 
 def _load_all(backbone: nn.Module, converted: dict[str, torch.Tensor]) -> None:
     """Load every tensor of a backbone."""
-    expected = backbone.state_dict()
+    # The policy network is trained by itself.
+    expected = {name: tensor for name, tensor in backbone.state_dict().items() if not name.startswith("policy_net.")}
     problems = [f"{name}: missing" for name in expected.keys() - converted.keys()]
     problems += [f"{name}: unknown" for name in converted.keys() - expected.keys()]
     problems += [
@@ -207,7 +212,7 @@ def _load_all(backbone: nn.Module, converted: dict[str, torch.Tensor]) -> None:
     ]
     if problems:
         raise ValueError("The ImageNet weights do not fit the backbone:\n  " + "\n  ".join(sorted(problems)))
-    backbone.load_state_dict(converted)
+    backbone.load_state_dict(converted, strict=False)
 
 
 def _resize_positions(positions: torch.Tensor, backbone: PlainVitBackbone) -> torch.Tensor:
@@ -217,4 +222,4 @@ def _resize_positions(positions: torch.Tensor, backbone: PlainVitBackbone) -> to
     mode = backbone.config.interpolation_mode
     grid = nn.functional.interpolate(grid, size=backbone.config.grid_size, mode=mode, align_corners=False)
     grid = grid.flatten(2).transpose(1, 2).to(positions.dtype)
-    return torch.cat((positions[:, :1], grid), dim=1) if backbone.config.use_class_token else grid
+    return torch.cat((positions[:, : backbone.config.num_prefix_tokens], grid), dim=1)

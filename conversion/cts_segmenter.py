@@ -1,0 +1,286 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+CTS Segmenter: original configurations to `CtsSegmenterConfig`, original names to ours.
+
+Three families of checkpoints exist. Those of Segmenter (https://github.com/rstrudel/segmenter) and of CTS Segmenter
+(https://github.com/tue-mps/cts-segmenter), the latter with a policy network, hold `encoder.*` and come with a
+`variant.yml`; mmsegmentation's own Segmenter holds `backbone.layers`; a policy network alone needs no configuration.
+"""
+
+import re
+from typing import Any
+
+import mmseg
+import torch
+from mmseg import block_rules, layer_rules, read_test_protocol, read_vit_config, refuse_unless, vit_rules
+from rules import Rule
+from transformers import PreTrainedConfig
+
+from vitseg import CtsPolicyNetConfig, CtsSegmenterConfig, PlainVitConfig
+from vitseg.models.configuration_plain_vit import as_pair
+
+
+# A policy network needs none.
+NEEDS_ORIGINAL_CONFIG = False
+
+MLP_RATIO = 4
+# Pixels less these, divided by those, in 0..1; as rounded in the original.
+NORMALIZATIONS: dict[str, dict[str, list[float]]] = {
+    "vit": {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]},
+    "deit": {
+        "image_mean": [value / 255 for value in (123.68, 116.28, 103.53)],
+        "image_std": [value / 255 for value in (58.4, 57.12, 57.38)],
+    },
+}
+# Data set of a `variant.yml` -> the longest side that an image is resized to, in short sides.
+LONG_SIDES = {"ade20k": 4, "pascal_context": 8, "cityscapes": 2}
+
+BLOCK_NAMES = {"qkv": r"attn\.qkv\.", "proj": r"attn\.proj", "norm1": "norm1", "norm2": "norm2"}
+BLOCK_NAMES |= {"fc1": r"mlp\.fc1", "fc2": r"mlp\.fc2"}
+
+
+def is_policy_net(state_dict: dict[str, torch.Tensor]) -> bool:
+    """Whether this is a policy network alone."""
+    return "backbone.conv_stem.weight" in state_dict and "head.weight" in state_dict
+
+
+def is_mmseg(state_dict: dict[str, torch.Tensor]) -> bool:
+    """
+    Whether the names are mmsegmentation's rather than the authors'.
+
+    Raises:
+        ValueError: if they are neither's.
+    """
+    # The final norm tells it from mmsegmentation's SETR.
+    mmseg = "backbone.ln1.weight" in state_dict
+    if mmseg == ("encoder.pos_embed" in state_dict):
+        raise ValueError(
+            "This is not a Segmenter checkpoint, with or without token sharing, nor a policy network: expected names "
+            "such as encoder.pos_embed, backbone.ln1.weight or backbone.conv_stem.weight. The file's first names are "
+            f"{list(state_dict)[:5]}."
+        )
+    return mmseg
+
+
+def read_config(original: dict[str, Any], state_dict: dict[str, torch.Tensor]) -> PreTrainedConfig:
+    """
+    The configuration of an original one: of a `variant.yml` (`net_kwargs`, `inference_kwargs`) or of mmsegmentation
+    (`backbone`, `decode_head`, `test_cfg`). A policy network needs none.
+
+    Raises:
+        ValueError: if it asks for something that neither original has; the message names it.
+    """
+    if is_policy_net(state_dict):
+        return CtsPolicyNetConfig()
+    if is_mmseg(state_dict):
+        return _read_mmseg_config(original)
+    net = _net_of(original)
+    if net is None:
+        raise ValueError(
+            "A Segmenter checkpoint does not tell all of its architecture: give --original-config with the "
+            "variant.yml that lies beside it, which holds net_kwargs."
+        )
+    return _read_authors_config(net, original)
+
+
+def read_image_processor(original: dict[str, Any], state_dict: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """The arguments of the image processor that the original configuration tells."""
+    if is_policy_net(state_dict):
+        return {"size": {"height": 512, "width": 512}}
+    net = _net_of(original)
+    if net is None:
+        return {}
+    normalization = net.get("normalization", "deit" if net.get("distilled") else "vit")
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"normalization is {normalization!r}; expected one of {sorted(NORMALIZATIONS)}.")
+    settings: dict[str, Any] = dict(NORMALIZATIONS[normalization])
+    dataset = (original.get("dataset_kwargs") or {}).get("dataset")
+    short_side = (original.get("inference_kwargs") or {}).get("im_size")
+    if dataset in LONG_SIDES and short_side is not None:
+        size = {"shortest_edge": short_side, "longest_edge": LONG_SIDES[dataset] * short_side}
+        settings |= {"size": size, "do_reduce_labels": dataset == "ade20k"}
+    return settings
+
+
+def adapt_config(config: PreTrainedConfig, state_dict: dict[str, torch.Tensor]) -> PreTrainedConfig:
+    """
+    A recipe's configuration, with as many blocks in the mask transformer as the checkpoint has: the published model
+    for Cityscapes has one less than the others.
+    """
+    if is_policy_net(state_dict):
+        if not isinstance(config, CtsPolicyNetConfig):
+            raise ValueError(
+                "This is a policy network alone: convert it with --method cts_segmenter, without a recipe."
+            )
+        return config
+    prefix = r"decode_head\.layers" if is_mmseg(state_dict) else r"decoder\.blocks"
+    blocks = {match[1] for name in state_dict if (match := re.match(rf"{prefix}\.(\d+)\.", name))}
+    if blocks and config.decoder_type == "mask_transformer":
+        config.decoder_num_layers = len(blocks)
+    return config
+
+
+def rules(config: PreTrainedConfig, state_dict: dict[str, torch.Tensor]) -> list[Rule]:
+    """The table that renames a checkpoint of any family for a model of `config`."""
+    if is_policy_net(state_dict):
+        return [Rule(r"((backbone|head)\..*)", r"\1")]
+    if is_mmseg(state_dict):
+        return [*vit_rules(config.backbone_config), *_mmseg_decoder_rules()]
+    return [*_encoder_rules(config.backbone_config), *_decoder_rules()]
+
+
+def _net_of(original: dict[str, Any]) -> dict[str, Any] | None:
+    return original.get("net_kwargs") or original.get("net")
+
+
+def _read_authors_config(net: dict[str, Any], original: dict[str, Any]) -> CtsSegmenterConfig:
+    head = net["decoder"]
+    is_mask_transformer = head["name"] == "mask_transformer"
+    if not is_mask_transformer and "linear" not in head["name"]:
+        raise ValueError(f"The decoder is {head['name']!r}; expected 'mask_transformer' or a name with 'linear'.")
+    image_size, patch_size = as_pair(net["image_size"]), net["patch_size"]
+    vit = PlainVitConfig(
+        hidden_size=net["d_model"],
+        num_hidden_layers=net["n_layers"],
+        num_attention_heads=net["n_heads"],
+        intermediate_size=MLP_RATIO * net["d_model"],
+        hidden_dropout_prob=net.get("dropout", 0.0),
+        attention_probs_dropout_prob=net.get("dropout", 0.0),
+        drop_path_rate=net.get("drop_path_rate", 0.0),
+        layer_norm_eps=1e-5,
+        # Positions are stored for whole patches alone.
+        image_size=[side // patch_size * patch_size for side in image_size],
+        patch_size=patch_size,
+        use_distillation_token=bool(net.get("distilled", False)),
+        interpolate_by_token_count=True,
+        use_final_norm=True,
+        token_sharing=_read_schedule(net),
+        # Not a setting of the original, but a way to train that some of its users take.
+        freeze_policy=(original.get("training") or {}).get("mode") == "train_policy_eval",
+    )
+    decoder = {}
+    if is_mask_transformer:
+        decoder = {
+            "decoder_num_layers": head["n_layers"],
+            "decoder_dropout": head.get("dropout", 0.0),
+            "decoder_drop_path_rate": head.get("drop_path_rate", 0.0),
+        }
+    return CtsSegmenterConfig(
+        backbone_config=vit,
+        num_labels=net["n_cls"],
+        decoder_type="mask_transformer" if is_mask_transformer else "linear",
+        **decoder,
+        **_read_protocol(original),
+    )
+
+
+def _read_schedule(net: dict[str, Any]) -> int | None:
+    """How many superpatches share a token; `None` without a policy network."""
+    method = net.get("policy_method", "no_sharing")
+    if method == "no_sharing":
+        return None
+    if method != "policy_net":
+        raise ValueError(f"policy_method is {method!r}; expected 'policy_net' or 'no_sharing'.")
+    not_shared, shared = net["policy_schedule"]
+    height, width = as_pair(net["image_size"])
+    rows, columns = -(-height // net["patch_size"]), -(-width // net["patch_size"])
+    if not_shared + 4 * shared != rows * columns:
+        raise ValueError(
+            f"policy_schedule is ({not_shared}, {shared}): {not_shared} patches and {shared} times 4 that share a "
+            f"token do not make the {rows * columns} patches of an image of {height} x {width} pixels."
+        )
+    return shared
+
+
+def _read_protocol(original: dict[str, Any]) -> dict[str, Any]:
+    """The test protocol: that of the evaluation during training, or a single pass where none is given."""
+    inference = original.get("inference_kwargs") or original.get("inference")
+    if not inference:
+        return {"inference_mode": "whole"}
+    return {
+        "inference_mode": "slide",
+        "window_size": inference["window_size"],
+        "window_stride": inference["window_stride"],
+    }
+
+
+def _read_mmseg_config(original: dict[str, Any]) -> CtsSegmenterConfig:
+    backbone, head = original["backbone"], original["decode_head"]
+    refuse_unless(head, "align_corners", False)
+    vit = read_vit_config(backbone, [backbone["num_layers"] - 1])
+    # Its attention branch never drops.
+    vit.drop_path_on_attention = False
+    settings: dict[str, Any] = {
+        "backbone_config": vit,
+        "num_labels": head["num_classes"],
+        "crop_padding": False,
+        "enlarge_small_images": False,
+        "average_valid_pixels": False,
+        "semantic_loss_ignore_index": head.get("ignore_index", 255),
+        **read_test_protocol(original.get("test_cfg")),
+    }
+    if head["type"] == "SegmenterMaskTransformerHead":
+        if (head.get("act_cfg") or {}).get("type", "GELU") != "GELU":
+            raise ValueError(f"The decode_head has act_cfg={head['act_cfg']!r}; only GELU can be converted.")
+        for key, expected in (("num_fcs", 2), ("qkv_bias", True), ("attn_drop_rate", head.get("drop_rate", 0.0))):
+            refuse_unless(head, key, expected)
+        refuse_unless(head.get("norm_cfg") or {}, "type", "LN")
+        refuse_unless(head.get("norm_cfg") or {}, "eps", 1e-5)
+        return CtsSegmenterConfig(
+            decoder_hidden_size=head["embed_dims"],
+            decoder_num_layers=head["num_layers"],
+            decoder_num_attention_heads=head["num_heads"],
+            decoder_mlp_ratio=head.get("mlp_ratio", MLP_RATIO),
+            decoder_dropout=head.get("drop_rate", 0.0),
+            decoder_drop_path_rate=head.get("drop_path_rate", 0.1),
+            decoder_drop_path_on_attention=False,
+            **settings,
+        )
+    for key, expected in (("type", "FCNHead"), ("num_convs", 0), ("concat_input", False), ("dropout_ratio", 0)):
+        refuse_unless(head, key, expected)
+    return CtsSegmenterConfig(decoder_type="linear", **settings)
+
+
+UNUSED_CLASSIFIER = Rule(r"encoder\.head(_dist)?\..*", reason="ImageNet's classifier, which segmentation never uses")
+
+
+def _encoder_rules(config: PlainVitConfig) -> list[Rule]:
+    """As for other ViTs, but under `encoder`, and with a policy network."""
+    return [
+        UNUSED_CLASSIFIER,
+        Rule(r"policy_net\.(.*)", r"backbone.policy_net.\1"),
+        Rule(r"encoder\.dist_token", "backbone.embeddings.distillation_token"),
+        Rule(r"encoder\.cls_token", "backbone.embeddings.cls_token"),
+        Rule(r"encoder\.pos_embed", "backbone.embeddings.position_embeddings"),
+        Rule(r"encoder\.norm\.(weight|bias)", r"backbone.layernorm.\1"),
+        *block_rules(config, r"encoder\.blocks", r"encoder\.patch_embed\.proj\.(weight|bias)", BLOCK_NAMES),
+    ]
+
+
+def _decoder_rules() -> list[Rule]:
+    return [
+        Rule(r"decoder\.head\.(weight|bias)", r"decode_head.\1"),
+        Rule(r"decoder\.cls_emb", "decode_head.class_embeddings"),
+        Rule(r"decoder\.proj_dec\.(weight|bias)", r"decode_head.projection.\1"),
+        # Applied from the right there.
+        Rule(r"decoder\.proj_patch", "decode_head.token_projection.weight", lambda matrix: matrix.T),
+        Rule(r"decoder\.proj_classes", "decode_head.class_projection.weight", lambda matrix: matrix.T),
+        Rule(r"decoder\.decoder_norm\.(weight|bias)", r"decode_head.layernorm.\1"),
+        Rule(r"decoder\.mask_norm\.(weight|bias)", r"decode_head.class_norm.\1"),
+        *layer_rules("decode_head.layers", r"decoder\.blocks", BLOCK_NAMES),
+    ]
+
+
+def _mmseg_decoder_rules() -> list[Rule]:
+    return [
+        Rule(r"decode_head\.conv_seg\.weight", "decode_head.weight", lambda weight: weight.flatten(1)),
+        Rule(r"decode_head\.conv_seg\.bias", "decode_head.bias"),
+        Rule(r"decode_head\.cls_emb", "decode_head.class_embeddings"),
+        Rule(r"decode_head\.dec_proj\.(weight|bias)", r"decode_head.projection.\1"),
+        Rule(r"decode_head\.patch_proj\.weight", "decode_head.token_projection.weight"),
+        Rule(r"decode_head\.classes_proj\.weight", "decode_head.class_projection.weight"),
+        Rule(r"decode_head\.decoder_norm\.(weight|bias)", r"decode_head.layernorm.\1"),
+        Rule(r"decode_head\.mask_norm\.(weight|bias)", r"decode_head.class_norm.\1"),
+        *layer_rules("decode_head.layers", r"decode_head\.layers", mmseg.BLOCK_NAMES),
+    ]

@@ -1,0 +1,152 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Training a policy network, and a segmenter with it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import train
+import train_policy
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoModelForSemanticSegmentation
+
+from vitseg import CtsPolicyNet
+from vitseg.data.policy_targets import PolicyTransform
+from vitseg.data.scenes import write_scenes
+from vitseg.recipes import PolicyRecipe
+from vitseg.training.policy import initial_policy_net, policy_accuracy
+
+
+pytestmark = pytest.mark.usefixtures("own_state")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny_recipe) -> Path:
+    """A data set, a recipe of a policy network and one of a tiny model that shares tokens."""
+    folder = tmp_path_factory.mktemp("policy")
+    write_scenes(folder / "scenes", num_train=16, num_validation=3)
+    (folder / "policy.json").write_text(
+        json.dumps({"learning_rate": 1e-3, "iterations": 16, "batch_size": 4, "size": {"height": 64, "width": 64}})
+    )
+    vit = {"model_type": "plain_vit", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    recipe = tiny_recipe | {
+        "method": "cts_segmenter",
+        "model": {
+            "decoder_num_layers": 1,
+            "backbone_config": {**vit, "intermediate_size": 32, "image_size": 64, "token_sharing": 2},
+        },
+    }
+    recipe["training"] = tiny_recipe["training"] | {"iterations": 2, "crop_size": [64, 64], "scale": [256, 64]}
+    (folder / "cts.json").write_text(json.dumps(recipe))
+    return folder
+
+
+def run(program, folder: Path, recipe: str, output: Path, *options: str) -> int:
+    AcceleratorState._reset_state()
+    PartialState._reset_state()
+    what = ["--recipe", str(folder / recipe), "--dataset", str(folder / "scenes"), "--output", str(output)]
+    return program.main([*what, "--workers=0", "--log-every=1", *options])
+
+
+def rows(output: Path) -> list[dict]:
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("runs") / "policy"
+    options = ("--init=none", "--validate-every=8", "--checkpoint-every=10")
+    assert run(train_policy, folder, "policy.json", output, *options) == 0
+    return output
+
+
+def test_what_a_run_leaves(trained):
+    model = AutoModel.from_pretrained(trained / "model")
+    assert isinstance(model, CtsPolicyNet)
+    losses = [row["loss"] for row in rows(trained) if "loss" in row]
+    assert len(losses) == 16
+    assert sum(losses[8:]) < sum(losses[:8])
+    scores = [(row["step"], row["accuracy"]) for row in rows(trained) if "accuracy" in row]
+    assert [step for step, _ in scores] == [8, 16]
+    assert all(0 <= accuracy <= 1 for _, accuracy in scores)
+
+
+def test_a_run_goes_on_where_it_stopped(folder, trained, tmp_path):
+    options = ("--init=none", "--validate-every=8", "--checkpoint-every=10")
+    stopped = tmp_path / "stopped"
+    assert run(train_policy, folder, "policy.json", stopped, *options) == 0
+    # As if killed after ten steps.
+    newest = stopped / "checkpoints" / "step-00000016"
+    newest.rename(tmp_path / "lost")
+    assert run(train_policy, folder, "policy.json", stopped, *options, "--resume") == 0
+    assert rows(stopped) == rows(trained)
+    expected, actual = (load_file(output / "model" / "model.safetensors") for output in (trained, stopped))
+    assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())
+
+
+def test_a_folder_with_another_run_is_refused(folder, trained, capsys):
+    assert run(train_policy, folder, "policy.json", trained, "--init=none") == 1
+    assert "holds a run already" in capsys.readouterr().err
+
+
+def test_a_segmenter_takes_the_policy_network(folder, trained, tmp_path):
+    output = tmp_path / "cts"
+    options = ("--init=none", "--validation-split=none", "--set", "model.backbone_config.freeze_policy=true")
+    assert run(train, folder, "cts.json", output, *options, "--policy", str(trained / "model")) == 0
+    model = AutoModelForSemanticSegmentation.from_pretrained(output / "model")
+    expected = load_file(trained / "model" / "model.safetensors")
+    for name, tensor in model.backbone.policy_net.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.parametrize(
+    ("recipe", "policy", "message"),
+    [
+        ("cts.json", None, "Train one with examples/train_policy.py"),
+        ("cts.json", "/no/where", "/no/where is not the folder or Hub repository of a policy network"),
+        ("plain.json", "/no/where", "shares no tokens, so it has no use for the policy network"),
+    ],
+)
+def test_a_missing_or_needless_policy_network(recipe, policy, message, folder, tmp_path, capsys):
+    plain = json.loads((folder / "cts.json").read_text())
+    del plain["model"]["backbone_config"]["token_sharing"]
+    (folder / "plain.json").write_text(json.dumps(plain))
+    options = ["--init=none", "--validation-split=none", *(["--policy", policy] if policy else [])]
+    assert run(train, folder, recipe, tmp_path / "cts", *options) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_imagenet_weights_from_a_file(tmp_path):
+    torch.manual_seed(0)
+    classifier = timm.create_model("efficientnet_lite0")
+    torch.save(classifier.state_dict(), tmp_path / "efficientnet_lite0.pth")
+    model = initial_policy_net(str(tmp_path / "efficientnet_lite0.pth"))
+    for name, tensor in model.backbone.state_dict().items():
+        assert torch.equal(tensor, classifier.state_dict()[name]), name
+    torch.save({"conv_stem.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="do not fit an EfficientNet-Lite0"):
+        initial_policy_net(str(tmp_path / "other.pth"))
+
+
+def test_accuracy_counts_superpatches_that_are_not_ignored():
+    class Left(torch.nn.Module):
+        """Says that all superpatches of the left half hold a single class."""
+
+        def forward(self, pixel_values):
+            logits = torch.zeros(1, 2, 2, 4)
+            logits[:, 1, :, :2] = 1
+            return type("Output", (), {"logits": logits})
+
+    label_map = torch.zeros(64, 128, dtype=torch.uint8)
+    label_map[40, 10] = 1  # two classes, bottom left
+    label_map[10, 70] = 255  # ignored, top right
+    example = {"image": torch.zeros(64, 128, 3, dtype=torch.uint8).numpy(), "label_map": label_map.numpy()}
+    recipe = PolicyRecipe(name="mine", size={"height": 64, "width": 128}, ignore_mixed_border=True)
+    scores = policy_accuracy(Left(), [example, example], PolicyTransform(recipe=recipe), Accelerator(cpu=True))
+    assert scores["accuracy"] == pytest.approx(3 / 7)
+    assert scores["single_class"] == pytest.approx(6 / 7)
