@@ -24,7 +24,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_cts_segmenter import CtsSegmenterConfig
 from .configuration_plain_vit import PlainVitConfig, as_pair
-from .modeling_plain_vit import PlainVitLayer, build_backbone, is_exporting, pad_to_patches
+from .modeling_plain_vit import PlainVitLayer, build_backbone, copy_tokens, is_exporting, pad_to_patches
 from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy
 
 
@@ -76,9 +76,11 @@ class CtsSegmenterMaskTransformer(nn.Module):
         for layer in self.layers:
             hidden_states = layer(hidden_states)
         hidden_states = self.layernorm(hidden_states)
-        tokens = nn.functional.normalize(self.token_projection(hidden_states[:, :-num_labels]), dim=-1)
-        classes = nn.functional.normalize(self.class_projection(hidden_states[:, -num_labels:]), dim=-1)
-        return self.class_norm(tokens @ classes.transpose(1, 2))
+        num_tokens = hidden_states.shape[1] - num_labels
+        tokens = self.token_projection(copy_tokens(hidden_states, 0, num_tokens))
+        classes = self.class_projection(copy_tokens(hidden_states, num_tokens, hidden_states.shape[1]))
+        tokens, classes = (nn.functional.normalize(vectors, dim=-1) for vectors in (tokens, classes))
+        return self.class_norm(torch.bmm(tokens, classes.transpose(1, 2)))
 
 
 class CtsSegmenterPreTrainedModel(PreTrainedModel):
@@ -219,10 +221,7 @@ class CtsSegmenterForSemanticSegmentation(SlidingWindowMixin, CtsSegmenterPreTra
             patch_logits = outputs.shared_tokens.restore(self.decode_head(outputs.tokens))
         else:
             tokens = feature_map.flatten(2).transpose(1, 2)
-            if is_exporting():
-                # Whether linear layers take a view as it is depends on the size of the batch.
-                tokens = tokens.index_select(1, torch.arange(tokens.shape[1], device=tokens.device))
-            patch_logits = self.decode_head(tokens).unflatten(1, grid_size)
+            patch_logits = self.decode_head(copy_tokens(tokens, 0, tokens.shape[1])).unflatten(1, grid_size)
         logits = self.enlarge(patch_logits.permute(0, 3, 1, 2), patch_size, pixel_values)
 
         loss, loss_dict = None, None

@@ -60,6 +60,15 @@ def pad_to_patches(pixel_values: torch.Tensor, patch_size: int | list[int] | tup
     return pixel_values
 
 
+def copy_tokens(hidden_states: torch.Tensor, first: int, end: int) -> torch.Tensor:
+    """
+    `hidden_states[:, first:end]`, as linear layers take it for several images: they would copy a slice.
+
+    For a single image they would not, and an exported program would be fixed to one or the other.
+    """
+    return hidden_states.index_select(1, torch.arange(first, end, device=hidden_states.device))
+
+
 @dataclass
 class PlainVitOutput(BackboneOutput):
     r"""
@@ -402,9 +411,7 @@ class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
                 feature_maps.append(self.to_feature_map(hidden_states, grid_size, shared_tokens))
         tokens = None
         if shared_tokens is not None:
-            # Not a slice: whether what follows may take it as it is would depend on the size of the batch.
-            places = torch.arange(self.config.num_prefix_tokens, hidden_states.shape[1], device=hidden_states.device)
-            tokens = hidden_states.index_select(1, places)
+            tokens = copy_tokens(hidden_states, self.config.num_prefix_tokens, hidden_states.shape[1])
         return PlainVitOutput(feature_maps=tuple(feature_maps), tokens=tokens, shared_tokens=shared_tokens)
 
     def every_second(
