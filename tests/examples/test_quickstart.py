@@ -64,7 +64,7 @@ def test_the_commands_that_the_demo_ends_with(clone):
 
 def test_python_of_the_readme(clone):
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         run([sys.executable, "-c", block], clone)
 
