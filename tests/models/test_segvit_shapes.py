@@ -51,6 +51,8 @@ def model_of(variant: str, **kwargs) -> SegVitForSemanticSegmentation:
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.3)
             nn.init.normal_(module.bias, std=0.3)
+    if shrunk:
+        nn.init.normal_(model.decode_head.upsampler.queries)
     return model
 
 

@@ -58,7 +58,7 @@ def test_published_rows(name):
     assert (recipe.weights.status, recipe.weights.licence) == ("published", "MIT")
 
 
-@pytest.mark.parametrize(("name", "gflops"), zip(PUBLISHED, GFLOPS, strict=True))
+@pytest.mark.parametrize(("name", "gflops"), list(zip(PUBLISHED, GFLOPS, strict=True)))
 def test_cost(name, gflops):
     from vitseg.evaluation.throughput import count_multiply_adds
 
