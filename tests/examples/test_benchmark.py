@@ -10,10 +10,10 @@ from pathlib import Path
 
 import benchmark
 import numpy as np
-import opencv_pipeline
 import pytest
 import torch
-from opencv_pipeline import OpenCvPipeline
+from benchmarks import metric, models, named_models, opencv_pipeline, sctnet_speed, token_sharing, training_data
+from benchmarks.opencv_pipeline import OpenCvPipeline
 
 from vitseg import (
     PlainVitConfig,
@@ -27,11 +27,12 @@ from vitseg.data.streaming import decode_example
 from vitseg.evaluation.metric import MeanIoU
 from vitseg.evaluation.throughput import ModelSettings, count_multiply_adds
 from vitseg.models.image_processing_semantic import reduce_labels
+from vitseg.recipes import RECIPES
 
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[bytes, bytes]:
-    return benchmark.synthetic_pair(0)
+    return training_data.synthetic_pair(0)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,8 @@ def model_folder(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def few_threads(monkeypatch):
     """Measuring on one core is a setting of the process, which other tests share."""
-    monkeypatch.setattr(benchmark, "use_one_core", lambda: None)
+    for module in (training_data, metric):
+        monkeypatch.setattr(module, "use_one_core", lambda: None)
 
 
 def test_synthetic_images_are_like_photographs(pair):
@@ -107,8 +109,8 @@ def test_opencv_and_vitseg_change_colours_alike():
 
 
 def test_both_pipelines_yield_the_same_kind_of_tensors(pair, tmp_path):
-    pairs = [pair, benchmark.synthetic_pair(1)]
-    for examples in (benchmark.vitseg_examples(pairs, tmp_path), benchmark.opencv_examples(pairs)):
+    pairs = [pair, training_data.synthetic_pair(1)]
+    for examples in (training_data.vitseg_examples(pairs, tmp_path), training_data.opencv_examples(pairs)):
         for example in itertools.islice(examples, 5):
             assert example["pixel_values"].shape == (3, 512, 512)
             assert example["pixel_values"].dtype == torch.float32
@@ -123,17 +125,17 @@ def test_histograms_count_what_the_metric_counts():
     reference[:5] = 255
     prediction = np.where(rng.random(reference.shape) < 0.5, reference, rng.integers(0, 150, reference.shape))
     prediction[:5] = 7
-    metric = MeanIoU(num_labels=150)
-    metric.add(prediction=prediction, reference=reference)
-    scores = metric.compute()
-    areas = benchmark.histogram_areas(prediction, reference)
+    mean_iou = MeanIoU(num_labels=150)
+    mean_iou.add(prediction=prediction, reference=reference)
+    scores = mean_iou.compute()
+    areas = metric.histogram_areas(prediction, reference)
     for name, area in zip(("intersect", "pred", "label"), areas, strict=True):
         assert scores[f"area_{name}"].tolist() == area.tolist()
 
 
 @pytest.mark.parametrize("command", ["data", "metric"])
 def test_comparisons_leave_a_table_and_a_row(command, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "NUM_EXAMPLES", 2)
+    monkeypatch.setattr(training_data, "NUM_EXAMPLES", 2)
     file = tmp_path / "figures.csv"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -166,7 +168,7 @@ def test_models_leave_a_table_and_rows(model_folder, tmp_path, capsys):
 
 
 def test_an_image_larger_than_the_window_goes_through_at_once(model_folder):
-    model = benchmark.build_model(str(model_folder), (64, 48)).eval()
+    model = named_models.build_model(str(model_folder), (64, 48)).eval()
     sizes = []
     model.backbone.register_forward_pre_hook(lambda module, inputs: sizes.append(tuple(inputs[0].shape)))
     model(torch.zeros(1, 3, 64, 48))
@@ -188,24 +190,24 @@ def test_an_image_larger_than_the_window_goes_through_at_once(model_folder):
 )
 def test_peers_have_the_published_cost(name, side, gflops):
     with torch.device("meta"):
-        model = benchmark.build_model(name, (side, side)).eval()
+        model = named_models.build_model(name, (side, side)).eval()
         counted = count_multiply_adds(model, torch.empty(1, 3, side, side))
     assert counted / 1e9 == pytest.approx(gflops, rel=0.01)
 
 
 @pytest.mark.parametrize("size", ["small", "base", "large"])
 def test_larger_peers_run(size):
-    benchmark.check_name(f"upernet-swin-{size}")
+    named_models.check_name(f"upernet-swin-{size}")
     with torch.device("meta"):
-        model = benchmark.build_model(f"upernet-swin-{size}", (64, 64)).eval()
+        model = named_models.build_model(f"upernet-swin-{size}", (64, 64)).eval()
         assert model(torch.empty(1, 3, 64, 64)).logits.shape == (1, 150, 64, 64)
 
 
 @pytest.mark.parametrize("name", ["timm:vit_tiny_patch16_224", "timm:resnet18"])
 def test_encoders_of_timm_take_the_input_size(name):
-    benchmark.check_name(name)
+    named_models.check_name(name)
     with torch.device("meta"):
-        features = benchmark.build_model(name, (96, 64))(torch.empty(1, 3, 96, 64))
+        features = named_models.build_model(name, (96, 64))(torch.empty(1, 3, 96, 64))
     assert features.ndim in (3, 4)
 
 
@@ -236,9 +238,9 @@ class SmallMachine:
 
 
 def test_batches_are_halved_until_they_fit(monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", SmallMachine)
+    monkeypatch.setattr(models, "ProcessPoolExecutor", SmallMachine)
     monkeypatch.setattr(SmallMachine, "batch_sizes", [])
-    row = benchmark.measure_in_own_process("segformer-b0", ModelSettings(batch_size=9))
+    row = models.measure_in_own_process("segformer-b0", ModelSettings(batch_size=9))
     assert row == {"batch_size": 2}
     assert SmallMachine.batch_sizes == [9, 4, 2]
     assert capsys.readouterr().err.splitlines() == [
@@ -248,10 +250,10 @@ def test_batches_are_halved_until_they_fit(monkeypatch, capsys):
 
 
 def test_a_model_that_does_not_fit_at_all_is_named(monkeypatch):
-    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", SmallMachine)
+    monkeypatch.setattr(models, "ProcessPoolExecutor", SmallMachine)
     monkeypatch.setattr(SmallMachine, "capacity", 0)
     with pytest.raises(ValueError, match="segformer-b0 does not fit into memory, even with one image at a time"):
-        benchmark.measure_in_own_process("segformer-b0", ModelSettings(batch_size=2))
+        models.measure_in_own_process("segformer-b0", ModelSettings(batch_size=2))
 
 
 def test_unknown_names_are_refused_before_anything_is_measured(model_folder, tmp_path, capsys):
@@ -273,7 +275,7 @@ def test_wrong_arguments_are_refused(arguments):
 
 
 def test_speed_of_an_sctnet_in_every_form(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", HereAndNow)
+    monkeypatch.setattr(sctnet_speed, "ProcessPoolExecutor", HereAndNow)
     config = SctNetConfig(base_channels=8, context_channels=8, image_size=[64, 96], num_labels=3)
     SctNetForSemanticSegmentation(config).save_pretrained(tmp_path / "model")
     options = ["--device", "cpu", "--seconds", "0.05", "--variants", "unfused", "fused", "--peer", "segformer-b0"]
@@ -303,7 +305,7 @@ def test_every_form_gives_scores_of_the_images_size(variant):
     config = SctNetConfig(base_channels=8, context_channels=8, num_labels=150)
     model = SctNetForSemanticSegmentation(config).eval()
     with torch.no_grad():
-        logits = benchmark.forward_pass(variant, model, torch.zeros(1, 3, 64, 96), torch.float32)()
+        logits = sctnet_speed.forward_pass(variant, model, torch.zeros(1, 3, 64, 96), torch.float32)()
     assert logits.shape == (1, 150, 64, 96)
 
 
@@ -311,10 +313,10 @@ def test_the_published_rows_are_measured_at_their_own_size(monkeypatch, capsys):
     measured = {}
 
     def measure(name, variants, device, dtype, seconds):
-        config = benchmark.load_config(name)
+        config = named_models.load_config(name)
         measured[name] = config.image_size
         height, width = config.image_size
-        published = benchmark.RECIPES[name].published
+        published = RECIPES[name].published
         return {
             "model": name,
             "height": height,
@@ -324,8 +326,8 @@ def test_the_published_rows_are_measured_at_their_own_size(monkeypatch, capsys):
             "published_tensorrt": published.frames_per_second_tensorrt,
         }
 
-    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", HereAndNow)
-    monkeypatch.setattr(benchmark, "measure_speed", measure)
+    monkeypatch.setattr(sctnet_speed, "ProcessPoolExecutor", HereAndNow)
+    monkeypatch.setattr(sctnet_speed, "measure_speed", measure)
     assert benchmark.main(["speed", "--device", "cpu"]) == 0
     assert len(measured) == 8
     assert measured["sctnet-b-seg100-cityscapes-1024-160k"] == [1024, 2048]
@@ -336,3 +338,28 @@ def test_the_published_rows_are_measured_at_their_own_size(monkeypatch, capsys):
 def test_only_sctnet_has_a_speed_protocol(capsys):
     assert benchmark.main(["speed", "setr-pup-vit-l-ade20k-512-160k", "--device", "cpu"]) == 2
     assert "is not an SCTNet" in capsys.readouterr().err
+
+
+def test_a_recipe_with_token_sharing_is_measured_beside_the_one_without(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(token_sharing, "ProcessPoolExecutor", HereAndNow)
+    file = tmp_path / "figures.json"
+    options = ["--device", "cpu", "--batch-size", "1", "--repeats", "1", "--output", str(file)]
+    assert benchmark.main(["sharing", "cts-segmenter-mask-30-vit-t-ade20k-512", *options]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("| cts-segmenter"))
+    (row,) = json.loads(file.read_text(encoding="utf-8"))
+    assert row["published_ratio"] == pytest.approx(1.08, abs=0.005)
+    assert row["ratio"] == pytest.approx(row["images_per_second_with"] / row["images_per_second_without"])
+    assert f"{row['ratio']:.2f}" in line
+    assert 0 < row["overhead"] < 1
+
+
+def test_the_published_pairs_of_token_sharing_are_known():
+    pairs = token_sharing.recipe_pairs()
+    assert len(pairs) == 6
+    assert pairs["cts-segmenter-mask-44-vit-s-cityscapes-768"] == "cts-segmenter-mask-0-vit-s-cityscapes-768"
+    assert all(name in RECIPES for name in pairs.values())
+
+
+def test_only_recipes_with_token_sharing_have_a_ratio(capsys):
+    assert benchmark.main(["sharing", "segmenter-mask-vit-b-ade20k-512", "--device", "cpu"]) == 2
+    assert "is not a recipe with token sharing" in capsys.readouterr().err

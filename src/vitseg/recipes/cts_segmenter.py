@@ -163,7 +163,9 @@ def _recipe(
     )
 
 
-def _cts(backbone: str, data: Benchmark, reduction: int, shared: int | None, miou: float) -> PublishedRecipe:
+def _cts(
+    backbone: str, data: Benchmark, reduction: int, shared: int | None, miou: float, images_per_second: float
+) -> PublishedRecipe:
     """A row of CTS's table; `reduction` of the tokens is in percent, `shared` superpatches have one each."""
     return _recipe(
         f"cts-segmenter-mask-{reduction}",
@@ -172,7 +174,12 @@ def _cts(backbone: str, data: Benchmark, reduction: int, shared: int | None, mio
         model={"decoder_type": "mask_transformer"},
         backbone_options={} if shared is None else {"token_sharing": shared},
         stride=data.stride,
-        published=PublishedResult(miou=miou, miou_multi_scale=None, source=f"README of {CTS}, median of 5 runs"),
+        published=PublishedResult(
+            miou=miou,
+            miou_multi_scale=None,
+            source=f"README of {CTS}, median of 5 runs",
+            images_per_second=images_per_second,
+        ),
         weights=Weights(status="none", host="announced in the README, never released", url=None, licence="MIT"),
     )
 
@@ -244,19 +251,19 @@ def _mmseg(
 
 
 RECIPES = (
-    # Backbone, data, reduction of the tokens in percent, superpatches that share a token, mIoU.
-    _cts("vit-t", ADE20K, 0, None, 38.1),
-    _cts("vit-t", ADE20K, 30, 103, 38.2),
-    _cts("vit-s", ADE20K, 0, None, 45.0),
-    _cts("vit-s", ADE20K, 30, 103, 45.1),
-    _cts("vit-b", ADE20K, 0, None, 48.5),
-    _cts("vit-b", ADE20K, 30, 103, 48.7),
-    _cts("vit-l", ADE20K_640, 0, None, 51.8),
-    _cts("vit-l", ADE20K_640, 30, 160, 51.6),
-    _cts("vit-s", PASCAL_CONTEXT, 0, None, 53.0),
-    _cts("vit-s", PASCAL_CONTEXT, 30, 90, 52.9),
-    _cts("vit-s", CITYSCAPES, 0, None, 76.5),
-    _cts("vit-s", CITYSCAPES, 44, 336, 76.5),
+    # Backbone, data, reduction of the tokens in percent, superpatches that share a token, mIoU, images/s.
+    _cts("vit-t", ADE20K, 0, None, 38.1, 262),
+    _cts("vit-t", ADE20K, 30, 103, 38.2, 284),
+    _cts("vit-s", ADE20K, 0, None, 45.0, 122),
+    _cts("vit-s", ADE20K, 30, 103, 45.1, 162),
+    _cts("vit-b", ADE20K, 0, None, 48.5, 47),
+    _cts("vit-b", ADE20K, 30, 103, 48.7, 69),
+    _cts("vit-l", ADE20K_640, 0, None, 51.8, 9.7),
+    _cts("vit-l", ADE20K_640, 30, 160, 51.6, 15),
+    _cts("vit-s", PASCAL_CONTEXT, 0, None, 53.0, 157),
+    _cts("vit-s", PASCAL_CONTEXT, 30, 90, 52.9, 203),
+    _cts("vit-s", CITYSCAPES, 0, None, 76.5, 38),
+    _cts("vit-s", CITYSCAPES, 44, 336, 76.5, 78),
     # Decoder, backbone, data, mIoU, with multi-scale and flip, folder.
     _segmenter("mask", "vit-t", ADE20K, 38.1, 38.8, "seg_tiny_mask"),
     _segmenter("mask", "vit-s", ADE20K, 45.3, 46.9, "seg_small_mask"),

@@ -165,6 +165,7 @@ class PublishedResult:
         source: where both are reported, and the original's configuration.
         frames_per_second: by PyTorch in float32, one image at a time, where reported; the recipe's card says how.
         frames_per_second_tensorrt: likewise by TensorRT in float16.
+        images_per_second: at the batch size and on the device that the recipe's card names, where reported.
     """
 
     miou: float
@@ -172,6 +173,7 @@ class PublishedResult:
     source: str
     frames_per_second: float | None = None
     frames_per_second_tensorrt: float | None = None
+    images_per_second: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("miou", "miou_multi_scale"):

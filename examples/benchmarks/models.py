@@ -1,0 +1,106 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Size, arithmetic, speed and memory of models and their peers, each in a process of its own."""
+
+import argparse
+import dataclasses
+import functools
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+
+from vitseg.evaluation.results import device_name
+from vitseg.evaluation.throughput import ModelSettings, measure_model
+from vitseg.recipes.cards import markdown_table
+
+from .arguments import DTYPES, Row, add_device, choose_device, count
+from .named_models import build_model, check_name, own_input_size
+
+
+# What the table of models shows: title, key and format.
+MODEL_FIGURES = (
+    ("parameters (M)", "parameters", lambda number: f"{number / 1e6:.1f}"),
+    ("GFLOPs per image (1e9 multiply-adds)", "gflops", "{:.1f}".format),
+    ("input height", "height", str),
+    ("input width", "width", str),
+    ("batch size", "batch_size", str),
+    ("images/s", "images_per_second", "{:.2f}".format),
+    ("latency of a batch, median (ms)", "latency_ms", "{:.1f}".format),
+    ("latency, smallest (ms)", "latency_ms_min", "{:.1f}".format),
+    ("latency, largest (ms)", "latency_ms_max", "{:.1f}".format),
+    ("peak memory (MB)", "peak_memory_mb", "{:.0f}".format),
+    ("share of the machine's matrix product", "matmul_share", "{:.0%}".format),
+)
+
+
+def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser("models", parents=[shared])
+    parser.set_defaults(run=run)
+    parser.add_argument("models", nargs="+", metavar="NAME_OR_FOLDER", help="recipes and model folders")
+    parser.add_argument(
+        "--peer", action="append", default=[], metavar="NAME", help="measure this one too (repeatable)"
+    )
+    add_device(parser)
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
+    parser.add_argument("--batch-size", type=count, default=1, metavar="N", help="halved until it fits in memory (1)")
+    parser.add_argument("--input-size", type=count, nargs=2, metavar=("H", "W"), help="default: the first model's own")
+    parser.add_argument("--compile", action="store_true", help="through torch.compile")
+    parser.add_argument("--channels-last", action="store_true", help="channels-last memory layout")
+    parser.add_argument("--warmup", type=count, default=3, metavar="N", help="passes before the timed ones (3)")
+
+
+def run(args: argparse.Namespace) -> list[Row]:
+    for name in (*args.models, *args.peer):
+        check_name(name)
+    device = choose_device(args.device)
+    settings = ModelSettings(
+        device=device,
+        dtype=args.dtype,
+        batch_size=args.batch_size,
+        input_size=tuple(args.input_size or own_input_size(args.models[0])),
+        compile=args.compile,
+        channels_last=args.channels_last,
+        repeats=args.repeats,
+        warmup=args.warmup,
+    )
+    rows = [measure_in_own_process(name, settings) for name in (*args.models, *args.peer)]
+    header = ("", *(row["model"] for row in rows))
+    print(markdown_table(header, [(title, *(show(row[key]) for row in rows)) for title, key, show in MODEL_FIGURES]))
+    memory = "allocated on the device" if device == "cuda" else "by which the process grew"
+    print(
+        f"\nInside the timing: {settings.describe()}. Segmentation models take each image in one whole pass; an "
+        f"encoder of timm ends with its features. Device: {device_name(torch.device(device))}, "
+        f"{torch.get_num_threads()} CPU threads. Memory: the most bytes {memory}, weights included. The last line "
+        f"relates the model's multiply-adds per second to those of a large {args.dtype} matrix product in its process."
+    )
+    return rows
+
+
+def measure(name: str, settings: ModelSettings) -> Row:
+    """The figures of a model by its name, and the settings, as plain numbers and texts."""
+    figures = measure_model(functools.partial(build_model, name, settings.input_size), settings)
+    circumstances = dataclasses.asdict(settings)
+    height, width = circumstances.pop("input_size")
+    return {"benchmark": "models", "model": name, **figures, "height": height, "width": width, **circumstances}
+
+
+def measure_in_own_process(name: str, settings: ModelSettings) -> Row:
+    """As `measure`, where no other model takes memory, and with half as many images as often as memory runs out."""
+    while True:
+        try:
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+                return process.submit(measure, name, settings).result()
+        except RuntimeError as error:
+            # An operating system short of memory ends the process without a word.
+            out_of_memory = isinstance(error, BrokenProcessPool) or should_reduce_batch_size(error)
+            if not out_of_memory:
+                raise
+            if settings.batch_size == 1:
+                raise ValueError(f"{name} does not fit into memory, even with one image at a time: {error}") from error
+        settings = dataclasses.replace(settings, batch_size=settings.batch_size // 2)
+        print(f"{name}: out of memory; trying again with a batch size of {settings.batch_size}.", file=sys.stderr)

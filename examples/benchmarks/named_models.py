@@ -1,0 +1,75 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Models to measure, by name: recipes, model folders, and peers from transformers and timm."""
+
+from pathlib import Path
+
+import timm
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSemanticSegmentation,
+    PreTrainedConfig,
+    SegformerConfig,
+    SwinConfig,
+    UperNetConfig,
+)
+
+from vitseg.recipes import RECIPES, get_recipe
+from vitseg.recipes.lookup import unknown_name
+
+
+NUM_LABELS = 150
+SEGFORMER = {
+    "segformer-b0": {"hidden_sizes": [32, 64, 160, 256], "depths": [2, 2, 2, 2], "decoder_hidden_size": 256},
+    "segformer-b1": {"hidden_sizes": [64, 128, 320, 512], "depths": [2, 2, 2, 2], "decoder_hidden_size": 256},
+    "segformer-b2": {"hidden_sizes": [64, 128, 320, 512], "depths": [3, 4, 6, 3], "decoder_hidden_size": 768},
+    "segformer-b3": {"hidden_sizes": [64, 128, 320, 512], "depths": [3, 4, 18, 3], "decoder_hidden_size": 768},
+    "segformer-b4": {"hidden_sizes": [64, 128, 320, 512], "depths": [3, 8, 27, 3], "decoder_hidden_size": 768},
+    "segformer-b5": {"hidden_sizes": [64, 128, 320, 512], "depths": [3, 6, 40, 3], "decoder_hidden_size": 768},
+}
+UPERNET_SWIN = {
+    "upernet-swin-tiny": {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "window_size": 7},
+    "upernet-swin-small": {"embed_dim": 96, "depths": [2, 2, 18, 2], "num_heads": [3, 6, 12, 24], "window_size": 7},
+    "upernet-swin-base": {"embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "window_size": 12},
+    "upernet-swin-large": {"embed_dim": 192, "depths": [2, 2, 18, 2], "num_heads": [6, 12, 24, 48], "window_size": 12},
+}
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError if `name` is nothing that `build_model` can build."""
+    is_timm = name.startswith("timm:") and timm.is_model(name.removeprefix("timm:"))
+    known = (*RECIPES, *SEGFORMER, *UPERNET_SWIN)
+    if not (is_timm or name in known or Path(name).is_dir()):
+        raise unknown_name("recipe, model folder or peer", name, known)
+
+
+def own_input_size(name: str) -> tuple[int, int]:
+    """The size that a model was trained for, where its configuration tells."""
+    return getattr(load_config(name), "window_size", None) or (512, 512)
+
+
+def load_config(name: str) -> PreTrainedConfig:
+    labels = {"num_labels": NUM_LABELS}
+    if name in SEGFORMER:
+        return SegformerConfig(**SEGFORMER[name], **labels)
+    if name in UPERNET_SWIN:
+        backbone_config = SwinConfig(**UPERNET_SWIN[name], out_features=["stage1", "stage2", "stage3", "stage4"])
+        return UperNetConfig(backbone_config=backbone_config, use_auxiliary_head=False, **labels)
+    if Path(name).is_dir():
+        return AutoConfig.from_pretrained(name)
+    return get_recipe(name).build_config()
+
+
+def build_model(name: str, input_size: tuple[int, int]) -> nn.Module:
+    """A model by its name, on the default device: with its weights if it is a folder, else with random ones."""
+    if name.startswith("timm:"):
+        timm_name = name.removeprefix("timm:")
+        size = {"img_size": input_size} if timm.get_pretrained_cfg(timm_name).fixed_input_size else {}
+        return timm.create_model(timm_name, num_classes=0, global_pool="", **size)
+    config = load_config(name)
+    config.inference_mode = "whole"
+    if Path(name).is_dir() and torch.get_default_device().type != "meta":
+        return AutoModelForSemanticSegmentation.from_pretrained(name, config=config)
+    return AutoModelForSemanticSegmentation.from_config(config)

@@ -1,0 +1,163 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""CTS Segmenter with token sharing beside itself without, and what sharing costs; a process for each pair."""
+
+import argparse
+import copy
+import multiprocessing
+import statistics
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vitseg.evaluation.results import device_name
+from vitseg.evaluation.throughput import count_multiply_adds, matmul_peak, time_in_turn
+from vitseg.models.configuration_plain_vit import as_pair
+from vitseg.models.modeling_cts_segmenter import CtsSegmenterForSemanticSegmentation
+from vitseg.recipes import RECIPES, get_recipe
+from vitseg.recipes.cards import markdown_table
+
+from .arguments import DTYPES, Row, add_device, choose_device, count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a pair is measured."""
+
+    device: str
+    dtype: str
+    batch_size: int
+    compile: bool
+    repeats: int
+
+
+def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser("sharing", parents=[shared])
+    parser.set_defaults(run=run)
+    parser.add_argument("recipes", nargs="*", metavar="NAME", help="recipes with token sharing (default: all)")
+    add_device(parser)
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
+    parser.add_argument("--batch-size", type=count, default=4, metavar="N", help="images in a batch (4)")
+    parser.add_argument("--compile", action="store_true", help="through torch.compile")
+
+
+def run(args: argparse.Namespace) -> list[Row]:
+    pairs = recipe_pairs()
+    names = args.recipes or list(pairs)
+    for name in names:
+        if name not in pairs:
+            raise ValueError(f"{name} is not a recipe with token sharing; those are {', '.join(pairs)}.")
+    settings = Settings(
+        device=choose_device(args.device),
+        dtype=args.dtype,
+        batch_size=args.batch_size,
+        compile=args.compile,
+        repeats=args.repeats,
+    )
+    rows = []
+    for name in names:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            rows.append(process.submit(measure, name, pairs[name], settings).result())
+    print(markdown_table(*as_table(rows)))
+    print(
+        f"\nInside the timing: one forward pass without gradients over {settings.batch_size} images of random "
+        f"{settings.dtype} pixel values at the size of the recipe's crop on {settings.device}"
+        f"{' through torch.compile' if settings.compile else ''}, from pixel values to logits of the same size, the "
+        f"policy network included; the two forms in turn, medians of {settings.repeats}, the ratio that of the turns. "
+        "Overhead: the policy network by itself, what embedding the shared tokens takes more than embedding all "
+        "patches, and giving the patches their logits, in the time of the pass with sharing; not compiled. Share of "
+        "peak: the multiply-adds per second in those of a large matrix product. Random weights. Device: "
+        f"{device_name(torch.device(settings.device))}, {torch.get_num_threads()} CPU threads. Published: a batch of "
+        "32 on a GPU that is not named."
+    )
+    return rows
+
+
+def as_table(rows: list[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    header = ("", "images/s without", "with", "ratio", "published ratio", "FLOP ratio", "overhead", "shares of peak")
+    lines = [
+        (
+            row["model"],
+            f"{row['images_per_second_without']:.2f}",
+            f"{row['images_per_second_with']:.2f}",
+            f"{row['ratio']:.2f}",
+            f"{row['published_ratio']:.2f}",
+            f"{row['flop_ratio']:.2f}",
+            f"{row['overhead']:.1%}",
+            f"{row['matmul_share_without']:.0%}, {row['matmul_share_with']:.0%}",
+        )
+        for row in rows
+    ]
+    return header, lines
+
+
+def recipe_pairs() -> dict[str, str]:
+    """Each recipe that shares tokens, and the one that does not but is the same otherwise."""
+    shared = [name for name in RECIPES if RECIPES[name].model.get("backbone_config", {}).get("token_sharing")]
+    return {name: f"cts-segmenter-mask-0-{name.split('-', 4)[4]}" for name in shared}
+
+
+@torch.inference_mode()
+def measure(name: str, unshared_name: str, settings: Settings) -> Row:
+    """The figures of a recipe with token sharing, beside the one without, as plain numbers."""
+    device, dtype = settings.device, getattr(torch, settings.dtype)
+    height, width = as_pair(get_recipe(name).training.crop_size)
+    models, multiply_adds = {}, {}
+    for key, recipe in (("without", unshared_name), ("with", name)):
+        config = get_recipe(recipe).build_config()
+        config.inference_mode = "whole"
+        models[key] = CtsSegmenterForSemanticSegmentation(config).eval().to(device, dtype)
+        with torch.device("meta"):
+            on_meta = CtsSegmenterForSemanticSegmentation(copy.deepcopy(config)).eval()
+            multiply_adds[key] = count_multiply_adds(on_meta, torch.empty(1, 3, height, width))
+    images = torch.randn(settings.batch_size, 3, height, width, device=device).to(dtype)
+
+    calls = {key: forward_pass(model, images, settings.compile) for key, model in models.items()}
+    seconds = time_in_turn(calls, repeats=settings.repeats, device=device)
+    ratios = [slow / fast for slow, fast in zip(seconds["without"], seconds["with"], strict=True)]
+    rates = {key: settings.batch_size / statistics.median(times) for key, times in seconds.items()}
+    peak = matmul_peak(device, dtype)
+    images_per_second = [RECIPES[recipe].published.images_per_second for recipe in (name, unshared_name)]
+    return {
+        "benchmark": "sharing",
+        "model": name,
+        **{f"images_per_second_{key}": rate for key, rate in rates.items()},
+        "ratio": statistics.median(ratios),
+        "published_ratio": images_per_second[0] / images_per_second[1],
+        "flop_ratio": multiply_adds["without"] / multiply_adds["with"],
+        "overhead": sharing_seconds(models, images, settings) / statistics.median(seconds["with"]),
+        **{f"matmul_share_{key}": rates[key] * multiply_adds[key] / peak for key in rates},
+        **vars(settings),
+    }
+
+
+def forward_pass(
+    model: CtsSegmenterForSemanticSegmentation, images: torch.Tensor, compiles: bool
+) -> Callable[[], torch.Tensor]:
+    forward = torch.compile(model, fullgraph=True) if compiles else model
+    return lambda: forward(images).logits
+
+
+def sharing_seconds(
+    models: dict[str, CtsSegmenterForSemanticSegmentation], images: torch.Tensor, settings: Settings
+) -> float:
+    """What the policy network, the choice of the tokens, and the ways there and back take in a batch."""
+    without, backbone = models["without"].backbone, models["with"].backbone
+    policy_logits = backbone.policy_logits(images)
+    _, _, shared_tokens = backbone.embeddings(images, policy_logits)
+    token_logits = torch.randn(
+        *shared_tokens.candidates.shape, models["with"].config.num_labels, device=images.device, dtype=images.dtype
+    )
+    calls: dict[str, Callable[[], object]] = {
+        "policy": lambda: backbone.policy_logits(images),
+        "embed shared tokens": lambda: backbone.embeddings(images, policy_logits),
+        "embed patches": lambda: without.embeddings(images),
+        "restore": lambda: shared_tokens.restore(token_logits),
+    }
+    timed = time_in_turn(calls, repeats=settings.repeats, device=settings.device)
+    seconds = {name: statistics.median(times) for name, times in timed.items()}
+    gather = max(seconds["embed shared tokens"] - seconds["embed patches"], 0.0)
+    return seconds["policy"] + gather + seconds["restore"]
