@@ -3,13 +3,17 @@
 """SCTNet's training: the teacher first, then the model, by the same program."""
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import train
+import train_without_batchnorm
 from accelerate.state import AcceleratorState, PartialState
+from programs import launch
 from safetensors.torch import load_file
 from transformers import AutoModelForSemanticSegmentation, SegformerConfig, SegformerForSemanticSegmentation
 
@@ -40,17 +44,13 @@ def folder(tmp_path_factory, tiny_recipe) -> Path:
 def run(folder: Path, recipe: str, output: Path, *options: str) -> int:
     AcceleratorState._reset_state()
     PartialState._reset_state()
-    command = [
-        "--recipe",
-        str(folder / f"{recipe}.json"),
-        "--dataset",
-        str(folder / "scenes"),
-        "--output",
-        str(output),
-    ]
-    return train.main(
-        [*command, "--workers=0", "--log-every=1", "--checkpoint-every=3", "--validate-every=3", *options]
-    )
+    return train.main(command(folder, recipe, output, *options))
+
+
+def command(folder: Path, recipe: str, output: Path, *options: str) -> list[str]:
+    paths = {"--recipe": folder / f"{recipe}.json", "--dataset": folder / "scenes", "--output": output}
+    named = [text for name, path in paths.items() for text in (name, str(path))]
+    return [*named, "--workers=0", "--log-every=1", "--checkpoint-every=3", "--validate-every=3", *options]
 
 
 def rows(output: Path) -> list[dict]:
@@ -83,6 +83,26 @@ def test_two_commands(folder, tmp_path):
     assert rows(tmp_path / "whole") == expected_rows
     for name, tensor in weights(tmp_path / "whole").items():
         assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.slow
+def test_two_processes_learn_from_a_teacher_like_one(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", train_without_batchnorm.normalize_by_running_statistics)
+    options = ["--teacher", str(folder / "teacher" / "best")]
+    assert run(folder, "sctnet", tmp_path / "one", *options) == 0
+    launch(
+        Path(train_without_batchnorm.__file__),
+        *command(folder, "sctnet", tmp_path / "two", *options),
+        num_processes=2,
+        PYTHONPATH=os.pathsep.join(sys.path),
+    )
+    one, two = ([row for row in rows(tmp_path / name) if "loss" in row] for name in ("one", "two"))
+    for name in ("decode.loss_ce", "aux_0.loss_ce"):
+        assert two[0][name] == pytest.approx(one[0][name], rel=1e-4)
+    # As in the original, features are matched to the statistics of the images that a process has.
+    guidance = [[row["aux_1.loss_guidance"] for row in run] for run in (one, two)]
+    assert guidance[0] == pytest.approx(guidance[1], rel=0.05)
+    assert weights(tmp_path / "one").keys() == weights(tmp_path / "two").keys()
 
 
 def test_without_a_teacher_and_on_from_a_model(folder, tmp_path, capsys):
@@ -143,7 +163,7 @@ def test_teachers_that_cannot_teach(folder, tmp_path, capsys):
     ],
 )
 def test_a_published_recipe_asks_for_what_it_needs(options, message, folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     AcceleratorState._reset_state()
     PartialState._reset_state()
     command = ["--recipe", "sctnet-s-ade20k-512-160k", "--dataset", str(folder / "scenes"), "--workers=0", *options]
