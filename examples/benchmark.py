@@ -1,50 +1,129 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure training data, metric and models on this machine, each beside what else the field uses:
+Measure vitseg on this machine, each thing beside what else the field uses:
 
     python examples/benchmark.py data
-    python examples/benchmark.py metric
     python examples/benchmark.py models setr-pup-vit-l-ade20k-512-160k --peer upernet-swin-large --peer segformer-b5
     python examples/benchmark.py models runs/mine/best --device cuda --dtype bfloat16 --batch-size 16 --compile
     python examples/benchmark.py sharing --device cuda --dtype bfloat16 --batch-size 32
     python examples/benchmark.py speed --device cuda --dtype float16
+    python examples/benchmark.py all --output figures.json
 
-data     images/s of one core, from encoded image and label map to a training crop: vitseg.data, and the same pipeline
-         in OpenCV and NumPy as mmsegmentation has it
-metric   images/s of one core: vitseg's mean IoU, and NumPy histograms as mmsegmentation has them
-models   size, arithmetic, speed and memory of recipes (with random weights) and model folders, and of peers (with
-         random weights): an encoder of timm (timm:NAME), segformer-b0 to -b5, upernet-swin-tiny, -small, -base, -large
-sharing  images/s of CTS Segmenter with token sharing over without, beside the published ratios, and the share of the
-         time that goes into choosing, gathering and scattering tokens
-speed    frames/s of SCTNet by its authors' protocol, each published row at its own input size: as it is, fused, fused
-         and compiled, and in ONNX Runtime, beside the published figures
+data       images/s of one core, from encoded image and label map to a training crop: vitseg.data, and the same
+           pipeline in OpenCV and NumPy as mmsegmentation has it
+loading    the share of a training step that waits for data, by the number of loading processes
+metric     images/s of one core: vitseg's mean IoU, and NumPy histograms as mmsegmentation has them
+models     size, arithmetic, speed and memory of recipes (with random weights) and model folders, and of peers (with
+           random weights): an encoder of timm (timm:NAME), segformer-b0 to -b5, upernet-swin-tiny, -small, -base or
+           -large
+growth     time and memory against the size and the number of images, drawn
+sharing    images/s of CTS Segmenter with token sharing over without, beside the published ratios, and the share of the
+           time that goes into choosing, gathering and scattering tokens
+speed      frames/s of SCTNet by its authors' protocol, each published row at its own input size: as it is, fused,
+           fused and compiled, and in ONNX Runtime, beside the published figures
+windows    the windows of a large image together, and one by one
+masks      from logits to a label map: in bands of rows, and for the whole image
+training   images/s of training steps in several forms
+precision  what bfloat16, float16, int8, ONNX Runtime and torch.compile gain, and how many pixels keep their class
+startup    importing, loading and the first pass
+all        all of these, as docs/performance.md has them
 
 Each prints a table and says what was timed. `--output FILE.json` or `FILE.csv` adds the figures to a file.
 """
 
 import argparse
+import os
 import platform
 import sys
 
 import torch
-from benchmarks import metric, models, sctnet_speed, token_sharing, training_data
-from benchmarks.arguments import count, table_file
+from benchmarks import (
+    growth,
+    label_maps,
+    loading,
+    metric,
+    models,
+    precision,
+    sctnet_speed,
+    startup,
+    token_sharing,
+    training_data,
+    training_step,
+    windows,
+)
+from benchmarks.arguments import add_device, choose_device, count, table_file
 
 from vitseg.evaluation.throughput import append_rows
 
 
+COMMANDS = (
+    training_data,
+    loading,
+    metric,
+    models,
+    growth,
+    token_sharing,
+    sctnet_speed,
+    windows,
+    label_maps,
+    training_step,
+    precision,
+    startup,
+)
+
+SETR, SEGVIT = "setr-pup-vit-l-ade20k-512-160k", "segvit-atm-vit-l-coco-stuff-10k-512-80k"
+STRUCTTOKEN, SCTNET = "structtoken-sse-vit-s-ade20k-512-160k", "sctnet-b-ade20k-512-160k"
+# What `all` runs.
+COMMON = ("data", "loading", "metric", "masks", f"startup {SETR}")
+ON_CPU = (
+    f"models {SETR} {SEGVIT} --peer timm:vit_large_patch16_384 --peer segformer-b5 --peer upernet-swin-base "
+    "--input-size 512 512 --repeats 5 --warmup 1",
+    f"models {STRUCTTOKEN} {SCTNET} --input-size 512 512 --repeats 9",
+    "growth segmenter-mask-vit-s-ade20k-512 sctnet-s-ade20k-512-160k --repeats 3",
+    "sharing cts-segmenter-mask-30-vit-s-ade20k-512 cts-segmenter-mask-30-vit-b-ade20k-512 --repeats 7",
+    "speed --variants unfused fused compiled onnx --peer segformer-b0 --seconds 3",
+    "windows cts-segmenter-mask-0-vit-s-cityscapes-768 --repeats 3",
+    "training segmenter-mask-vit-s-ade20k-512 sctnet-s-ade20k-512-160k --repeats 3",
+)
+ON_CUDA = (
+    f"models {SETR} {SEGVIT} structtoken-pwe-vit-l-ade20k-640-160k --peer timm:vit_large_patch16_384 "
+    "--input-size 512 512 --batch-size 16 --dtype bfloat16 --compile",
+    f"models {SETR} {SEGVIT} --peer segformer-b5 --peer upernet-swin-large --input-size 512 512 --batch-size 16",
+    f"growth {SETR} --dtype bfloat16",
+    "sharing --dtype bfloat16 --batch-size 32 --compile",
+    "speed --dtype float16",
+    "windows setr-pup-vit-l-cityscapes-768-80k",
+    "windows setr-pup-vit-l-cityscapes-768-80k --dtype bfloat16",
+    f"training {SETR} --batch-size 8 --forms float32 bfloat16 compiled",
+)
+
+
 def main(arguments: list[str] | None = None) -> int:
+    # Memory in large pages, as PyTorch's guide to CPU performance has it: else a tenth of a pass may go into asking
+    # for memory. It is read when PyTorch first needs memory, here or in the processes to come.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     args = parse_arguments(arguments)
     try:
-        rows = args.run(args)
-        if args.output:
-            machine = {"torch": torch.__version__, "processor": platform.processor() or platform.machine()}
-            append_rows(args.output, [row | machine for row in rows])
+        if args.run is not None:
+            run(args)
+        else:
+            device = choose_device(args.device)
+            options = ["--output", str(args.output)] if args.output else []
+            for command in everything(device):
+                print(f"\n## {' '.join(command)}\n", flush=True)
+                run(parse_arguments([*command, *options]))
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def run(args: argparse.Namespace) -> None:
+    rows = args.run(args)
+    if args.output:
+        machine = {"torch": torch.__version__, "processor": platform.processor() or platform.machine()}
+        append_rows(args.output, [row | machine for row in rows])
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -53,10 +132,20 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     shared.add_argument("--repeats", type=count, default=20, metavar="N", help="timings to take the median of (20)")
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="data|metric|models|sharing|speed")
-    for module in (training_data, metric, models, token_sharing, sctnet_speed):
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in COMMANDS:
         module.add_parser(commands, shared)
+    # Each of them has its own number of repeats.
+    all_commands = commands.add_parser("all")
+    all_commands.set_defaults(run=None)
+    all_commands.add_argument("--output", type=table_file, metavar="FILE", help="add the figures to this file")
+    add_device(all_commands)
     return parser.parse_args(arguments)
+
+
+def everything(device: str) -> list[list[str]]:
+    """The commands of docs/performance.md, with models and batches that suit the device."""
+    return [command.split() for command in (*COMMON, *(ON_CUDA if device == "cuda" else ON_CPU))]
 
 
 if __name__ == "__main__":

@@ -5,9 +5,7 @@
 import argparse
 import dataclasses
 import functools
-import multiprocessing
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -20,6 +18,7 @@ from vitseg.recipes.cards import markdown_table
 
 from .arguments import DTYPES, Row, add_device, choose_device, count
 from .named_models import build_model, check_name, own_input_size
+from .processes import in_own_process
 
 
 # What the table of models shows: title, key and format.
@@ -93,8 +92,7 @@ def measure_in_own_process(name: str, settings: ModelSettings) -> Row:
     """As `measure`, where no other model takes memory, and with half as many images as often as memory runs out."""
     while True:
         try:
-            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-                return process.submit(measure, name, settings).result()
+            return in_own_process(measure, name, settings)
         except RuntimeError as error:
             # An operating system short of memory ends the process without a word.
             out_of_memory = isinstance(error, BrokenProcessPool) or should_reduce_batch_size(error)

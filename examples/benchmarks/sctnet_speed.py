@@ -3,9 +3,7 @@
 """Frames/s of SCTNet by its authors' protocol, beside the published figures."""
 
 import argparse
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import torch
@@ -19,6 +17,7 @@ from vitseg.recipes.cards import markdown_table
 
 from .arguments import DTYPES, Row, add_device, choose_device
 from .named_models import SEGFORMER, build_model, check_name, load_config
+from .processes import in_own_process
 
 
 # Forms of an SCTNet whose speed is measured.
@@ -46,9 +45,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     variants = [*args.variants, *([args.peer] if args.peer else [])]
     rows = []
     for name in names:
-        # In a process of its own, where nothing is cached or compiled for another.
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-            rows.append(process.submit(measure_speed, name, variants, device, args.dtype, args.seconds).result())
+        rows.append(in_own_process(measure_speed, name, variants, device, args.dtype, args.seconds))
     header = ("frames/s", "input", *variants, "published", "published, TensorRT")
     table = [
         (

@@ -4,10 +4,8 @@
 
 import argparse
 import copy
-import multiprocessing
 import statistics
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +19,7 @@ from vitseg.recipes import RECIPES, get_recipe
 from vitseg.recipes.cards import markdown_table
 
 from .arguments import DTYPES, Row, add_device, choose_device, count
+from .processes import in_own_process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +56,7 @@ def run(args: argparse.Namespace) -> list[Row]:
         compile=args.compile,
         repeats=args.repeats,
     )
-    rows = []
-    for name in names:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-            rows.append(process.submit(measure, name, pairs[name], settings).result())
+    rows = [in_own_process(measure, name, pairs[name], settings) for name in names]
     print(markdown_table(*as_table(rows)))
     print(
         f"\nInside the timing: one forward pass without gradients over {settings.batch_size} images of random "

@@ -80,6 +80,10 @@ def take(examples: Iterator[Example], number: int) -> None:
 
 def vitseg_examples(pairs: list[tuple[bytes, bytes]], folder: Path) -> Iterator[Example]:
     """Endless training examples of these pairs, as training with vitseg makes them; `folder` holds them meanwhile."""
+    return iter(vitseg_stream(pairs, folder, batch_size=1))
+
+
+def vitseg_stream(pairs: list[tuple[bytes, bytes]], folder: Path, batch_size: int) -> SegmentationStream:
     images, label_maps = zip(*pairs, strict=True)
     features = {"image": datasets.Image(), "label": datasets.Image(), "file_name": datasets.Value("string")}
     columns = {
@@ -90,7 +94,9 @@ def vitseg_examples(pairs: list[tuple[bytes, bytes]], folder: Path) -> Iterator[
     dataset = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
     dataset.to_parquet(folder / "train-00000.parquet")
     transform = TrainingTransform(crop_size=(512, 512), scale=(2048, 512))
-    return iter(SegmentationStream(folder, transform=transform, num_labels=NUM_LABELS, do_reduce_labels=True))
+    return SegmentationStream(
+        folder, transform=transform, num_labels=NUM_LABELS, do_reduce_labels=True, batch_size=batch_size
+    )
 
 
 def opencv_examples(pairs: list[tuple[bytes, bytes]]) -> Iterator[Example]:

@@ -12,8 +12,22 @@ import benchmark
 import numpy as np
 import pytest
 import torch
-from benchmarks import metric, models, named_models, opencv_pipeline, sctnet_speed, token_sharing, training_data
+from benchmarks import (
+    label_maps,
+    loading,
+    metric,
+    models,
+    named_models,
+    opencv_pipeline,
+    sctnet_speed,
+    startup,
+    token_sharing,
+    training_data,
+    training_step,
+    windows,
+)
 from benchmarks.opencv_pipeline import OpenCvPipeline
+from PIL import Image
 
 from vitseg import (
     PlainVitConfig,
@@ -21,13 +35,14 @@ from vitseg import (
     SctNetForSemanticSegmentation,
     SetrConfig,
     SetrForSemanticSegmentation,
+    SetrImageProcessor,
 )
 from vitseg.data.augmentation import TrainingTransform, adjust_brightness, adjust_contrast
 from vitseg.data.streaming import decode_example
 from vitseg.evaluation.metric import MeanIoU
 from vitseg.evaluation.throughput import ModelSettings, count_multiply_adds
-from vitseg.models.image_processing_semantic import reduce_labels
-from vitseg.recipes import RECIPES
+from vitseg.models.image_processing_semantic import reduce_labels, resized_argmax
+from vitseg.recipes import RECIPES, load_recipe
 
 
 @pytest.fixture(scope="module")
@@ -211,38 +226,33 @@ def test_encoders_of_timm_take_the_input_size(name):
     assert features.ndim in (3, 4)
 
 
+@pytest.fixture
+def here_and_now(monkeypatch):
+    """Functions run in this process."""
+    for module in (label_maps, models, sctnet_speed, startup, token_sharing, training_step, windows):
+        monkeypatch.setattr(module, "in_own_process", lambda function, *arguments: function(*arguments))
+
+
 class SmallMachine:
-    """Runs a function in this process, with memory for `capacity` images."""
+    """Measures models, with memory for `capacity` images."""
 
-    capacity = 2
-    batch_sizes: list[int] = []
+    def __init__(self, capacity: int):
+        self.capacity = capacity
+        self.batch_sizes: list[int] = []
 
-    def __init__(self, *arguments, **keywords):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
-
-    def submit(self, function, name, settings):
+    def __call__(self, function, name, settings):
         self.batch_sizes.append(settings.batch_size)
-        self.settings = settings
-        return self
-
-    def result(self):
-        if self.settings.batch_size > self.capacity:
+        if settings.batch_size > self.capacity:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
-        return {"batch_size": self.settings.batch_size}
+        return {"batch_size": settings.batch_size}
 
 
 def test_batches_are_halved_until_they_fit(monkeypatch, capsys):
-    monkeypatch.setattr(models, "ProcessPoolExecutor", SmallMachine)
-    monkeypatch.setattr(SmallMachine, "batch_sizes", [])
+    machine = SmallMachine(capacity=2)
+    monkeypatch.setattr(models, "in_own_process", machine)
     row = models.measure_in_own_process("segformer-b0", ModelSettings(batch_size=9))
     assert row == {"batch_size": 2}
-    assert SmallMachine.batch_sizes == [9, 4, 2]
+    assert machine.batch_sizes == [9, 4, 2]
     assert capsys.readouterr().err.splitlines() == [
         "segformer-b0: out of memory; trying again with a batch size of 4.",
         "segformer-b0: out of memory; trying again with a batch size of 2.",
@@ -250,8 +260,7 @@ def test_batches_are_halved_until_they_fit(monkeypatch, capsys):
 
 
 def test_a_model_that_does_not_fit_at_all_is_named(monkeypatch):
-    monkeypatch.setattr(models, "ProcessPoolExecutor", SmallMachine)
-    monkeypatch.setattr(SmallMachine, "capacity", 0)
+    monkeypatch.setattr(models, "in_own_process", SmallMachine(capacity=0))
     with pytest.raises(ValueError, match="segformer-b0 does not fit into memory, even with one image at a time"):
         models.measure_in_own_process("segformer-b0", ModelSettings(batch_size=2))
 
@@ -274,8 +283,7 @@ def test_wrong_arguments_are_refused(arguments):
     assert stop.value.code == 2
 
 
-def test_speed_of_an_sctnet_in_every_form(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sctnet_speed, "ProcessPoolExecutor", HereAndNow)
+def test_speed_of_an_sctnet_in_every_form(tmp_path, capsys, here_and_now):
     config = SctNetConfig(base_channels=8, context_channels=8, image_size=[64, 96], num_labels=3)
     SctNetForSemanticSegmentation(config).save_pretrained(tmp_path / "model")
     options = ["--device", "cpu", "--seconds", "0.05", "--variants", "unfused", "fused", "--peer", "segformer-b0"]
@@ -289,17 +297,6 @@ def test_speed_of_an_sctnet_in_every_form(tmp_path, capsys, monkeypatch):
     assert (row["height"], row["width"], row["published"]) == (64, 96, None)
 
 
-class HereAndNow(SmallMachine):
-    """Runs a function in this process."""
-
-    def submit(self, function, *arguments):
-        self.answer = function(*arguments)
-        return self
-
-    def result(self):
-        return self.answer
-
-
 @pytest.mark.parametrize("variant", ["unfused", "fused", "segformer-b0"])
 def test_every_form_gives_scores_of_the_images_size(variant):
     config = SctNetConfig(base_channels=8, context_channels=8, num_labels=150)
@@ -309,7 +306,7 @@ def test_every_form_gives_scores_of_the_images_size(variant):
     assert logits.shape == (1, 150, 64, 96)
 
 
-def test_the_published_rows_are_measured_at_their_own_size(monkeypatch, capsys):
+def test_the_published_rows_are_measured_at_their_own_size(monkeypatch, capsys, here_and_now):
     measured = {}
 
     def measure(name, variants, device, dtype, seconds):
@@ -326,7 +323,6 @@ def test_the_published_rows_are_measured_at_their_own_size(monkeypatch, capsys):
             "published_tensorrt": published.frames_per_second_tensorrt,
         }
 
-    monkeypatch.setattr(sctnet_speed, "ProcessPoolExecutor", HereAndNow)
     monkeypatch.setattr(sctnet_speed, "measure_speed", measure)
     assert benchmark.main(["speed", "--device", "cpu"]) == 0
     assert len(measured) == 8
@@ -340,8 +336,7 @@ def test_only_sctnet_has_a_speed_protocol(capsys):
     assert "is not an SCTNet" in capsys.readouterr().err
 
 
-def test_a_recipe_with_token_sharing_is_measured_beside_the_one_without(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(token_sharing, "ProcessPoolExecutor", HereAndNow)
+def test_a_recipe_with_token_sharing_is_measured_beside_the_one_without(tmp_path, capsys, here_and_now):
     file = tmp_path / "figures.json"
     options = ["--device", "cpu", "--batch-size", "1", "--repeats", "1", "--output", str(file)]
     assert benchmark.main(["sharing", "cts-segmenter-mask-30-vit-t-ade20k-512", *options]) == 0
@@ -363,3 +358,120 @@ def test_the_published_pairs_of_token_sharing_are_known():
 def test_only_recipes_with_token_sharing_have_a_ratio(capsys):
     assert benchmark.main(["sharing", "segmenter-mask-vit-b-ade20k-512", "--device", "cpu"]) == 2
     assert "is not a recipe with token sharing" in capsys.readouterr().err
+
+
+def first_cells(output: str) -> list[str]:
+    """Those of the table's lines."""
+    return [line.split("|")[1].strip() for line in output.splitlines() if line.startswith("|")][2:]
+
+
+def test_masks_of_both_kinds_are_the_same():
+    logits = torch.randn(7, 30, 20, generator=torch.Generator().manual_seed(0))
+    expected = label_maps.whole_argmax(logits, (64, 47))
+    agreement = (resized_argmax(logits, (64, 47)) == expected).float().mean()
+    assert agreement > 0.999
+
+
+def test_masks_are_timed_in_both_kinds(monkeypatch, tmp_path, capsys, here_and_now):
+    monkeypatch.setattr(label_maps, "CASES", {"small": (3, (8, 8), (16, 16))})
+    file = tmp_path / "figures.json"
+    assert benchmark.main(["masks", "--device", "cpu", "--repeats", "2", "--output", str(file)]) == 0
+    assert first_cells(capsys.readouterr().out) == ["small"]
+    (row,) = json.loads(file.read_text(encoding="utf-8"))
+    assert row["ratio"] == pytest.approx(row["seconds_whole"] / row["seconds_bands"])
+
+
+def test_windows_together_and_one_by_one(model_folder, capsys, monkeypatch, here_and_now):
+    sizes = []
+    segment = SetrForSemanticSegmentation.segment
+
+    def watched(self, pixel_values, *arguments, **keywords):
+        sizes.append(len(pixel_values))
+        return segment(self, pixel_values, *arguments, **keywords)
+
+    monkeypatch.setattr(SetrForSemanticSegmentation, "segment", watched)
+    options = ["--image-size", "64", "96", "--together", "4", "--repeats", "1", "--device", "cpu"]
+    assert benchmark.main(["windows", str(model_folder), *options]) == 0
+    # Six windows: to warm up and once.
+    assert sizes == [1] * 12 + [4, 2] * 2
+    assert "1 x 3 x 64 x 96" in capsys.readouterr().out
+    assert benchmark.main(["windows", "segformer-b0", *options]) == 2
+    assert "is not tested in windows" in capsys.readouterr().err
+
+
+def test_growth_is_measured_and_drawn(model_folder, tmp_path, capsys, here_and_now):
+    sides, plot, file = ["--sides", "32", "64", "--side", "32"], tmp_path / "growth.png", tmp_path / "rows.json"
+    options = ["--batch-sizes", "1", "2", "--repeats", "1", "--device", "cpu", "--plot", str(plot)]
+    assert benchmark.main(["growth", str(model_folder), *sides, *options, "--output", str(file)]) == 0
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    assert [(row["batch_size"], row["height"]) for row in rows] == [(1, 32), (1, 64), (2, 32)]
+    with Image.open(plot) as picture:
+        assert len(set(picture.convert("L").get_flattened_data())) > 10
+
+
+def test_loading_says_how_long_steps_wait(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(loading, "NUM_EXAMPLES", 2)
+    file = tmp_path / "figures.json"
+    options = ["--milliseconds", "1", "--batch-size", "2", "--workers", "1", "--repeats", "2", "--output", str(file)]
+    assert benchmark.main(["loading", *options]) == 0
+    (row,) = json.loads(file.read_text(encoding="utf-8"))
+    assert row["workers"] == 1
+    assert 0 < row["share_waiting"] < 1
+    assert f"{row['share_waiting']:.1%}" in capsys.readouterr().out
+
+
+def test_startup_of_a_folder(model_folder, tmp_path, here_and_now, monkeypatch):
+    monkeypatch.setattr(startup, "import_seconds", lambda statement: 1.0)
+    file = tmp_path / "figures.json"
+    assert benchmark.main(["startup", str(model_folder), "--output", str(file)]) == 0
+    (row,) = json.loads(file.read_text(encoding="utf-8"))
+    parameters = SetrForSemanticSegmentation.from_pretrained(model_folder).num_parameters()
+    assert row["weights_mb"] == pytest.approx(4 * parameters / 1e6)
+
+
+def test_training_steps_of_a_recipe(monkeypatch, tmp_path, here_and_now):
+    name = "sctnet-s-ade20k-512-160k"
+    recipe = load_recipe(name, {"training.crop_size": [64, 64], "model.base_channels": 8})
+    config = SctNetConfig(**recipe.model, num_labels=4)
+    monkeypatch.setattr(training_step, "get_recipe", lambda name: recipe)
+    monkeypatch.setattr(named_models, "load_config", lambda name: config)
+    file = tmp_path / "figures.json"
+    options = ["--repeats", "1", "--device", "cpu", "--output", str(file)]
+    assert benchmark.main(["training", name, *options]) == 0
+    (row,) = json.loads(file.read_text(encoding="utf-8"))
+    assert all(row[form] > 0 for form in ("float32", "bfloat16", "channels-last"))
+
+
+def test_precisions_agree_on_a_photo(model_folder, tmp_path, capsys):
+    SetrImageProcessor(size={"height": 32, "width": 48}).save_pretrained(model_folder)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / "photo.png")
+    file = tmp_path / "figures.json"
+    options = ["--device", "cpu", "--repeats", "1", "--forms", "bfloat16", "int8", "--output", str(file)]
+    arguments = ["precision", "--model", str(model_folder), "--images", str(tmp_path / "photo.png")]
+    assert benchmark.main([*arguments, *options]) == 0
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    assert [row["form"] for row in rows] == ["bfloat16", "int8"]
+    assert all(row["agreement"] > 0.9 for row in rows)
+    assert first_cells(capsys.readouterr().out) == ["bfloat16", "int8"]
+
+
+def test_everything_is_one_command(monkeypatch, tmp_path, capsys):
+    ran = []
+
+    def run(arguments):
+        ran.append(arguments)
+        return [{"benchmark": "x"}]
+
+    for module in benchmark.COMMANDS:
+        monkeypatch.setattr(module, "run", run)
+    file = tmp_path / "figures.json"
+    assert benchmark.main(["all", "--device", "cpu", "--output", str(file)]) == 0
+    assert len(ran) == len(benchmark.everything("cpu"))
+    assert len(json.loads(file.read_text(encoding="utf-8"))) == len(ran)
+    assert capsys.readouterr().out.count("## ") == len(ran)
+    for command in benchmark.everything("cuda"):
+        run(benchmark.parse_arguments(command))
+    for arguments in ran:
+        for name in (*getattr(arguments, "models", []), *getattr(arguments, "recipes", [])):
+            named_models.check_name(name)

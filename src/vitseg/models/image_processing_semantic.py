@@ -193,7 +193,8 @@ def resized_argmax(logits: torch.Tensor, size: tuple[int, int], align_corners: b
 
     `logits` is `(num_labels, h, w)`, `size` the new height and width. Returns int64 `(height, width)`.
     """
-    return torch.cat([scores.argmax(dim=0) for _, scores in resized_bands(logits, size, align_corners)])
+    # `argmax` gives the same indices, but takes up to three times as long on a CPU.
+    return torch.cat([scores.max(dim=0).indices for _, scores in resized_bands(logits, size, align_corners)])
 
 
 class SemanticImageProcessorKwargs(ImagesKwargs, total=False):

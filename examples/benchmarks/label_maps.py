@@ -1,0 +1,79 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Label maps from logits: resizing and choosing in bands of rows, beside doing each for the whole image."""
+
+import argparse
+from typing import Any
+
+import torch
+from torch import nn
+
+from vitseg.evaluation.results import device_name
+from vitseg.models.image_processing_semantic import resized_argmax
+from vitseg.recipes.cards import markdown_table
+
+from .arguments import Row, add_device, choose_device
+from .processes import in_own_process, seconds_and_memory
+
+
+# Classes, and height and width of the logits and of the image.
+CASES = {
+    "ADE20K, 512 x 683": (150, (512, 683), (512, 683)),
+    "ADE20K, 1536 x 2049": (150, (512, 683), (1536, 2049)),
+    "Cityscapes": (19, (512, 1024), (1024, 2048)),
+}
+FORMS = ("bands", "whole")
+
+
+def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser("masks", parents=[shared])
+    parser.set_defaults(run=run)
+    add_device(parser)
+
+
+def run(args: argparse.Namespace) -> list[Row]:
+    device = choose_device(args.device)
+    rows = []
+    for name, case in CASES.items():
+        figures = {form: in_own_process(measure, form, *case, device, args.repeats) for form in FORMS}
+        rows.append(
+            {"benchmark": "masks", "case": name, "device": device}
+            | {f"{key}_{form}": value for form in FORMS for key, value in figures[form].items()}
+            | {"ratio": figures["whole"]["seconds"] / figures["bands"]["seconds"]}
+        )
+    header = ("", "vitseg (ms)", "interpolate and argmax (ms)", "ratio", "vitseg (MB)", "interpolate and argmax (MB)")
+    lines = [
+        (
+            row["case"],
+            *(f"{1e3 * row[f'seconds_{form}']:.1f}" for form in FORMS),
+            f"{row['ratio']:.2f}",
+            *(f"{row[f'megabytes_{form}']:.0f}" for form in FORMS),
+        )
+        for row in rows
+    ]
+    print(markdown_table(header, lines))
+    sizes = "; ".join(
+        f"{name}: {classes} classes, {old[0]} x {old[1]} to {new[0]} x {new[1]}"
+        for name, (classes, old, new) in CASES.items()
+    )
+    print(
+        f"\nInside the timing: from float32 logits to the class of each pixel of the image ({sizes}). Median of "
+        f"{args.repeats}, in processes of their own; memory: by which the process grew. Device: "
+        f"{device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
+    )
+    return rows
+
+
+@torch.inference_mode()
+def measure(
+    form: str, classes: int, old_size: tuple[int, int], size: tuple[int, int], device: str, repeats: int
+) -> dict[str, float]:
+    logits = torch.randn(classes, *old_size, device=device)
+    function = resized_argmax if form == "bands" else whole_argmax
+    return seconds_and_memory(lambda: function(logits, size), repeats, device)
+
+
+def whole_argmax(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """As image processors of transformers have it."""
+    resized = nn.functional.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)
+    return resized[0].argmax(dim=0)

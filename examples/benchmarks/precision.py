@@ -1,0 +1,112 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a lower precision or another runtime gains, and in how many pixels its classes agree with float32."""
+
+import argparse
+import copy
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+
+from vitseg.evaluation.results import device_name
+from vitseg.evaluation.throughput import time_in_turn
+from vitseg.recipes.cards import markdown_table
+
+from .arguments import Row, add_device, choose_device
+
+
+FORMS = ("bfloat16", "float16", "int8", "onnx", "compiled")
+
+
+def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser("precision", parents=[shared])
+    parser.set_defaults(run=run)
+    parser.add_argument("--model", required=True, metavar="DIR", help="folder of a trained model")
+    parser.add_argument("--images", required=True, nargs="+", type=Path, metavar="FILE", help="photos it can segment")
+    add_device(parser)
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=["bfloat16", "float16", "int8", "onnx"])
+
+
+def run(args: argparse.Namespace) -> list[Row]:
+    device = choose_device(args.device)
+    images = load_images(args.model, args.images, device)
+    config = {"inference_mode": "whole"}
+    model = AutoModelForSemanticSegmentation.from_pretrained(args.model, **config).eval().to(device)
+    reference = forward_pass("float32", model, images)
+    expected = reference().argmax(dim=1)
+    rows = []
+    for form in args.forms:
+        call = forward_pass(form, model, images)
+        agreement = (call().argmax(dim=1) == expected).float().mean().item()
+        seconds = time_in_turn({"float32": reference, form: call}, repeats=args.repeats, device=device)
+        ratios = [slow / fast for slow, fast in zip(seconds["float32"], seconds[form], strict=True)]
+        rows.append(
+            {
+                "benchmark": "precision",
+                "model": args.model,
+                "form": form,
+                "device": device,
+                "ratio": statistics.median(ratios),
+                "milliseconds": 1e3 * statistics.median(seconds[form]),
+                "agreement": agreement,
+            }
+        )
+    lines = [
+        (row["form"], f"{row['milliseconds']:.1f}", f"{row['ratio']:.2f}", f"{row['agreement']:.2%}") for row in rows
+    ]
+    print(markdown_table(("", "latency (ms)", "times as fast as float32", "pixels of the same class"), lines))
+    print(
+        f"\nInside the timing: one whole pass over {len(images)} images of {images.shape[-2]} x {images.shape[-1]} on "
+        f"{device}, in turn with float32; medians of {args.repeats}. int8: the weights of linear layers by torchao "
+        "and, on a CPU, their inputs too; onnx: float32 in ONNX Runtime; compiled: float32 through torch.compile, on "
+        f"a GPU with CUDA graphs. Device: {device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
+    )
+    return rows
+
+
+def load_images(model: str, files: list[Path], device: str) -> torch.Tensor:
+    processor = AutoImageProcessor.from_pretrained(model)
+    pixel_values = [processor(Image.open(file), return_tensors="pt")["pixel_values"] for file in files]
+    if len({tensor.shape for tensor in pixel_values}) > 1:
+        raise ValueError("The images have different shapes; name images of one.")
+    return torch.cat(pixel_values).to(device)
+
+
+def forward_pass(form: str, model: nn.Module, images: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """One pass over the images, to float32 logits."""
+    if form == "onnx":
+        # The packages that this needs are an extra.
+        from export import onnx_session
+
+        session, pixels = onnx_session(model, images), {"pixel_values": images.cpu().numpy()}
+        return lambda: torch.from_numpy(session.run(["logits"], pixels)[0])
+    if form in ("bfloat16", "float16"):
+        dtype = getattr(torch, form)
+        model, images = copy.deepcopy(model).to(dtype), images.to(dtype)
+    elif form == "int8":
+        model = quantized(model, images.device.type)
+    elif form == "compiled":
+        model = torch.compile(model, fullgraph=True, mode="reduce-overhead" if images.is_cuda else None)
+
+    def call() -> torch.Tensor:
+        with torch.no_grad():
+            return model(images).logits.float()
+
+    return call
+
+
+def quantized(model: nn.Module, device_type: str) -> nn.Module:
+    try:
+        from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8WeightOnlyConfig, quantize_
+    except ImportError as error:
+        raise ValueError("int8 needs torchao: pip install torchao, or choose other --forms.") from error
+    model = copy.deepcopy(model)
+    config = Int8DynamicActivationInt8WeightConfig() if device_type == "cpu" else Int8WeightOnlyConfig()
+    quantize_(model, config)
+    return model

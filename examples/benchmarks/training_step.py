@@ -1,0 +1,78 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A training step of a recipe: forward, backward and optimizer, as it is and with what makes it faster."""
+
+import argparse
+import statistics
+from typing import Any
+
+import torch
+from torch import nn
+
+from vitseg.evaluation.results import device_name
+from vitseg.evaluation.throughput import time_in_turn
+from vitseg.models.configuration_plain_vit import as_pair
+from vitseg.recipes import RECIPES, get_recipe
+from vitseg.recipes.cards import markdown_table
+from vitseg.recipes.lookup import unknown_name
+from vitseg.training.optimization import build_optimizer
+
+from .arguments import Row, add_device, choose_device, count
+from .named_models import build_model
+from .processes import in_own_process
+
+
+FORMS = ("float32", "bfloat16", "channels-last", "compiled")
+
+
+def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser("training", parents=[shared])
+    parser.set_defaults(run=run)
+    parser.add_argument("recipes", nargs="+", metavar="NAME")
+    add_device(parser)
+    parser.add_argument("--batch-size", type=count, default=2, metavar="N", help="images in a step (2)")
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=["float32", "bfloat16", "channels-last"])
+
+
+def run(args: argparse.Namespace) -> list[Row]:
+    device = choose_device(args.device)
+    for name in args.recipes:
+        if name not in RECIPES:
+            raise unknown_name("recipe", name, RECIPES)
+    rows = []
+    for name in args.recipes:
+        rates = {
+            form: in_own_process(images_per_second, name, form, args.batch_size, device, args.repeats)
+            for form in args.forms
+        }
+        rows.append({"benchmark": "training", "model": name, "batch_size": args.batch_size, "device": device, **rates})
+    header = ("images/s", *args.forms)
+    print(markdown_table(header, [(row["model"], *(f"{row[form]:.2f}" for form in args.forms)) for row in rows]))
+    print(
+        f"\nInside the timing: forward, backward and the recipe's optimizer on {args.batch_size} random images of the "
+        f"crop's size on {device}; loading data is not. bfloat16: under autocast; channels-last: float32 weights and "
+        f"images laid out so; compiled: bfloat16 through torch.compile. Median of {args.repeats}, random weights. "
+        f"Device: {device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
+    )
+    return rows
+
+
+def images_per_second(name: str, form: str, batch_size: int, device: str, repeats: int) -> float:
+    recipe = get_recipe(name)
+    height, width = as_pair(recipe.training.crop_size)
+    memory_format = torch.channels_last if form == "channels-last" else torch.contiguous_format
+    model = build_model(name, (height, width)).train().to(device).to(memory_format=memory_format)
+    optimizer = build_optimizer(model, recipe.training)
+    images = torch.randn(batch_size, 3, height, width, device=device).to(memory_format=memory_format)
+    labels = torch.randint(model.config.num_labels, (batch_size, height, width), device=device)
+    forward: nn.Module = torch.compile(model) if form == "compiled" else model
+
+    def step() -> None:
+        with torch.autocast(device, torch.bfloat16, enabled=form in ("bfloat16", "compiled")):
+            loss = forward(images, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    seconds = time_in_turn({"a step": step}, repeats=repeats, device=device)["a step"]
+    return batch_size / statistics.median(seconds)
