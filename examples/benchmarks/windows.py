@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> list[Row]:
     height, width = args.image_size
     print(
         f"\nInside the timing: one image, from 1 x 3 x {height} x {width} {args.dtype} pixel values on {device} to "
-        f"the logits averaged over the model's windows. Median of {args.repeats}; memory: weights not included. Device: "
-        f"{device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
+        f"the logits averaged over the model's windows. Median of {args.repeats}; memory: weights not included. "
+        f"Device: {device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
     )
     return rows
 
