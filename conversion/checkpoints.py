@@ -1,11 +1,21 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Reading original checkpoint files without executing anything that they hold."""
+"""
+Reading original checkpoint files without executing anything that they hold.
 
+A pickle may name any function and call it. So the names that a file refers to are looked at before anything is read,
+and those outside a short list are refused; PyTorch's `weights_only` reader then reads what is left. What a file claims
+to hold must also fit into it: a few bytes could claim gigabytes.
+"""
+
+import codecs
+import pickletools
 import re
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -15,7 +25,7 @@ from safetensors.torch import load_file
 
 # What the meta records of mmcv checkpoints hold besides plain Python types: numbers and palettes that NumPy computed,
 # under the names of NumPy 1 (`numpy.core`) or of NumPy 2.
-HARMLESS_TYPES = [
+NUMPY_TYPES = [
     np.dtype,
     np.ndarray,
     *(type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"),
@@ -25,6 +35,24 @@ HARMLESS_TYPES = [
         for core in ("core", "_core")
     ),
 ]
+# All that a file may refer to. PyTorch's own list is longer, and lets a file ask for memory without bound.
+HARMLESS_NAMES = re.compile(
+    r"""
+    collections\.(OrderedDict | Counter)
+    | (__builtin__ | builtins)\.set
+    | torch\.(Size | \w+Storage | float\d+ | bfloat16 | u?int\d+ | bool | device)
+    | torch\.storage\.UntypedStorage
+    | torch\._utils\._rebuild_(tensor | tensor_v2 | parameter)
+    | torch\.nn\.parameter\.Parameter
+    | numpy\.(dtype | ndarray)
+    | numpy\.(core | _core)\.multiarray\.(scalar | _reconstruct)
+    | numpy\.dtypes\.\w+DType
+    | _codecs\.encode                        # how a pickle of protocol 2 holds the bytes of a NumPy value
+    """,
+    re.VERBOSE,
+)
+# A file of PyTorch's old format begins with pickles: magic number, version, platform, content and storages.
+MAX_PICKLES = 5
 # Where the weights lie in the files of the originals: mmcv, DeiT and plain PyTorch.
 STATE_DICT_KEYS = ("state_dict", "model")
 
@@ -45,8 +73,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     A prefix `module.`, left by distributed training, is taken off the names.
 
     Raises:
-        ValueError: if the file is missing, damaged, not a checkpoint, or refers to anything but tensors and plain
-            values (such references could run code when read).
+        ValueError: if the file is missing, damaged, not a checkpoint, refers to anything but tensors and plain values
+            (such references could run code when read), or claims to hold more than fits into it.
     """
     path = Path(path)
     if not path.is_file():
@@ -64,6 +92,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     }
     if not tensors:
         raise ValueError(f"{path} holds no tensors; its entries are {sorted(map(str, content))[:8]}.")
+    _check_sizes(path, tensors)
     return Checkpoint(path, tensors, meta if isinstance(meta, dict) else {})
 
 
@@ -76,15 +105,94 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _load_pickle(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals(HARMLESS_TYPES):
+        with path.open("rb") as file:
+            _check_names(path, file)
+        with torch.serialization.safe_globals(NUMPY_TYPES):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # A damaged file leads the reader to almost any of them.
-        if name := re.search(r"GLOBAL (\S+) (was not|whose module)", str(error)):
-            raise ValueError(
-                f"{path} refers to {name.group(1)}, which is neither a tensor nor a plain value. Reading it could run "
-                "code, so the file is refused."
-            ) from None
+    except _Refused:
+        raise
+    except Exception as error:  # A damaged file leads the readers to almost any of them.
         raise ValueError(_not_a_checkpoint(path)) from error
+
+
+class _Refused(ValueError):
+    """A file that could do harm."""
+
+
+def _check_names(path: Path, file: BinaryIO) -> None:
+    """
+    Raises:
+        _Refused: if one of the file's pickles refers to something that is not in `HARMLESS_NAMES`.
+    """
+    for names, texts in _scan_pickles(path, file):
+        if unknown := [name for name in dict.fromkeys(names) if not HARMLESS_NAMES.fullmatch(name)]:
+            raise _Refused(
+                f"{path} refers to {', '.join(unknown[:5])}, which is neither a tensor nor a plain value. Reading it "
+                "could run code, so the file is refused."
+            )
+        if "_codecs.encode" in names and (codec := next(filter(_grows_bytes, set(texts)), None)):
+            raise _Refused(f"{path} refers to _codecs.encode and {codec!r}, which could fill the memory.")
+
+
+def _scan_pickles(path: Path, file: BinaryIO) -> Iterator[tuple[list[str], list[str]]]:
+    """Of each pickle in the file, without running it: the names of what it refers to, and the start of its texts."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            # PyTorch compresses nothing.
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise _Refused(f"{path} claims to hold more than its {path.stat().st_size} bytes, so it is refused.")
+            for entry in archive.infolist():
+                if entry.filename.endswith(".pkl"):
+                    yield _scan_pickle(archive.open(entry))
+        return
+    file.seek(0)
+    for _ in range(MAX_PICKLES):
+        try:
+            yield _scan_pickle(file)
+        except ValueError:
+            # After the last pickle. What is no pickle at all is the reader's to refuse.
+            return
+
+
+def _scan_pickle(file: Any) -> tuple[list[str], list[str]]:
+    names: list[str] = []
+    texts: list[str] = []
+    for operation, argument, _ in pickletools.genops(file):
+        if operation.name in ("GLOBAL", "INST"):
+            names.append(argument.replace(" ", "."))
+        elif operation.name == "STACK_GLOBAL":
+            # Of a protocol that PyTorch neither writes nor reads.
+            names.append(".".join(texts[-2:]))
+        elif isinstance(argument, str):
+            texts.append(argument[:99])
+    return names, texts
+
+
+def _grows_bytes(name: str) -> bool:
+    """Whether this is the name of a codec from bytes to bytes, which many could be chained of."""
+    try:
+        codecs.lookup(name)
+    except (LookupError, ValueError):
+        return False
+    try:
+        "".encode(name)
+    except LookupError:
+        return True
+    return False
+
+
+def _check_sizes(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """
+    Raises:
+        _Refused: if the tensors claim more bytes than the file has.
+    """
+    size = path.stat().st_size
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors.values()}
+    for name, tensor in tensors.items():
+        if tensor.numel() * tensor.element_size() > size or sum(storages.values()) > size:
+            raise _Refused(
+                f"{path}: {name} has shape {tuple(tensor.shape)}, more than its {size} bytes hold. It is refused."
+            )
 
 
 def _not_a_checkpoint(path: Path) -> str:

@@ -3,20 +3,23 @@
 """
 Turn an original checkpoint into a model folder that `from_pretrained` loads, with or without vitseg installed.
 
-    python conversion/convert.py --list
-    python conversion/convert.py --recipe setr-pup-vit-l-ade20k-512-160k --checkpoint FILE.pth --output DIR
+    python conversion/convert.py --list [--method setr]
+    python conversion/convert.py --recipe setr-pup-vit-l-ade20k-512-160k --checkpoint FILE.pth --output DIR --verify
     python conversion/convert.py --method setr --original-config CONFIG.json --checkpoint FILE.pth --output DIR
 
 A recipe stands for a published result. Any other variant of a method converts with the original's own configuration,
 as a JSON file that holds its model dictionary (`backbone`, `decode_head`, `auxiliary_head`, `test_cfg`, ...), or the
-variant.yml of Segmenter.
+variant.yml of Segmenter. A recipe without a file says where its file is published.
+
+Besides the model, the folder gets conversion.json, which says what it was made of, and with --verify fingerprint.json,
+which tells whether a later load answers as this one does (`python -m vitseg.publishing.fingerprint DIR`).
 """
 
 import argparse
-import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,9 +41,11 @@ from transformers.image_processing_utils import BaseImageProcessor
 import vitseg
 from vitseg.auto import SEGMENTATION_METHODS
 from vitseg.models.configuration_plain_vit import as_pair
+from vitseg.publishing import fingerprint, provenance
+from vitseg.publishing.fingerprint import check_fingerprint, largest_difference, load_folder, take_fingerprint
 from vitseg.recipes import RECIPES, PublishedRecipe, get_recipe
 from vitseg.recipes.labels import load_label_set
-from vitseg.replacing import replacing
+from vitseg.replacing import replacing, write_json
 
 
 # Each module reads the original configurations of a method and knows its names.
@@ -57,7 +62,7 @@ METHODS: dict[str, ModuleType] = {
 def main(arguments: list[str] | None = None) -> int:
     args = parse_arguments(arguments)
     if args.list:
-        print_recipes()
+        print_recipes(recipe for recipe in RECIPES.values() if args.method in (None, recipe.method))
         return 0
     try:
         if args.recipe and not args.checkpoint:
@@ -72,16 +77,27 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--list", action="store_true", help="list the recipes and where their weights are")
-    what.add_argument("--recipe", metavar="NAME", help="the published result that the checkpoint belongs to")
-    what.add_argument("--method", choices=sorted(METHODS), help="the method, for a checkpoint of no recipe")
+    parser.add_argument("--list", action="store_true", help="list the recipes and where their weights are")
+    parser.add_argument("--recipe", metavar="NAME", help="the published result that the checkpoint belongs to")
+    parser.add_argument(
+        "--method", choices=sorted(METHODS), help="the method, for a checkpoint of no recipe; or of the list"
+    )
     parser.add_argument(
         "--original-config", type=Path, metavar="FILE", help="with --method: the original's model, as JSON or YAML"
     )
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="the original file")
     parser.add_argument("--output", type=Path, metavar="DIR", help="the model folder to write")
+    parser.add_argument(
+        "--verify", action="store_true", help="load the folder again, compare, and leave a fingerprint in it"
+    )
+    parser.add_argument("--half", action="store_true", help="save the weights in float16: half the size")
     args = parser.parse_args(arguments)
+    if args.list:
+        if args.recipe or args.checkpoint:
+            parser.error("--list goes with --method alone")
+        return args
+    if bool(args.recipe) == bool(args.method):
+        parser.error("give one of --list, --recipe and --method")
     if args.method and needs_original_config(METHODS[args.method]) and not args.original_config:
         parser.error("--method needs --original-config")
     if args.original_config and not args.method:
@@ -102,7 +118,18 @@ def convert(args: argparse.Namespace) -> None:
     original = load_original_config(args.original_config, method) if args.original_config else {}
 
     checkpoint = load_checkpoint(args.checkpoint)
-    print(f"Read {describe_file(checkpoint.path)}, {len(checkpoint.state_dict)} tensors.")
+    file = {
+        "name": checkpoint.path.name,
+        "bytes": checkpoint.path.stat().st_size,
+        "sha256": provenance.sha256(checkpoint.path),
+    }
+    meta = short_entries(checkpoint.meta)
+    print(
+        f"Read {file['name']} ({file['bytes'] / 1e6:.1f} MB, sha256 {file['sha256']}), "
+        f"{len(checkpoint.state_dict)} tensors."
+    )
+    if meta:
+        print("Its record: " + ", ".join(f"{name} {value}" for name, value in meta.items()))
     if recipe:
         config, image_processor = recipe.build_config(), recipe.build_image_processor()
     else:
@@ -112,12 +139,38 @@ def convert(args: argparse.Namespace) -> None:
     config = method.adapt_config(config, checkpoint.state_dict)
 
     model, renamed = load_model(method, config, checkpoint)
-    print(f"Converted {len(checkpoint.state_dict) - sum(map(len, renamed.dropped.values()))} of them.")
+    mapped = Counter(name.partition(".")[0] for name in renamed.state_dict)
+    print(
+        f"Converted {len(checkpoint.state_dict) - sum(map(len, renamed.dropped.values()))} of them, to "
+        + ", ".join(f"{count} in {module}" for module, count in mapped.items())
+    )
     for reason, names in renamed.dropped.items():
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         print(f"Dropped {len(names)} ({reason}): {shown}")
-    write_folder(model, image_processor, args.output)
+    record = {
+        "recipe": args.recipe,
+        "method": method.__name__,
+        "file": file,
+        "meta": meta,
+        "dropped": {reason: len(names) for reason, names in renamed.dropped.items()},
+        "dtype": "float16" if args.half else "float32",
+        "vitseg": vitseg.__version__,
+    }
+    write_folder(model, image_processor, args.output, record, verify=args.verify)
     print(f"Wrote {args.output}: {model.num_parameters() / 1e6:.1f} M parameters, {model.config.num_labels} classes.")
+
+
+def short_entries(meta: Mapping[str, Any]) -> dict[str, str | int]:
+    """Of a checkpoint's record, what fits on a line; of lists, such as the class names, their length."""
+    entries: dict[str, str | int] = {}
+    for name, value in meta.items():
+        if isinstance(value, list | tuple):
+            entries[str(name)] = f"({len(value)} entries)"
+        elif isinstance(value, float):
+            entries[str(name)] = f"{value:g}"
+        elif isinstance(value, str | int) and len(str(value)) <= 40:
+            entries[str(name)] = value
+    return entries
 
 
 def needs_original_config(method: ModuleType) -> bool:
@@ -187,7 +240,7 @@ def _load_model(
 
 def set_label_names(config: PreTrainedConfig, names: Sequence[str] | None) -> None:
     """Name the classes as the checkpoint's record does, which is known to be wrong for Pascal Context."""
-    if names is None or len(names) != config.num_labels:
+    if names is None or len(names) != config.num_labels or not all(isinstance(name, str) for name in names):
         return
     names = tuple(name.strip() for name in names)
     pascal_context = load_label_set("pascal_context60")
@@ -211,32 +264,60 @@ def default_image_processor(
     return getattr(vitseg, f"{SEGMENTATION_METHODS[method.__name__]}ImageProcessor")(**settings)
 
 
-def write_folder(model: PreTrainedModel, image_processor: BaseImageProcessor, output: Path) -> None:
-    """Save model and image processor to a temporary folder beside `output`, and rename it when it is complete."""
+def write_folder(
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    output: Path,
+    record: dict[str, Any],
+    *,
+    verify: bool,
+) -> None:
+    """
+    Save model, image processor and the record of the conversion to a temporary folder beside `output`, and rename it
+    when it is complete, and with `verify` loaded again and compared.
+
+    Raises:
+        ValueError: if the loaded model answers otherwise, or weights are too large for half precision.
+    """
+    expected = take_fingerprint(model, image_processor) if verify else None
+    if record["dtype"] == "float16":
+        model.half()
+        if lost := [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]:
+            raise ValueError(f"Too large for half precision: {', '.join(lost[:5])}. Convert without --half.")
     with replacing(output) as unfinished:
         model.save_pretrained(unfinished)
         image_processor.save_pretrained(unfinished)
-
-
-def describe_file(path: Path) -> str:
-    """Name, size and SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return f"{path.name} ({path.stat().st_size / 1e6:.1f} MB, sha256 {digest.hexdigest()})"
+        write_json(unfinished / provenance.FILE, record)
+        if expected is not None:
+            taken = take_fingerprint(*load_folder(unfinished))
+            write_json(unfinished / fingerprint.FILE, taken)
+            if record["dtype"] == "float32":
+                print(f"Verified: loaded again, it differs by {check_fingerprint(taken, expected):.1e}.")
+            else:
+                print(f"Verified: half precision changes its answer by {largest_difference(taken, expected):.1e}.")
 
 
 def describe_source(recipe: PublishedRecipe) -> str:
-    """Where the weights of a recipe were published, and how to go on."""
-    return (
-        f"{recipe.name}: {recipe.weights.describe()}\n"
-        f"Give the downloaded file:  --recipe {recipe.name} --checkpoint FILE --output DIR"
+    """Where the weights of a recipe were published, under which name and licence, and how to go on."""
+    weights = recipe.weights
+    lines = [recipe.name, f"  weights  {weights.status}, {weights.host}"]
+    if weights.url:
+        lines += [f"  link     {weights.url}"]
+    if weights.file_name:
+        lines += [f"  file     {weights.file_name}"]
+    lines += [f"  licence  {weights.licence}"]
+    if weights.note:
+        lines += [f"  note     {weights.note}"]
+    lines.append(
+        f"Give the downloaded file:  --recipe {recipe.name} --checkpoint FILE --output DIR --verify"
+        if weights.url
+        else f"There is no file to convert. Train it:  examples/train.py --recipe {recipe.name}"
     )
+    return "\n".join(lines)
 
 
-def print_recipes() -> None:
-    for recipe in RECIPES.values():
+def print_recipes(recipes: Iterable[PublishedRecipe]) -> None:
+    for recipe in recipes:
         print(f"{recipe.name:48} {recipe.weights.describe()}")
 
 

@@ -45,9 +45,9 @@ class ConversionCommand:
         status = convert.main([str(argument) for argument in arguments])
         return Answer(status, *self.capsys.readouterr())
 
-    def convert(self, checkpoint: Path, original_config: Path) -> Answer:
+    def convert(self, checkpoint: Path, original_config: Path, *options: str) -> Answer:
         method = ["--method", self.method, "--original-config", original_config]
-        return self.run(*method, "--checkpoint", checkpoint, "--output", self.output)
+        return self.run(*method, "--checkpoint", checkpoint, "--output", self.output, *options)
 
     def converted(self, state_dict: Mapping[str, torch.Tensor], config: Mapping[str, Any], **meta) -> PreTrainedModel:
         """The model that the command makes of a state dict, loaded again."""

@@ -2,10 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Original files are read without executing anything, and files that are none are refused with the reason."""
 
+import _codecs
 import io
 import os
 import pickle
+import tarfile
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +21,7 @@ from safetensors.torch import save_file
 
 
 WEIGHTS = {"backbone.blocks.0.norm1.weight": torch.arange(6.0), "decode_head.conv_0.bias": torch.tensor([-1.0, 2.0])}
+TEN_GIGABYTES = 10 * 2**30
 WEB_PAGE = b"<!DOCTYPE html><html><head><title>Quota exceeded</title></head></html>"
 
 
@@ -31,6 +37,16 @@ class Attack:
 
     def __reduce__(self):
         return os.system, (self.command,)
+
+
+class Call:
+    """Calls a function when it is unpickled."""
+
+    def __init__(self, function: Callable, *arguments: Any):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
 
 
 def saved(content, **options) -> bytes:
@@ -108,6 +124,99 @@ def test_code_in_a_file_is_not_run(save, command, original_config):
     answer = command.convert(checkpoint, original_config)
     assert not marker.exists()
     command.assert_refused(answer, str(checkpoint), f"refers to {os.system.__module__}.system", "could run code")
+
+
+def chained_codecs(count: int) -> Any:
+    """Bytes that double in length with each call when they are unpickled."""
+    value: Any = b"ab"
+    for _ in range(count):
+        value = Call(_codecs.encode, value, "hex")
+    return value
+
+
+def rezipped(content: bytes, compression: int = zipfile.ZIP_STORED, **added: bytes) -> bytes:
+    """A file of PyTorch's, packed again with further entries."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(file, "w", compression) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+        for name, data in added.items():
+            new.writestr(f"archive/{name}", data)
+    return file.getvalue()
+
+
+def zipped_symlink(target: Path) -> bytes:
+    """A file of PyTorch's old tar format whose pickle is a link to another file."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        link = tarfile.TarInfo("pickle")
+        link.type, link.linkname = tarfile.SYMTYPE, str(target)
+        archive.addfile(link)
+    return file.getvalue()
+
+
+def claiming(elements: int) -> bytes:
+    """A file whose storage of four numbers claims to hold more."""
+    content = saved({"state_dict": {"weight": torch.arange(4.0)}})
+    honest, claimed = b"cpuq\x08K\x04", b"cpuq\x08\x8a\x05" + elements.to_bytes(5, "little")
+    assert honest in content
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(file, "w") as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry).replace(honest, claimed))
+    return file.getvalue()
+
+
+WITH_MARKER = {"meta": Attack("touch marker"), "state_dict": WEIGHTS}
+BOMBS = {
+    "call_for_memory": (
+        saved({"state_dict": WEIGHTS, "meta": Call(bytearray, 2**50)}),
+        "refers to __builtin__.bytearray",
+    ),
+    "chained_codecs": (saved({"state_dict": WEIGHTS, "meta": chained_codecs(40)}), "_codecs.encode and 'hex'"),
+    "protocol_4": (pickle.dumps(WITH_MARKER, protocol=4), f"refers to {os.system.__module__}.system"),
+    "expanded_tensor": (
+        saved({"state_dict": {"weight": torch.zeros(1).expand(10**12)}}),
+        "has shape (1000000000000,)",
+    ),
+    "compressed_tensor": (
+        rezipped(saved({"state_dict": {"weight": torch.zeros(10**6)}}), zipfile.ZIP_DEFLATED),
+        "claims to hold more than its",
+    ),
+    "storage_of_10_gb": (claiming(TEN_GIGABYTES), "not a PyTorch checkpoint"),
+    "header_of_10_gb": (TEN_GIGABYTES.to_bytes(8, "little") + b'{"weight":', "not a complete safetensors file"),
+    "hostile_pickle_beside": (
+        rezipped(saved({"state_dict": WEIGHTS}), **{"more.pkl": plain_pickle(WITH_MARKER)}),
+        "system",
+    ),
+    "zip_in_a_zip": (
+        rezipped(rezipped(b"PK\x05\x06" + bytes(18)), **{"data.pkl": saved(WITH_MARKER)}),
+        "not a PyTorch",
+    ),
+    "symlink_in_an_archive": (zipped_symlink(Path("/etc/hostname")), "not a PyTorch checkpoint"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_hostile_files_are_refused(name, command, original_config, monkeypatch):
+    content, message = BOMBS[name]
+    monkeypatch.chdir(command.folder)
+    checkpoint = command.folder / (f"{name}.safetensors" if "header" in name else f"{name}.pth")
+    checkpoint.write_bytes(content)
+    command.assert_refused(command.convert(checkpoint, original_config), str(checkpoint), message)
+    assert not (command.folder / "marker").exists()
+
+
+def test_record_that_is_endless_when_read(command, original_config):
+    """Ten lists of ten times the list before: 10 ** 12 numbers in a file of a few kilobytes."""
+    endless: list[Any] = [0]
+    for _ in range(12):
+        endless = [endless] * 10
+    golden = load_case("setr", "tiny_naive")
+    meta = {"CLASSES": endless[:7], "iter": 3, "mIoU": float("nan"), "log": endless}
+    answer = command.convert(command.checkpoint({"meta": meta, "state_dict": golden.state_dict()}), original_config)
+    assert answer.status == 0, answer.err
+    assert "Its record: CLASSES (7 entries), iter 3, mIoU nan, log (10 entries)" in answer.out
 
 
 @pytest.mark.parametrize("save", [saved, old_format])

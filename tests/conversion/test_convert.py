@@ -5,14 +5,17 @@
 import dataclasses
 import hashlib
 import json
+import re
 
 import convert
+import numpy as np
 import pytest
 import torch
 from golden_cases import GoldenCase, load_case
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 import vitseg
+from vitseg.publishing import fingerprint
 from vitseg.recipes import RECIPES, get_recipe
 from vitseg.recipes.labels import load_label_set
 
@@ -56,6 +59,16 @@ class TestConversion:
         assert f"Converted {num_tensors - 8} of them" in answer.out
         assert "Dropped 8 (never applied by the original): decode_head.conv_seg" in answer.out
         assert "7 classes" in answer.out
+        config = AutoModelForSemanticSegmentation.from_pretrained(command.output).config
+        assert f"{4 + 16 * config.backbone_config.num_hidden_layers} in backbone" in answer.out
+        record = json.loads((command.output / "conversion.json").read_text())
+        assert (record["recipe"], record["method"], record["dtype"]) == (None, "setr", "float32")
+        assert record["file"] == {
+            "name": "original.pth",
+            "bytes": checkpoint.stat().st_size,
+            "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        }
+        assert record["dropped"] == {"never applied by the original": 8}
         assert [path.name for path in command.output.parent.iterdir()] == ["model"]
 
     @pytest.mark.parametrize("name", [AUTHORS, MMSEG])
@@ -110,6 +123,77 @@ class TestConversion:
     def test_model_dictionary_within_a_whole_configuration(self, command):
         whole = {"model": case(AUTHORS).config, "data": {"samples_per_gpu": 2}}
         assert command.converted(case(AUTHORS).state_dict(), whole).config.num_labels == 7
+
+
+class TestVerification:
+    def test_fingerprint_is_what_the_model_answers(self, command, authors_files):
+        answer = command.convert(*authors_files, "--verify")
+        assert answer.status == 0, answer.err
+        assert "Verified: loaded again, it differs by 0.0e+00" in answer.out
+        taken = json.loads((command.output / "fingerprint.json").read_text())
+        random = np.random.RandomState(0)
+        random.randint(0, 256, (64, 96, 3), dtype=np.uint8)
+        pixel_values = torch.from_numpy(random.standard_normal((1, 3, 192, 256))).float()
+        with torch.no_grad():
+            logits = AutoModelForSemanticSegmentation.from_pretrained(command.output)(pixel_values).logits
+        stored = taken["answers"]["logits"]
+        assert stored["shape"] == list(logits.shape) == [1, 7, 192, 256]
+        assert stored["mean"] == pytest.approx(logits.mean().item(), abs=1e-5)
+        assert (stored["min"], stored["max"]) == pytest.approx((logits.min().item(), logits.max().item()), abs=1e-5)
+        assert fingerprint.main([str(command.output)]) == 0
+        assert "answers as its fingerprint says" in command.capsys.readouterr().out
+
+    def test_other_weights_and_other_preprocessing_are_noticed(self, command, authors_files):
+        command.convert(*authors_files, "--verify")
+        model = AutoModelForSemanticSegmentation.from_pretrained(command.output)
+        settings = command.output / "preprocessor_config.json"
+        settings.write_text(settings.read_text().replace("0.485", "0.5"))
+        assert fingerprint.main([str(command.output)]) == 1
+        assert "does not answer as its fingerprint says" in command.capsys.readouterr().err
+        settings.write_text(settings.read_text().replace("0.5", "0.485"))
+        with torch.no_grad():
+            model.decode_head.classifier.bias[3] += 0.1
+        model.save_pretrained(command.output)
+        assert fingerprint.main([str(command.output)]) == 1
+        assert "difference is" in command.capsys.readouterr().err
+        (command.output / "fingerprint.json").write_text("[]")
+        assert fingerprint.main([str(command.output)]) == 1
+        assert "is no fingerprint" in command.capsys.readouterr().err
+
+    def test_without_it_there_is_none(self, command, authors_files):
+        assert command.convert(*authors_files).status == 0
+        assert not (command.output / "fingerprint.json").exists()
+        assert fingerprint.main([str(command.output)]) == 1
+        assert "has no fingerprint.json" in command.capsys.readouterr().err
+
+    def test_weights_that_are_not_finite(self, command):
+        state_dict = case(AUTHORS).state_dict()
+        state_dict["decode_head.conv_0.bias"][0] = torch.nan
+        answer = command.convert(
+            command.checkpoint(state_dict), command.original_config(case(AUTHORS).config), "--verify"
+        )
+        command.assert_refused(answer, "logits are not finite")
+
+
+class TestHalfPrecision:
+    def test_halves_the_weights(self, command, authors_files):
+        answer = command.convert(*authors_files, "--half", "--verify")
+        assert answer.status == 0, answer.err
+        assert 0 < float(re.search(r"half precision changes its answer by (\S+)\.$", answer.out, re.M)[1]) < 0.01
+        model = AutoModelForSemanticSegmentation.from_pretrained(command.output)
+        assert model.dtype == torch.float16
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        assert 2 * parameters < (command.output / "model.safetensors").stat().st_size < 2.2 * parameters + 20_000
+        assert json.loads((command.output / "conversion.json").read_text())["dtype"] == "float16"
+        assert fingerprint.main([str(command.output)]) == 0
+
+    def test_weights_that_do_not_fit(self, command):
+        state_dict = case(AUTHORS).state_dict()
+        state_dict["decode_head.syncbn_fc_0.running_var"][0] = 1e5
+        answer = command.convert(
+            command.checkpoint(state_dict), command.original_config(case(AUTHORS).config), "--half"
+        )
+        command.assert_refused(answer, "Too large for half precision", "decode_head.layers.0.batch_norm.running_var")
 
 
 class TestAuxiliaryHeads:
@@ -365,12 +449,22 @@ class TestRecipes:
             assert weights.licence in line
             assert (weights.url or weights.host) in line
 
-    def test_without_checkpoint_says_where_it_is(self, command):
-        recipe = next(recipe for recipe in RECIPES.values() if recipe.weights.url)
-        answer = command.run("--recipe", recipe.name)
+    def test_list_of_a_method(self, command):
+        lines = command.run("--list", "--method", "structtoken").out.splitlines()
+        assert len(lines) == 11
+        assert all(line.startswith("structtoken-") for line in lines)
+
+    @pytest.mark.parametrize("name", RECIPES)
+    def test_without_checkpoint_says_where_it_is(self, name, command):
+        weights = RECIPES[name].weights
+        answer = command.run("--recipe", name)
         assert answer.status == 1
-        assert recipe.weights.url in answer.out
-        assert "--checkpoint FILE --output DIR" in answer.out
+        assert ("--checkpoint FILE --output DIR" in answer.out) == (weights.status == "published")
+        for fact in (weights.url, weights.host, weights.licence, weights.note):
+            assert (fact or "") in answer.out
+        if "/" in (weights.url or "") and weights.url.endswith(".pth"):
+            assert f"file     {weights.url.split('/')[-1]}" in answer.out
+        assert f"--recipe {name}" in answer.out
 
     @pytest.mark.parametrize("rest", [[], ["--checkpoint", "FILE", "--output", "DIR"]])
     def test_unknown_name(self, rest, command, monkeypatch):
@@ -391,6 +485,8 @@ class TestRecipes:
         ["--recipe", NAIVE_RECIPE, "--checkpoint", "FILE"],
         ["--recipe", NAIVE_RECIPE, "--original-config", "FILE"],
         ["--list", "--recipe", NAIVE_RECIPE],
+        ["--list", "--method", "resnet"],
+        ["--method", "setr", "--recipe", NAIVE_RECIPE],
     ],
     ids=" ".join,
 )

@@ -206,6 +206,12 @@ class Weights:
         if (self.status == "published") != (self.url is not None):
             raise ValueError(f"status is {self.status!r} and url {self.url!r}; published weights alone have a url.")
 
+    @property
+    def file_name(self) -> str | None:
+        """The name of the published file, where the link tells it."""
+        name = (self.url or "").rpartition("/")[2]
+        return name if name.endswith((".pth", ".pt", ".safetensors")) else None
+
     def describe(self) -> str:
         """All of it in one line."""
         where = f"{self.host}: {self.url}" if self.url else self.host

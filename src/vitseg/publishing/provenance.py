@@ -1,0 +1,40 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Where weights come from: digests of files, and the record that a conversion leaves in a model folder."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+FILE = "conversion.json"
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def weights_digest(folder: str | Path) -> dict[str, str]:
+    """The SHA-256 of each file of weights in a model folder; nothing where there is no such folder."""
+    return {path.name: sha256(path) for path in sorted(Path(folder).glob("*.safetensors"))}
+
+
+def read_conversion(folder: str | Path) -> dict[str, Any] | None:
+    """
+    What a conversion noted in a model folder, `None` if it was not converted (but trained, for example):
+
+        recipe, method   the published result, or `None`, and its method
+        file             name, bytes and sha256 of the original file
+        meta             short entries of the record in it
+        dropped          reason -> number of tensors
+        dtype            of the weights as saved
+        vitseg           version that converted
+    """
+    file = Path(folder) / FILE
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
