@@ -32,7 +32,6 @@ import datasets
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from segment import load_model, palette_for
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
@@ -55,6 +54,7 @@ from vitseg.evaluation.results import (
     result_record,
 )
 from vitseg.replacing import replacing, write_json
+from vitseg.segmentation import load_model, palette_for
 
 
 def main(arguments: list[str] | None = None) -> int:

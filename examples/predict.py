@@ -13,7 +13,7 @@ DIR/submission.zip. Their values are
     ids          class ids          palette   class ids, in a PNG with the colours of the classes
 
 A run that was stopped continues where it was when it is started again. For pictures to look at, and for photos of any
-kind, there is examples/segment.py.
+kind, there is `vitseg segment`.
 """
 
 import argparse
@@ -28,7 +28,6 @@ import datasets
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from segment import find_images, load_model, palette_for, read_image
 from tqdm.auto import tqdm
 
 from vitseg.data.streaming import parquet_files
@@ -37,6 +36,7 @@ from vitseg.evaluation.inference import predict_images
 from vitseg.evaluation.options import add_test_options, choose_protocol, run_options
 from vitseg.evaluation.submission import FORMATS, check_classes, save_label_map, write_zip
 from vitseg.replacing import write_json
+from vitseg.segmentation import find_images, load_model, palette_for, read_image
 
 
 class ImageFiles:

@@ -31,6 +31,8 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     assert {"vitseg/py.typed", "vitseg/models/modeling_setr.py", "vitseg/recipes/labels/ade20k.json"} <= expected
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
+    assert b"vitseg = vitseg.cli:main" in zipfile.ZipFile(wheel).read(entry_points)
 
 
 def test_wheel_works_on_its_own(wheel, tmp_path):

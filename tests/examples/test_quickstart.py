@@ -73,13 +73,16 @@ def test_commands_of_the_readme(clone):
     blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
     commands = [line.partition("  #")[0] for block in blocks for line in block.splitlines()]
     # Cloning, installing and `make` are not run from a test, nor what needs a file that has to be downloaded first.
-    runnable = [line for line in commands if line.startswith(("python ", "accelerate ")) and "FILE" not in line]
+    runnable = [
+        line for line in commands if line.startswith(("python ", "accelerate ", "vitseg ")) and "FILE" not in line
+    ]
     programs = [shlex.split(line) for line in runnable]
     assert len(programs) == 10
-    environment_bin = Path(sys.executable).parent
-    for command in programs:
-        program = sys.executable if command[0] == "python" else os.fspath(environment_bin / command[0])
-        run([program, *command[1:]], clone)
+    # The command `vitseg` exists only where the package is installed.
+    starts = {"python": [sys.executable], "vitseg": [sys.executable, "-m", "vitseg"]}
+    starts["accelerate"] = [os.fspath(Path(sys.executable).with_name("accelerate"))]
+    for program, *arguments in programs:
+        run([*starts[program], *arguments], clone)
     assert (clone / "segmented/scene_0_ids.png").exists()
     assert (clone / "runs/tuned/best/model.safetensors").exists()
     assert (clone / "runs/trainer/model.safetensors").exists()

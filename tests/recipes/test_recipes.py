@@ -386,8 +386,8 @@ def test_command_lists_every_recipe(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + len(RECIPES)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert ["setr-pup-vit-l-ade20k-512-160k", "ade20k", "48.62", "50.09", "published"] in cells
-    assert ["setr-pup-deit-b-cityscapes-768-40k", "cityscapes", "78.79", "", "link empty"] in cells
+    assert ["setr-pup-vit-l-ade20k-512-160k", "ade20k", "48.62", "50.09", "convertible"] in cells
+    assert ["setr-pup-deit-b-cityscapes-768-40k", "cityscapes", "78.79", "", "weights never released"] in cells
 
 
 def test_committed_cards_are_those_of_the_recipes(tmp_path):

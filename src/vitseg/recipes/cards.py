@@ -29,10 +29,15 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def results_table(recipes: Iterable[PublishedRecipe]) -> str:
-    """What every recipe's source publishes: data set, mIoU at one scale and with multi-scale and flip, weights."""
-    header = ("recipe", "data set", "mIoU", "ms + flip", "weights")
-    rows = ((recipe.name, recipe.label_set, *_published_miou(recipe), recipe.weights.status) for recipe in recipes)
+    """What every recipe's source publishes: data set, mIoU at one scale and with multi-scale and flip, status."""
+    header = ("recipe", "data set", "mIoU", "ms + flip", "status")
+    rows = ((recipe.name, recipe.label_set, *recipe.published.figures, status(recipe)) for recipe in recipes)
     return markdown_table(header, rows)
+
+
+def status(recipe: PublishedRecipe) -> str:
+    """Whether there are weights to convert."""
+    return "convertible" if recipe.weights.status == "published" else "weights never released"
 
 
 def family_card(method: str) -> str:
@@ -44,7 +49,7 @@ def family_card(method: str) -> str:
             recipe.name,
             str(recipe.training.batch_size),
             str(recipe.training.learning_rate),
-            *_published_miou(recipe),
+            *recipe.published.figures,
             recipe.weights.licence,
             f"[{recipe.weights.status}]({recipe.weights.url})" if recipe.weights.url else recipe.weights.status,
         )
@@ -86,8 +91,3 @@ def _pretrained_item(weights: PretrainedWeights) -> str:
         return f"- {weights.note} See <{weights.url}>."
     file_name = weights.url.rpartition("/")[2]
     return f"- [{file_name}]({weights.url}), in timm `{weights.timm_model}`. {weights.note}".rstrip()
-
-
-def _published_miou(recipe: PublishedRecipe) -> tuple[str, str]:
-    multi_scale = recipe.published.miou_multi_scale
-    return f"{recipe.published.miou:.2f}", "" if multi_scale is None else f"{multi_scale:.2f}"

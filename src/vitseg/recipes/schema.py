@@ -181,6 +181,11 @@ class PublishedResult:
             if value is not None and not 0 <= value <= 100:
                 raise ValueError(f"{name} is {value}; expected a percentage from 0 to 100.")
 
+    @property
+    def figures(self) -> tuple[str, str]:
+        """The figures as tables have them: without and with multi-scale and flip."""
+        return f"{self.miou:.2f}", "" if self.miou_multi_scale is None else f"{self.miou_multi_scale:.2f}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:

@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""examples/segment.py on pictures of every kind, with a tiny random model."""
+"""`vitseg segment` on pictures of every kind, with a tiny random model."""
 
 import json
 import subprocess
@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import segment
 import torch
 from PIL import Image, ImageOps
+from programs import EXAMPLES
 from tiny_setr import save_tiny_setr
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+
+from vitseg import segmentation
+from vitseg.cli import main
 
 
 NAMES = ["wall", "sky", "tree", "road", "car"]
@@ -69,7 +72,7 @@ def expected_label_map(model_folder: Path, path: Path) -> np.ndarray:
 
 
 def run(*arguments: str | Path) -> int:
-    return segment.main([str(argument) for argument in arguments])
+    return main(["segment", *map(str, arguments)])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -153,7 +156,7 @@ class TestResults:
             assert rows == sorted(rows, key=lambda row: -row["pixels"])
 
     def test_as_a_program(self, model, photos, output, tmp_path):
-        command = [sys.executable, segment.__file__, "--model", model, photos / "rgb.png", "--output", tmp_path]
+        command = [sys.executable, EXAMPLES / "segment.py", "--model", model, photos / "rgb.png", "--output", tmp_path]
         program = subprocess.run(command, capture_output=True, text=True)
         assert program.returncode == 0, program.stderr
         assert program.stdout == ""
@@ -187,13 +190,13 @@ class TestBatches:
         sizes = [(60, 40), (40, 60), (50, 50), (60, 40), (90, 60), (40, 60), (60, 40)]
         for index, (width, height) in enumerate(sizes):
             photo(index, width, height).save(tmp_path / f"{index}.png")
-        batch_sizes, segment_batch = [], segment.segment
+        batch_sizes, segment_batch = [], segmentation.segment
 
         def recorded(pictures, *arguments):
             batch_sizes.append(len(pictures))
             return segment_batch(pictures, *arguments)
 
-        monkeypatch.setattr(segment, "segment", recorded)
+        monkeypatch.setattr(segmentation, "segment", recorded)
         files = [tmp_path / f"{index}.png" for index in range(len(sizes))]
         assert run("--model", model, *files, "--output", tmp_path / "one") == 0
         assert batch_sizes == [1] * 7
@@ -210,10 +213,10 @@ class TestBatches:
         def pictures():
             nonlocal read
             for read in range(1, 101):
-                yield segment.Picture(Path(f"{read}.png"), photo(0, 1, 1), torch.zeros(1, 3, 1, read))
+                yield segmentation.Picture(Path(f"{read}.png"), photo(0, 1, 1), torch.zeros(1, 3, 1, read))
 
         done = 0
-        for batch in segment.batches(pictures(), batch_size=2):
+        for batch in segmentation.batches(pictures(), batch_size=2):
             assert read - done <= 16
             done += len(batch)
         assert done == 100
@@ -284,7 +287,7 @@ class TestNames:
 
     def test_of_a_path_that_ends_another(self):
         short, long = Path("/data/x.png"), Path("/home/data/x.png")
-        assert segment.output_names([short, long]) == {short: Path("data/x"), long: Path("home/data/x")}
+        assert segmentation.output_names([short, long]) == {short: Path("data/x"), long: Path("home/data/x")}
 
     def test_results_of_an_earlier_run_are_no_images(self, model, tmp_path):
         self.save(tmp_path, "x.png")
@@ -294,9 +297,19 @@ class TestNames:
 
 class TestRefusals:
     def refuse(self, capsys, *arguments: str | Path) -> str:
-        """The one line that the program says before it looks at any picture."""
+        """What the command says of a wrong command line, before it looks at any picture."""
         capsys.readouterr()
-        assert run(*arguments) == 2
+        with pytest.raises(SystemExit) as stop:
+            run(*arguments)
+        assert stop.value.code == 2
+        err = capsys.readouterr().err
+        assert err.startswith("usage: vitseg segment")
+        return err
+
+    def fail(self, capsys, *arguments: str | Path) -> str:
+        """The one line that it says where it cannot begin."""
+        capsys.readouterr()
+        assert run(*arguments) == 1
         err = capsys.readouterr().err
         assert err.startswith("error: ")
         assert len(err.splitlines()) == 1
@@ -309,67 +322,64 @@ class TestRefusals:
         assert f"{tmp_path / 'empty'}, {tmp_path / 'missing.jpg'}" in err
         assert not (tmp_path / "out").exists()
 
+    def test_no_model(self, photos, tmp_path, capsys):
+        arguments = ("--model", tmp_path / "model", photos / "rgb.png", "--output", tmp_path / "out")
+        assert f"there is no model folder {tmp_path / 'model'}" in self.refuse(capsys, *arguments)
+
     @pytest.mark.parametrize(
         ("files", "message"),
         [
-            (None, "there is no model folder"),
             ({}, "model_type"),
             ({"config.json": "{"}, "not a valid JSON file"),
             ({"config.json": '{"model_type": "setr"}'}, "no file named model.safetensors"),
             ({"config.json": '{"model_type": "vit"}'}, "AutoModelForSemanticSegmentation"),
         ],
-        ids=["missing", "empty", "damaged", "no_weights", "classifier"],
+        ids=["empty", "damaged", "no_weights", "classifier"],
     )
     def test_folder_without_a_model(self, files, message, photos, tmp_path, capsys):
         folder = tmp_path / "a" / "model"
-        for name, content in (files or {}).items():
-            folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True)
+        for name, content in files.items():
             (folder / name).write_text(content)
-        if files is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        err = self.refuse(capsys, "--model", folder, photos / "rgb.png", "--output", tmp_path / "out")
+        err = self.fail(capsys, "--model", folder, photos / "rgb.png", "--output", tmp_path / "out")
         assert message in err
 
     def test_damaged_weights(self, model, photos, tmp_path, capsys):
         folder = save_tiny_setr(tmp_path / "model", NAMES)
         weights = folder / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:1000])
-        err = self.refuse(capsys, "--model", folder, photos / "rgb.png", "--output", tmp_path / "out")
+        err = self.fail(capsys, "--model", folder, photos / "rgb.png", "--output", tmp_path / "out")
         assert f"cannot load a model from {folder}" in err
 
     def test_more_classes_than_a_byte_holds(self, photos, tmp_path, capsys):
         folder = save_tiny_setr(tmp_path / "model", [f"class {index}" for index in range(256)])
         capsys.readouterr()
-        assert run("--model", folder, photos / "rgb.png", "--output", tmp_path / "out") == 2
+        assert run("--model", folder, photos / "rgb.png", "--output", tmp_path / "out") == 1
         assert "256 classes" in capsys.readouterr().err.splitlines()[-1]
 
     def test_no_cuda_device(self, model, photos, tmp_path, capsys, monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         arguments = ("--model", model, photos / "rgb.png", "--output", tmp_path / "out", "--device", "cuda")
-        assert "use --device cpu" in self.refuse(capsys, *arguments)
+        assert "use --device cpu" in self.fail(capsys, *arguments)
 
     @pytest.mark.parametrize("change", [["--batch-size", "0"], ["--dtype", "int8"], ["--device", "tpu"]], ids=" ".join)
     def test_values(self, change, model, photos, tmp_path, capsys):
-        with pytest.raises(SystemExit) as stop:
-            run("--model", model, photos / "rgb.png", "--output", tmp_path / "out", *change)
-        assert stop.value.code == 2
-        assert change[0] in capsys.readouterr().err
+        arguments = ("--model", model, photos / "rgb.png", "--output", tmp_path / "out", *change)
+        assert change[0] in self.refuse(capsys, *arguments)
 
     def test_output_is_a_file(self, model, photos, tmp_path, capsys):
         file = tmp_path / "out"
         file.write_text("mine")
-        with pytest.raises(SystemExit) as stop:
-            run("--model", model, photos / "rgb.png", "--output", file)
-        assert stop.value.code == 2
-        assert f"{file} is a file" in capsys.readouterr().err
+        arguments = ("--model", model, photos / "rgb.png", "--output", file)
+        assert f"{file} is a file" in self.refuse(capsys, *arguments)
         assert file.read_text() == "mine"
 
 
-def test_results_are_written_completely_or_not_at_all(model, photos, tmp_path, monkeypatch):
+def test_results_are_written_completely_or_not_at_all(model, photos, tmp_path, monkeypatch, capsys):
     def fill_the_disk(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(segment, "save_palette_png", fill_the_disk)
-    with pytest.raises(OSError, match="No space left"):
-        run("--model", model, photos / "rgb.png", "--output", tmp_path / "out")
+    monkeypatch.setattr(segmentation, "save_palette_png", fill_the_disk)
+    assert run("--model", model, photos / "rgb.png", "--output", tmp_path / "out") == 1
+    assert "No space left on device" in capsys.readouterr().err
     assert contents(tmp_path / "out") == {}
