@@ -53,6 +53,7 @@ from vitseg.evaluation.results import (
     markdown_report,
     result_record,
 )
+from vitseg.publishing.provenance import weights_digest
 from vitseg.replacing import replacing, write_json
 from vitseg.segmentation import load_model, palette_for
 
@@ -135,8 +136,10 @@ def evaluate(args: argparse.Namespace, accelerator: Accelerator) -> None:
         subject.protocol,
         fingerprint=identity,
         model=args.model,
+        weights=weights_digest(args.model),
         dataset=args.dataset,
         split=args.split,
+        limit=args.limit,
         images=len(image_scores),
         broken=broken,
         dtype=args.dtype if accelerator.mixed_precision == "no" else accelerator.mixed_precision,

@@ -87,7 +87,7 @@ def parse_slices(text: str) -> tuple[slice, ...]:
     )
 
 
-def convert_case(case: GoldenCase, folder: Path) -> Path:
+def convert_case(case: GoldenCase, folder: Path, *options: str) -> Path:
     """Write the case as a file in the original's format and convert it by the command, as a user would."""
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, original_config = folder / "original.pth", folder / "original.json"
@@ -95,6 +95,6 @@ def convert_case(case: GoldenCase, folder: Path) -> Path:
     original_config.write_text(json.dumps(case.config))
     output = folder / "model"
     command = ["--method", case.description["method"], "--original-config", original_config]
-    status = convert.main([str(part) for part in (*command, "--checkpoint", checkpoint, "--output", output)])
+    status = convert.main([str(part) for part in (*command, "--checkpoint", checkpoint, "--output", output, *options)])
     assert status == 0
     return output

@@ -7,9 +7,6 @@ What an import does can only be seen in a fresh process, so most of this runs in
 """
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +18,9 @@ from transformers import AutoModelForSemanticSegmentation, Dinov2Config, PreTrai
 
 import vitseg
 from vitseg import PlainVitConfig
+from vitseg.publishing.fresh_process import SOURCE, run_script
 
 
-SOURCE = Path(vitseg.__file__).parents[1]
 LABELS = ["sky", "sea", "sand", "rock"]
 
 
@@ -140,29 +137,6 @@ def saved_with_dinov2(saved, tmp_path_factory) -> SavedModel:
     return save_model(tmp_path_factory.mktemp("published_with_dinov2"), saved.prefix, backbone_config)
 
 
-def run(script: str, *arguments: Path, folder: Path, **environment: str) -> None:
-    """
-    Run a script in a fresh process, in an empty folder, with nothing to answer a prompt.
-
-    It must succeed, and print nothing but the progress bars of transformers.
-    """
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HF_"))}
-    cache = {"HF_HOME": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
-    result = subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**inherited, **cache, **environment},
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == ""
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
-    assert [line for line in lines if not line.startswith(("Loading weights:", "Writing model shards:"))] == []
-
-
 ANSWER = """
 def answer(folder, image_file, output_file, **kwargs):
     import numpy as np
@@ -237,14 +211,14 @@ answer(folder_with_dinov2, image_file, output_file_dinov2, trust_remote_code=Tru
 
 @pytest.mark.parametrize("script", [VITSEG_FIRST, TRANSFORMERS_FIRST], ids=["vitseg_first", "transformers_first"])
 def test_with_vitseg_imported(script, saved, tmp_path):
-    run(script, saved.folder, saved.image, tmp_path / "answer.pt", folder=tmp_path, PYTHONPATH=str(SOURCE))
+    run_script(script, saved.folder, saved.image, tmp_path / "answer.pt", folder=tmp_path, PYTHONPATH=str(SOURCE))
     saved.assert_answered(tmp_path / "answer.pt")
 
 
 def test_as_remote_code_without_vitseg(saved, saved_with_dinov2, tmp_path):
     inputs = [saved.folder, saved_with_dinov2.folder, saved.image]
     outputs = [tmp_path / name for name in ("answer.pt", "again", "answer_again.pt", "answer_dinov2.pt")]
-    run(REMOTE_CODE, *inputs, *outputs, folder=tmp_path)
+    run_script(REMOTE_CODE, *inputs, *outputs, folder=tmp_path)
     saved.assert_answered(tmp_path / "answer.pt")
     saved.assert_answered(tmp_path / "answer_again.pt")
     saved_with_dinov2.assert_answered(tmp_path / "answer_dinov2.pt")

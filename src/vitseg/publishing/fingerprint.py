@@ -9,6 +9,7 @@ This file also runs by itself, where vitseg is not installed: it needs torch and
 """
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ SEED = 0
 INPUT_SHAPE = (1, 3, 192, 256)
 IMAGE_SIZE = (96, 64)
 SLICE_LENGTH = 16
+# Printed when all is imported: what other libraries say before is no fault of a folder.
+IMPORTED = "Imported."
 # Largest difference, in parts of the largest value. Machines and versions round differently.
 TOLERANCE = 1e-3
 
@@ -163,6 +166,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.modules["vitseg"] = None  # type: ignore[assignment]
     else:
         import vitseg  # noqa: F401  (makes its models known to the Auto classes)
+    importlib.import_module("transformers.modeling_utils")
+    if args.take:
+        print(IMPORTED, file=sys.stderr)
     taken = [take_fingerprint(*load_folder(folder, **options)) for folder in args.folders]
     if args.take:
         args.take.write_text(json.dumps(taken), encoding="utf-8")

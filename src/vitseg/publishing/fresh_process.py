@@ -13,7 +13,7 @@ from pathlib import Path
 import vitseg
 
 from . import fingerprint
-from .fingerprint import Fingerprint
+from .fingerprint import IMPORTED, Fingerprint
 
 
 SOURCE = Path(vitseg.__file__).parents[1]
@@ -25,7 +25,8 @@ def run_script(script: str, *arguments: str | Path, folder: Path, **environment:
     Run a script in a fresh process, in the empty `folder`, without network, settings and caches of this one.
 
     Raises:
-        ValueError: if it fails, or prints anything but the progress bars of transformers: a prompt, a warning.
+        ValueError: if it fails, or prints anything but the progress bars of transformers: a prompt, a warning. Where
+            it prints `IMPORTED`, what comes before is not looked at.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HF_"))}
     cache = {"HF_HOME": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
@@ -40,9 +41,10 @@ def run_script(script: str, *arguments: str | Path, folder: Path, **environment:
     )
     if result.returncode:
         raise ValueError(f"The process failed:\n{result.stderr.strip()}")
-    lines = [line for line in (result.stdout + result.stderr).splitlines() if line.strip()]
-    if said := [line for line in lines if not line.startswith(PROGRESS_BARS)]:
-        raise ValueError("The process printed what a user would have to read:\n" + "\n".join(said))
+    said = result.stdout + result.stderr.rpartition(f"{IMPORTED}\n")[2]
+    lines = [line for line in said.splitlines() if line.strip()]
+    if words := [line for line in lines if not line.startswith(PROGRESS_BARS)]:
+        raise ValueError("The process printed what a user would have to read:\n" + "\n".join(words))
 
 
 def load_in_fresh_process(folders: Sequence[Path], *, remote_code: bool) -> list[Fingerprint]:

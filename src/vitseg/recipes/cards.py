@@ -7,9 +7,13 @@ A card states published figures as published; nothing in it is measured.
 """
 
 import importlib.resources
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Template
+from typing import Any
+
+from huggingface_hub import ModelCard
 
 from ..replacing import replacing
 from . import RECIPES
@@ -60,6 +64,28 @@ def family_card(method: str) -> str:
         results=markdown_table(header, rows),
         pretrained="\n".join(_pretrained_item(weights) for weights in pretrained if weights),
     )
+
+
+def family_sections(method: str) -> dict[str, str]:
+    """
+    The sections of a family's card by their headings, the text before the first of them under `""`; nothing for a
+    method that has no card.
+    """
+    if method not in _methods():
+        return {}
+    _, _, body = family_card(method).removeprefix("---\n").partition("\n---\n")
+    first, *sections = re.split(r"^## (?=.)", body, flags=re.MULTILINE)
+    # Without the title.
+    texts = {"": first.strip().partition("\n")[2].strip()}
+    for section in sections:
+        heading, _, text = section.partition("\n")
+        texts[heading] = text.strip()
+    return texts
+
+
+def family_metadata(method: str) -> dict[str, Any]:
+    """The metadata at the start of a family's card; nothing for a method that has none."""
+    return ModelCard(family_card(method)).data.to_dict() if method in _methods() else {}
 
 
 def index_card() -> str:
