@@ -1,6 +1,7 @@
 # make demo         install, train a small model on drawn scenes and look at its masks (a few minutes)
-# make test         install, lint, and run every test
+# make test         install, lint, build the documentation, and run every test
 # make lint         ruff and mypy
+# make docs         the documentation, in build/site
 # make conformance  transformers' own test suites on vitseg's models
 # make clean        remove the virtual environment and everything generated
 
@@ -8,18 +9,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint conformance clean
+.PHONY: demo test lint docs conformance clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py --output demo
 
-test: lint
+test: lint docs
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/installed-dev
+	$(BIN)/mkdocs build --quiet --strict
 
 conformance: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/conformance

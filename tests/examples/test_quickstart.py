@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The demo from start to end, made short, and after it everything that README.md tells a reader to run."""
+"""The demo from start to end, made short, and after it all that README.md and docs/ tell a reader to run."""
 
 import json
 import os
@@ -10,13 +10,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import convert
 import numpy as np
 import pytest
+from accelerate.state import AcceleratorState, PartialState
+from markdown_blocks import PAGES, README, ROOT, code_blocks, commands
 from PIL import Image
+from programs import load_program
+
+from vitseg import cli
+from vitseg.publishing.fingerprint import load_folder, take_fingerprint
 
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORT = ["--iterations", "3", "--train-scenes", "8", "--validation-scenes", "5"]
 
 pytestmark = pytest.mark.slow
@@ -63,18 +68,18 @@ def test_the_commands_that_the_demo_ends_with(clone):
 
 
 def test_python_of_the_readme(clone):
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    blocks = code_blocks(README, "python")
     assert len(blocks) == 3
     for block in blocks:
         run([sys.executable, "-c", block], clone)
 
 
 def test_commands_of_the_readme(clone):
-    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
-    commands = [line.partition("  #")[0] for block in blocks for line in block.splitlines()]
     # Cloning, installing and `make` are not run from a test, nor what needs a file that has to be downloaded first.
     runnable = [
-        line for line in commands if line.startswith(("python ", "accelerate ", "vitseg ")) and "FILE" not in line
+        line
+        for line in commands(README)
+        if line.startswith(("python ", "accelerate ", "vitseg ")) and "FILE" not in line
     ]
     programs = [shlex.split(line) for line in runnable]
     assert len(programs) == 10
@@ -89,3 +94,51 @@ def test_commands_of_the_readme(clone):
     assert (clone / "runs/sctnet/best/model.safetensors").exists()
     assert (clone / "exported/model.onnx").exists()
     assert json.loads((clone / "runs/measured/results.json").read_text(encoding="utf-8"))["images"] == 5
+
+
+def run_here(line: str) -> int:
+    """A command of the documentation in this process, where nothing has to be imported again; returns its status."""
+    program, *arguments = shlex.split(line)
+    if program == "echo":
+        return subprocess.run(line, shell=True, check=True).returncode
+    if program == "vitseg":
+        return cli.main(arguments)
+    if arguments[0] == "launch":
+        arguments.pop(0)
+    if arguments[0] == "-m":
+        return subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL).returncode
+    path = Path(arguments.pop(0))
+    return (convert if path.stem == "convert" else load_program(path.stem)).main(arguments)
+
+
+@pytest.mark.usefixtures("own_state")
+def test_pages_of_the_documentation(clone, monkeypatch):
+    """After the README's commands, and without those of them that a page repeats."""
+    # test_publish.py sees what only fresh processes show.
+    monkeypatch.setattr(
+        load_program("publish"),
+        "load_in_fresh_process",
+        lambda folders, remote_code: [take_fingerprint(*load_folder(folder)) for folder in folders],
+    )
+    monkeypatch.chdir(clone)
+    done = set(commands(README))
+    for page in PAGES:
+        blocks = re.finditer(
+            r"^```(bash|python)\n(?!# needs )(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        )
+        for language, block in (match.groups() for match in blocks):
+            if language == "python":
+                exec(compile(block, page.name, "exec"), {})
+                continue
+            for line in block.splitlines():
+                if line not in done or line.startswith("echo"):
+                    assert run_here(line) == 0, f"{page.name}: {line}"
+                    AcceleratorState._reset_state()
+                    PartialState._reset_state()
+                done.add(line)
+    assert (clone / "runs/two_classes/best/model.safetensors").exists()
+    assert (clone / "published/README.md").exists()
+    labels = {
+        name: json.loads((clone / f"data/{name}/labels.json").read_text())["names"] for name in ("mine", "two_classes")
+    }
+    assert labels == {"mine": ["nothing", "sky", "road"], "two_classes": ["sky", "road"]}
