@@ -14,7 +14,7 @@ import convert
 import numpy as np
 import pytest
 from accelerate.state import AcceleratorState, PartialState
-from markdown_blocks import PAGES, README, ROOT, code_blocks, commands
+from markdown_blocks import PAGES, README, ROOT, commands, runnable_blocks
 from PIL import Image
 from programs import load_program
 
@@ -67,14 +67,9 @@ def test_the_commands_that_the_demo_ends_with(clone):
     assert sum(found["pixels"] for found in report["classes"]) == report["width"] * report["height"]
 
 
-def test_python_of_the_readme(clone):
-    blocks = code_blocks(README, "python")
-    assert len(blocks) == 3
-    for block in blocks:
-        run([sys.executable, "-c", block], clone)
-
-
-def test_commands_of_the_readme(clone):
+@pytest.fixture(scope="module")
+def after_readme(clone) -> Path:
+    """The clone after all commands of the README."""
     # Cloning, installing and `make` are not run from a test, nor what needs a file that has to be downloaded first.
     runnable = [
         line
@@ -88,12 +83,23 @@ def test_commands_of_the_readme(clone):
     starts["accelerate"] = [os.fspath(Path(sys.executable).with_name("accelerate"))]
     for program, *arguments in programs:
         run([*starts[program], *arguments], clone)
-    assert (clone / "segmented/scene_0_ids.png").exists()
-    assert (clone / "runs/tuned/best/model.safetensors").exists()
-    assert (clone / "runs/trainer/model.safetensors").exists()
-    assert (clone / "runs/sctnet/best/model.safetensors").exists()
-    assert (clone / "exported/model.onnx").exists()
-    assert json.loads((clone / "runs/measured/results.json").read_text(encoding="utf-8"))["images"] == 5
+    return clone
+
+
+def test_python_of_the_readme(clone):
+    blocks = [block for language, block in runnable_blocks(README) if language == "python"]
+    assert len(blocks) == 3
+    for block in blocks:
+        run([sys.executable, "-c", block], clone)
+
+
+def test_commands_of_the_readme(after_readme):
+    assert (after_readme / "segmented/scene_0_ids.png").exists()
+    assert (after_readme / "runs/tuned/best/model.safetensors").exists()
+    assert (after_readme / "runs/trainer/model.safetensors").exists()
+    assert (after_readme / "runs/sctnet/best/model.safetensors").exists()
+    assert (after_readme / "exported/model.onnx").exists()
+    assert json.loads((after_readme / "runs/measured/results.json").read_text(encoding="utf-8"))["images"] == 5
 
 
 def run_here(line: str) -> int:
@@ -112,33 +118,29 @@ def run_here(line: str) -> int:
 
 
 @pytest.mark.usefixtures("own_state")
-def test_pages_of_the_documentation(clone, monkeypatch):
-    """After the README's commands, and without those of them that a page repeats."""
+def test_pages_of_the_documentation(after_readme, monkeypatch):
+    """What a page repeats of the README is not run again."""
     # test_publish.py sees what only fresh processes show.
     monkeypatch.setattr(
         load_program("publish"),
         "load_in_fresh_process",
         lambda folders, remote_code: [take_fingerprint(*load_folder(folder)) for folder in folders],
     )
-    monkeypatch.chdir(clone)
+    monkeypatch.chdir(after_readme)
     done = set(commands(README))
     for page in PAGES:
-        blocks = re.finditer(
-            r"^```(bash|python)\n(?!# needs )(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-        )
-        for language, block in (match.groups() for match in blocks):
+        for language, block in runnable_blocks(page):
             if language == "python":
                 exec(compile(block, page.name, "exec"), {})
                 continue
             for line in block.splitlines():
-                if line not in done or line.startswith("echo"):
+                if line not in done:
                     assert run_here(line) == 0, f"{page.name}: {line}"
                     AcceleratorState._reset_state()
                     PartialState._reset_state()
-                done.add(line)
-    assert (clone / "runs/two_classes/best/model.safetensors").exists()
-    assert (clone / "published/README.md").exists()
-    labels = {
-        name: json.loads((clone / f"data/{name}/labels.json").read_text())["names"] for name in ("mine", "two_classes")
-    }
-    assert labels == {"mine": ["nothing", "sky", "road"], "two_classes": ["sky", "road"]}
+                    # Each table of labels is written where it is used, whatever was there before.
+                    done |= {line} if not line.startswith("echo") else set()
+    assert (after_readme / "runs/two_classes/best/model.safetensors").exists()
+    assert (after_readme / "published/README.md").exists()
+    for name, expected in {"mine": ["nothing", "sky", "road"], "two_classes": ["sky", "road"]}.items():
+        assert json.loads((after_readme / f"data/{name}/labels.json").read_text())["names"] == expected
