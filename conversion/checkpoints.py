@@ -12,6 +12,7 @@ import codecs
 import pickletools
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 
-# What the meta records of mmcv checkpoints hold besides plain Python types: numbers and palettes that NumPy computed,
-# under the names of NumPy 1 (`numpy.core`) or of NumPy 2.
-NUMPY_TYPES = [
+# What checkpoints hold besides tensors and plain Python types: in the meta records of mmcv, numbers and palettes that
+# NumPy computed, under the names of NumPy 1 (`numpy.core`) or of NumPy 2.
+HARMLESS_TYPES = [
     np.dtype,
     np.ndarray,
     *(type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"),
@@ -34,6 +35,8 @@ NUMPY_TYPES = [
         for name in ("scalar", "_reconstruct")
         for core in ("core", "_core")
     ),
+    # The settings of Swin's trainer, a dictionary with attributes.
+    (OrderedDict, "yacs.config.CfgNode"),
 ]
 # All that a file may refer to. PyTorch's own list is longer, and lets a file ask for memory without bound.
 HARMLESS_NAMES = re.compile(
@@ -47,23 +50,29 @@ HARMLESS_NAMES = re.compile(
     | numpy\.(dtype | ndarray)
     | numpy\.(core | _core)\.multiarray\.(scalar | _reconstruct)
     | numpy\.dtypes\.\w+DType
+    | yacs\.config\.CfgNode                  # the settings of Swin's trainer, read as a dictionary
     | _codecs\.encode                        # how a pickle of protocol 2 holds the bytes of a NumPy value
     """,
     re.VERBOSE,
 )
 # A file of PyTorch's old format begins with pickles: magic number, version, platform, content and storages.
 MAX_PICKLES = 5
-# Where the weights lie in the files of the originals: mmcv, DeiT and plain PyTorch.
-STATE_DICT_KEYS = ("state_dict", "model")
+# Where the weights lie in the files of the originals: mmcv, DeiT, Swin's trainer and plain PyTorch. Where there is a
+# moving average, it is what was published.
+STATE_DICT_KEYS = ("model_ema", "state_dict_ema", "state_dict", "model")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An original file: its tensors by name, and the record of classes, versions and configuration beside them."""
+    """
+    An original file: its tensors by name, the record of classes, versions and configuration beside them, and the key
+    that the tensors lie under.
+    """
 
     path: Path
     state_dict: dict[str, torch.Tensor]
     meta: dict[str, Any]
+    entry: str = ""
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -84,7 +93,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise ValueError(f"{path} holds a {type(content).__name__}; expected a dictionary of tensors.")
 
     meta = content.get("meta")
-    state_dict = next((content[key] for key in STATE_DICT_KEYS if isinstance(content.get(key), dict)), content)
+    entry = next((key for key in STATE_DICT_KEYS if isinstance(content.get(key), dict)), "")
+    state_dict = content[entry] if entry else content
     tensors = {
         str(name).removeprefix("module."): tensor
         for name, tensor in state_dict.items()
@@ -93,7 +103,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if not tensors:
         raise ValueError(f"{path} holds no tensors; its entries are {sorted(map(str, content))[:8]}.")
     _check_sizes(path, tensors)
-    return Checkpoint(path, tensors, meta if isinstance(meta, dict) else {})
+    return Checkpoint(path, tensors, meta if isinstance(meta, dict) else {}, entry)
 
 
 def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -107,7 +117,7 @@ def _load_pickle(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             _check_names(path, file)
-        with torch.serialization.safe_globals(NUMPY_TYPES):
+        with torch.serialization.safe_globals(HARMLESS_TYPES):
             return torch.load(path, map_location="cpu", weights_only=True)
     except _Refused:
         raise

@@ -9,7 +9,9 @@ Turn an original checkpoint into a model folder that `from_pretrained` loads, wi
 
 A recipe stands for a published result. Any other variant of a method converts with the original's own configuration,
 as a JSON file that holds its model dictionary (`backbone`, `decode_head`, `auxiliary_head`, `test_cfg`, ...), or the
-variant.yml of Segmenter. A recipe without a file says where its file is published.
+variant.yml of Segmenter. HLG has classifiers and detectors too: the configuration, or `--task`, says which. A
+classifier's file makes a segmenter or a detector with its encoder and new heads, to start training from. A recipe
+without a file says where its file is published.
 
 Besides the model, the folder gets conversion.json, which says what it was made of, and with --verify fingerprint.json,
 which tells whether a later load answers as this one does (`python -m vitseg.publishing.fingerprint DIR`).
@@ -17,6 +19,7 @@ which tells whether a later load answers as this one does (`python -m vitseg.pub
 
 import argparse
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +28,7 @@ from types import ModuleType
 from typing import Any
 
 import cts_segmenter
+import hlg
 import sctnet
 import sctnet_teacher
 import segvit
@@ -35,7 +39,14 @@ import yaml
 from checkpoints import Checkpoint, load_checkpoint
 from huggingface_hub.errors import StrictDataclassError
 from rules import Renamed, Rule, StateDictMismatch, rename
-from transformers import AutoModel, AutoModelForSemanticSegmentation, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForObjectDetection,
+    AutoModelForSemanticSegmentation,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.image_processing_utils import BaseImageProcessor
 
 import vitseg
@@ -51,11 +62,18 @@ from vitseg.replacing import replacing, write_json
 # Each module reads the original configurations of a method and knows its names.
 METHODS: dict[str, ModuleType] = {
     "cts_segmenter": cts_segmenter,
+    "hlg": hlg,
     "sctnet": sctnet,
     "sctnet_teacher": sctnet_teacher,
     "segvit": segvit,
     "setr": setr,
     "structtoken": structtoken,
+}
+# Task -> what builds its models, and what the original's configuration of it holds.
+TASKS: dict[str, tuple[Any, str]] = {
+    "segmentation": (AutoModelForSemanticSegmentation, "decode_head"),
+    "classification": (AutoModelForImageClassification, "embed_dims"),
+    "detection": (AutoModelForObjectDetection, "bbox_head"),
 }
 
 
@@ -84,6 +102,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--original-config", type=Path, metavar="FILE", help="with --method: the original's model, as JSON or YAML"
+    )
+    parser.add_argument(
+        "--task", choices=sorted(TASKS), help="what the model does (default: as its configuration says)"
     )
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="the original file")
     parser.add_argument("--output", type=Path, metavar="DIR", help="the model folder to write")
@@ -116,6 +137,7 @@ def convert(args: argparse.Namespace) -> None:
     recipe = get_recipe(args.recipe) if args.recipe else None
     method = METHODS[recipe.method if recipe else args.method]
     original = load_original_config(args.original_config, method) if args.original_config else {}
+    task = choose_task(method, args.task, recipe, original)
 
     checkpoint = load_checkpoint(args.checkpoint)
     file = {
@@ -124,9 +146,10 @@ def convert(args: argparse.Namespace) -> None:
         "sha256": provenance.sha256(checkpoint.path),
     }
     meta = short_entries(checkpoint.meta)
+    where = f" under {checkpoint.entry!r}" if checkpoint.entry else ""
     print(
         f"Read {file['name']} ({file['bytes'] / 1e6:.1f} MB, sha256 {file['sha256']}), "
-        f"{len(checkpoint.state_dict)} tensors."
+        f"{len(checkpoint.state_dict)} tensors{where}."
     )
     if meta:
         print("Its record: " + ", ".join(f"{name} {value}" for name, value in meta.items()))
@@ -138,7 +161,7 @@ def convert(args: argparse.Namespace) -> None:
         image_processor = default_image_processor(config, method, original, checkpoint)
     config = method.adapt_config(config, checkpoint.state_dict)
 
-    model, renamed = load_model(method, config, checkpoint)
+    model, renamed = load_model(method, config, checkpoint, task)
     mapped = Counter(name.partition(".")[0] for name in renamed.state_dict)
     print(
         f"Converted {len(checkpoint.state_dict) - sum(map(len, renamed.dropped.values()))} of them, to "
@@ -194,9 +217,30 @@ def load_original_config(path: Path, method: ModuleType) -> dict[str, Any]:
         kind = "YAML" if path.suffix in (".yml", ".yaml") else "JSON"
         raise ValueError(f"{path} is not a readable {kind} file: {error}") from error
     content = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or (needs_original_config(method) and "backbone" not in content):
+    is_model = isinstance(content, dict) and {"backbone", "embed_dims"} & content.keys()
+    if not isinstance(content, dict) or (needs_original_config(method) and not is_model):
         raise ValueError(f"{path} holds no model configuration: expected a dictionary with a 'backbone'.")
     return content
+
+
+def choose_task(
+    method: ModuleType, stated: str | None, recipe: PublishedRecipe | None, original: dict[str, Any]
+) -> str:
+    """
+    What the model does: the recipe or the original's configuration says it, and the command may say it again.
+
+    Raises:
+        ValueError: if they differ, or the method has no models for it.
+    """
+    if recipe:
+        task = recipe.task
+    else:
+        task = next((name for name, (_, key) in TASKS.items() if key in original), stated or "segmentation")
+    if stated not in (None, task):
+        raise ValueError(f"--task is {stated}, but the {'recipe' if recipe else 'configuration'} is for {task}.")
+    if task not in getattr(method, "TASKS", ("segmentation",)):
+        raise ValueError(f"{method.__name__} has no models for {task}.")
+    return task
 
 
 def read_config(method: ModuleType, original: dict[str, Any], checkpoint: Checkpoint) -> PreTrainedConfig:
@@ -210,31 +254,50 @@ def read_config(method: ModuleType, original: dict[str, Any], checkpoint: Checkp
 
 
 def load_model(
-    method: ModuleType, config: PreTrainedConfig, checkpoint: Checkpoint
+    method: ModuleType, config: PreTrainedConfig, checkpoint: Checkpoint, task: str = "segmentation"
 ) -> tuple[PreTrainedModel, Renamed]:
     """
     The model with the checkpoint's weights. Auxiliary heads that do not fit are left out: only training needs them,
     and the files of one result differ in them by when they were trained.
     """
+    model_class, _ = TASKS[task]
+    table = method.rules(config, checkpoint.state_dict)
+    if hasattr(method, "new_parameters") and (pattern := method.new_parameters(task, checkpoint.state_dict)):
+        return _extend_model(model_class, config, checkpoint, table, pattern)
     try:
-        return _load_model(config, checkpoint, method.rules(config, checkpoint.state_dict))
+        return _load_model(model_class, config, checkpoint, table)
     except StateDictMismatch as mismatch:
         is_auxiliary = all(name.startswith("auxiliary_head.") for name in mismatch.names)
         if not is_auxiliary or not hasattr(config, "auxiliary_heads"):
             raise
     config.auxiliary_heads = []
     dropped = Rule(r"auxiliary_head\..*", reason="of another form than the recipe's; only training needs them")
-    return _load_model(config, checkpoint, [dropped, *method.rules(config, checkpoint.state_dict)])
+    return _load_model(model_class, config, checkpoint, [dropped, *method.rules(config, checkpoint.state_dict)])
 
 
 def _load_model(
-    config: PreTrainedConfig, checkpoint: Checkpoint, rules: list[Rule]
+    model_class: Any, config: PreTrainedConfig, checkpoint: Checkpoint, rules: list[Rule]
 ) -> tuple[PreTrainedModel, Renamed]:
-    is_segmenter = type(config) in AutoModelForSemanticSegmentation._model_mapping
+    if type(config) not in model_class._model_mapping:
+        model_class = AutoModel  # a policy network
     with torch.device("meta"):
-        model = (AutoModelForSemanticSegmentation if is_segmenter else AutoModel).from_config(config)
+        model = model_class.from_config(config)
     renamed = rename(checkpoint.state_dict, rules, expected=model.state_dict())
     model.load_state_dict(renamed.state_dict, assign=True)
+    return model.eval(), renamed
+
+
+def _extend_model(
+    model_class: Any, config: PreTrainedConfig, checkpoint: Checkpoint, rules: list[Rule], new: str
+) -> tuple[PreTrainedModel, Renamed]:
+    """The model with the checkpoint's weights but for the parameters of the pattern `new`, which are random."""
+    torch.manual_seed(0)
+    model = model_class.from_config(config)
+    expected = {name: tensor for name, tensor in model.state_dict().items() if not re.fullmatch(new, name)}
+    renamed = rename(checkpoint.state_dict, rules, expected)
+    model.load_state_dict(renamed.state_dict, strict=False)
+    modules = sorted({name.split(".")[0] for name in model.state_dict().keys() - expected.keys()})
+    print(f"Not in the checkpoint, and therefore as before any training: parameters of {', '.join(modules)}.")
     return model.eval(), renamed
 
 

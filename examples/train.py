@@ -33,14 +33,14 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedType
-from accelerate.utils import TorchDynamoPlugin, broadcast_object_list, set_seed
+from accelerate.utils import TorchDynamoPlugin, broadcast_object_list, send_to_device, set_seed
 from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 from tqdm.auto import tqdm
 
 from vitseg.data.augmentation import TrainingTransform
-from vitseg.data.dataset_labels import load_labels, read_labels
-from vitseg.data.streaming import SegmentationStream, default_workers, load_examples, train_loader
+from vitseg.data.dataset_labels import DatasetLabels, load_labels, read_labels
+from vitseg.data.streaming import ExampleStream, SegmentationStream, default_workers, load_examples, train_loader
 from vitseg.evaluation.evaluator import evaluate_model
 from vitseg.recipes import load_recipe, recipe_to_json
 from vitseg.recipes.lookup import unknown_name
@@ -55,15 +55,20 @@ from vitseg.training.distribution import copy_full_weights, shard_by_layer
 from vitseg.training.history import Progress, Stopwatch
 from vitseg.training.initialization import initial_model
 from vitseg.training.interruption import StopRequest
-from vitseg.training.optimization import build_optimizer, poly_schedule
+from vitseg.training.optimization import build_optimizer, build_schedule
 from vitseg.training.policy import insert_policy_net
 from vitseg.training.run_folder import RunFolder
 
 
 def main(arguments: list[str] | None = None) -> int:
-    args = parse_arguments(arguments)
+    return run(Training, __doc__, arguments)
+
+
+def run(training: type["Training"], description: str | None, arguments: list[str] | None) -> int:
+    """The command line of a training program; returns the exit status."""
+    args = parse_arguments(description, arguments)
     try:
-        return Training(args).run()
+        return training(args).run()
     except ValueError as error:
         # What a worker of the data loader raises carries its traceback in front.
         message = str(error).rpartition("ValueError: ")[2].strip()
@@ -71,13 +76,14 @@ def main(arguments: list[str] | None = None) -> int:
         message = str(error)
     except OSError as error:
         message = f"{error}. Checkpoints are intact: when this is mended, go on with --resume latest."
-    print(f"train.py: {message}", file=sys.stderr)
+    program = Path(str(sys.modules[training.__module__].__file__)).name
+    print(f"{program}: {message}", file=sys.stderr)
     return 1
 
 
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+def parse_arguments(description: str | None, arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     what = parser.add_argument_group("what to train")
     what.add_argument("--recipe", required=True, metavar="NAME_OR_FILE", help="see `python -m vitseg.recipes`")
@@ -147,12 +153,26 @@ def recipe_changes(args: argparse.Namespace) -> dict[str, Any]:
 
 
 class Training:
-    """A training run: everything that its loop needs, and the loop."""
+    """
+    A training run: everything that its loop needs, and the loop.
+
+    What differs between tasks is in the first attributes and the last methods, which the programs for other tasks have
+    their own of.
+    """
+
+    task = "segmentation"
+    # What a validation measures, the first of which tells the best weights; and its name.
+    scores: tuple[str, ...] = ("mean_iou", "mean_accuracy", "overall_accuracy")
+    score_name = "mean IoU"
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.recipe = load_recipe(args.recipe, recipe_changes(args))
-        self.labels = read_labels(args.labels) if args.labels else load_labels(args.dataset)
+        if self.recipe.task != self.task:
+            raise ValueError(f"{self.recipe.name} is a recipe for {self.recipe.task}, not for {self.task}.")
+        if args.ema is None:
+            args.ema = getattr(self.recipe.training, "ema_decay", None)
+        self.labels = read_labels(args.labels) if args.labels else self.load_labels()
         self.accelerator = Accelerator(
             log_with=args.report_to,
             project_dir=args.output,
@@ -165,7 +185,7 @@ class Training:
         self.folder.require(self.settings, resumes=args.resume is not None)
         self.examples = None
         if args.validation_split != "none":
-            self.examples = load_examples(args.dataset, args.validation_split, args.reduce_labels)
+            self.examples = self.load_examples()
 
         checkpoint = self.choose_checkpoint()
         self.build_model(resumes=checkpoint is not None)
@@ -177,7 +197,7 @@ class Training:
             # The number of batches in a step may have changed with the number of devices.
             self.accelerator.step = 0
             self.print(f"Going on from {checkpoint}, after step {self.progress.step}.")
-        self.stream = self.open_stream(TrainingTransform.from_recipe(self.recipe.training, self.image_processor))
+        self.stream = self.open_stream(self.build_transform())
 
     def count_accumulation_steps(self) -> int:
         """How many batches each process makes of its part of a step."""
@@ -248,7 +268,7 @@ class Training:
             shard_by_layer(accelerator, self.model)
 
         self.wrapped, self.optimizer = accelerator.prepare(self.model, build_optimizer(self.model, training))
-        self.schedule = poly_schedule(self.optimizer.optimizer, training)
+        self.schedule = build_schedule(self.optimizer.optimizer, training)
         self.progress = Progress(accelerator.device)
         accelerator.register_for_checkpointing(self.schedule, self.progress)
         if self.average is not None:
@@ -256,14 +276,11 @@ class Training:
         # From here on, processes may drop different paths.
         set_seed(args.seed, device_specific=True)
 
-    def open_stream(self, transform: TrainingTransform | None) -> SegmentationStream:
+    def open_stream(self, transform: Any) -> ExampleStream:
         args, accelerator, batch_size = self.args, self.accelerator, self.recipe.training.batch_size
-        return SegmentationStream(
-            args.dataset,
-            args.train_split,
+        return self.make_stream(
             transform,
             num_labels=len(self.labels.names),
-            do_reduce_labels=args.reduce_labels,
             batch_size=batch_size,
             seed=args.seed,
             shuffle_buffer=args.shuffle_buffer,
@@ -306,8 +323,8 @@ class Training:
         return 0
 
     def load_step(
-        self, batches: Iterator[dict[str, torch.Tensor]], stop: StopRequest, watch: Stopwatch
-    ) -> list[dict[str, torch.Tensor]]:
+        self, batches: Iterator[dict[str, Any]], stop: StopRequest, watch: Stopwatch
+    ) -> list[dict[str, Any]]:
         """The batches of an optimizer step; none if the loader was stopped."""
         try:
             with watch.waiting():
@@ -323,12 +340,12 @@ class Training:
             return False
         return stop.received_by_any(self.accelerator)
 
-    def make_step(self, step_batches: list[dict[str, torch.Tensor]]) -> None:
+    def make_step(self, step_batches: list[dict[str, Any]]) -> None:
         """One optimizer step."""
         accelerator, max_norm = self.accelerator, self.recipe.training.max_gradient_norm
         self.wrapped.train()
         for batch in step_batches:
-            batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in batch.items()}
+            batch = self.prepare_batch(send_to_device(batch, accelerator.device, non_blocking=True))
             with accelerator.accumulate(self.wrapped):
                 outputs = self.wrapped(**batch)
                 accelerator.backward(outputs.loss)
@@ -369,29 +386,23 @@ class Training:
     def validate(self, bar: tqdm) -> None:
         """Measure the weights as they are, keep them if they are the best, and draw the curves."""
         scores = self.evaluate(self.args.validation_limit)
-        measured = {name: scores[name] for name in ("mean_iou", "mean_accuracy", "overall_accuracy")}
+        measured = {name: scores[name] for name in self.scores}
         self.accelerator.log(measured, step=self.progress.step)
-        is_best = scores["mean_iou"] > self.progress.best_miou
+        score = measured[self.scores[0]]
+        is_best = score > self.progress.best_score
         if is_best:
-            self.progress.best_miou = scores["mean_iou"]
+            self.progress.best_score = score
         if self.accelerator.is_main_process:
             self.folder.metrics.append({"step": self.progress.step, **measured})
             self.folder.draw_curves()
             if is_best:
                 self.folder.save_model("best", self.evaluated, self.image_processor)
-            bar.write(f"Step {self.progress.step}: mean IoU {scores['mean_iou']:.4f}{' (best)' if is_best else ''}")
+            bar.write(f"Step {self.progress.step}: {self.score_name} {score:.4f}{' (best)' if is_best else ''}")
 
     def evaluate(self, limit: int | None) -> dict[str, Any]:
         if self.accelerator.is_fsdp2:
             copy_full_weights(self.wrapped, self.evaluated)
-        return evaluate_model(
-            self.evaluated,
-            self.image_processor,
-            self.examples,
-            self.accelerator,
-            limit=limit,
-            num_workers=self.args.workers,
-        )
+        return self.measure_scores(limit)
 
     def checkpoint(self) -> None:
         """Write a checkpoint, unless the weights are not worth one."""
@@ -419,7 +430,8 @@ class Training:
         if self.accelerator.is_main_process:
             self.folder.save_model("model", self.evaluated, self.image_processor)
             self.folder.draw_curves()
-        best = f", best mean IoU {self.progress.best_miou:.4f} (best/)" if self.examples is not None else ""
+        score = f"{self.score_name} {self.progress.best_score:.4f}"
+        best = f", best {score} (best/)" if self.examples is not None else ""
         self.print(f"Done: {self.folder.path / 'model'}{best}")
         self.accelerator.end_training()
 
@@ -437,7 +449,7 @@ class Training:
         )
 
     def describe(self) -> None:
-        """Say what is trained on what, and what the labels look like to the model."""
+        """Say what is trained on what."""
         accelerator, training = self.accelerator, self.recipe.training
         self.print(
             f"{self.recipe.name}: {self.model.num_parameters() / 1e6:.1f} M parameters, "
@@ -447,17 +459,53 @@ class Training:
             f"{accelerator.gradient_accumulation_steps} time(s) a step, precision {accelerator.mixed_precision}."
         )
         if accelerator.is_main_process:
-            examples = list(islice(self.open_stream(transform=None), 16))
-            counts = sum(example["labels"].flatten().bincount(minlength=256) for example in examples)
-            shares = {name: counts[index] / counts.sum() for index, name in enumerate(self.labels.names)}
-            shares["(ignored)"] = counts[255] / counts.sum()
-            commonest = sorted(shares, key=lambda name: -shares[name])[:10]
-            print(
-                f"Labels of {len(examples)} images: {', '.join(f'{name} {shares[name]:.1%}' for name in commonest)}."
-            )
+            self.describe_examples()
 
     def print(self, text: str) -> None:
         self.accelerator.print(text)
+
+    # What follows is of segmentation alone.
+
+    def load_labels(self) -> DatasetLabels:
+        return load_labels(self.args.dataset)
+
+    def load_examples(self) -> Any:
+        """The validation split."""
+        return load_examples(self.args.dataset, self.args.validation_split, self.args.reduce_labels)
+
+    def build_transform(self) -> Any:
+        """What augments the training data."""
+        return TrainingTransform.from_recipe(self.recipe.training, self.image_processor)
+
+    def make_stream(self, transform: Any, **kwargs: Any) -> ExampleStream:
+        """The training split; `None` as transform gives labels as they are."""
+        return SegmentationStream(
+            self.args.dataset, self.args.train_split, transform, do_reduce_labels=self.args.reduce_labels, **kwargs
+        )
+
+    def describe_examples(self) -> None:
+        """Say what the labels look like to the model."""
+        examples = list(islice(self.open_stream(transform=None), 16))
+        counts = sum(example["labels"].flatten().bincount(minlength=256) for example in examples)
+        shares = {name: counts[index] / counts.sum() for index, name in enumerate(self.labels.names)}
+        shares["(ignored)"] = counts[255] / counts.sum()
+        commonest = sorted(shares, key=lambda name: -shares[name])[:10]
+        print(f"Labels of {len(examples)} images: {', '.join(f'{name} {shares[name]:.1%}' for name in commonest)}.")
+
+    def prepare_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """What the model takes, of a batch on its device."""
+        return batch
+
+    def measure_scores(self, limit: int | None) -> dict[str, float]:
+        """Measure `self.evaluated` on the validation split."""
+        return evaluate_model(
+            self.evaluated,
+            self.image_processor,
+            self.examples,
+            self.accelerator,
+            limit=limit,
+            num_workers=self.args.workers,
+        )
 
 
 if __name__ == "__main__":

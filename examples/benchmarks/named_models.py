@@ -40,7 +40,8 @@ UPERNET_SWIN = {
 def check_name(name: str) -> None:
     """Raises ValueError if `name` is nothing that `build_model` can build."""
     is_timm = name.startswith("timm:") and timm.is_model(name.removeprefix("timm:"))
-    known = (*RECIPES, *SEGFORMER, *UPERNET_SWIN)
+    recipes = (key for key, recipe in RECIPES.items() if recipe.task == "segmentation")
+    known = (*recipes, *SEGFORMER, *UPERNET_SWIN)
     if not (is_timm or name in known or Path(name).is_dir()):
         raise unknown_name("recipe, model folder or peer", name, known)
 

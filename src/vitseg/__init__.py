@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .models.configuration_cts_policy import CtsPolicyNetConfig
     from .models.configuration_cts_segmenter import CtsSegmenterConfig
+    from .models.configuration_hlg import HlgConfig
     from .models.configuration_plain_vit import PlainVitConfig
     from .models.configuration_sctnet import SctNetConfig
     from .models.configuration_sctnet_teacher import SctNetTeacherConfig
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .models.configuration_setr import SetrConfig
     from .models.configuration_structtoken import StructTokenConfig
     from .models.image_processing_cts_segmenter import CtsSegmenterImageProcessor
+    from .models.image_processing_hlg import HlgImageProcessor
     from .models.image_processing_sctnet import SctNetImageProcessor
     from .models.image_processing_sctnet_teacher import SctNetTeacherImageProcessor
     from .models.image_processing_segvit import SegVitImageProcessor
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from .models.image_processing_structtoken import StructTokenImageProcessor
     from .models.modeling_cts_policy import CtsPolicyNet
     from .models.modeling_cts_segmenter import CtsSegmenterForSemanticSegmentation
+    from .models.modeling_hlg import HlgBackbone, HlgForImageClassification, HlgModel
+    from .models.modeling_hlg_detection import HlgForObjectDetection
+    from .models.modeling_hlg_segmentation import HlgForSemanticSegmentation
     from .models.modeling_plain_vit import PlainVitBackbone
     from .models.modeling_sctnet import SctNetBackbone, SctNetForSemanticSegmentation
     from .models.modeling_sctnet_teacher import SctNetTeacherForSemanticSegmentation
@@ -44,6 +49,13 @@ _MODULES = {
     "CtsSegmenterConfig": "models.configuration_cts_segmenter",
     "CtsSegmenterForSemanticSegmentation": "models.modeling_cts_segmenter",
     "CtsSegmenterImageProcessor": "models.image_processing_cts_segmenter",
+    "HlgBackbone": "models.modeling_hlg",
+    "HlgConfig": "models.configuration_hlg",
+    "HlgForImageClassification": "models.modeling_hlg",
+    "HlgForObjectDetection": "models.modeling_hlg_detection",
+    "HlgForSemanticSegmentation": "models.modeling_hlg_segmentation",
+    "HlgImageProcessor": "models.image_processing_hlg",
+    "HlgModel": "models.modeling_hlg",
     "PlainVitBackbone": "models.modeling_plain_vit",
     "PlainVitConfig": "models.configuration_plain_vit",
     "SctNetBackbone": "models.modeling_sctnet",
@@ -70,6 +82,13 @@ __all__ = [
     "CtsSegmenterConfig",
     "CtsSegmenterForSemanticSegmentation",
     "CtsSegmenterImageProcessor",
+    "HlgBackbone",
+    "HlgConfig",
+    "HlgForImageClassification",
+    "HlgForObjectDetection",
+    "HlgForSemanticSegmentation",
+    "HlgImageProcessor",
+    "HlgModel",
     "PlainVitBackbone",
     "PlainVitConfig",
     "SctNetBackbone",

@@ -22,13 +22,16 @@ from typing import Any
 # Method -> prefix of its classes. The modules are models/configuration_<method>.py and so on.
 SEGMENTATION_METHODS = {
     "cts_segmenter": "CtsSegmenter",
+    "hlg": "Hlg",
     "sctnet": "SctNet",
     "sctnet_teacher": "SctNetTeacher",
     "segvit": "SegVit",
     "setr": "Setr",
     "structtoken": "StructToken",
 }
-BACKBONES = {"plain_vit": "PlainVit", "sctnet": "SctNet"}
+BACKBONES = {"hlg": "Hlg", "plain_vit": "PlainVit", "sctnet": "SctNet"}
+# Those that do more than segment: also <prefix>Model, <prefix>ForImageClassification and <prefix>ForObjectDetection.
+ALL_TASKS = {"hlg": "Hlg"}
 # The policy network of token sharing, whose images are those of the method.
 POLICY_NET = {"cts_policy": "CtsPolicyNet"}
 
@@ -53,20 +56,37 @@ def _register_segmentation_models() -> None:
         AutoModelForSemanticSegmentation.register(model_class.config_class, model_class)
 
 
+def _register_models() -> None:
+    from transformers import AutoModel
+
+    classes = [(method, f"{prefix}Model") for method, prefix in ALL_TASKS.items()]
+    for method, name in (*classes, *POLICY_NET.items()):
+        model_class = _load("modeling", method, name)
+        AutoModel.register(model_class.config_class, model_class)
+
+
+def _register_classifiers() -> None:
+    from transformers import AutoModelForImageClassification
+
+    for method, prefix in ALL_TASKS.items():
+        model_class = _load("modeling", method, f"{prefix}ForImageClassification")
+        AutoModelForImageClassification.register(model_class.config_class, model_class)
+
+
+def _register_detectors() -> None:
+    from transformers import AutoModelForObjectDetection
+
+    for method, prefix in ALL_TASKS.items():
+        model_class = _load("modeling", method, f"{prefix}ForObjectDetection")
+        AutoModelForObjectDetection.register(model_class.config_class, model_class)
+
+
 def _register_backbones() -> None:
     from transformers import AutoBackbone
 
     for method, prefix in BACKBONES.items():
         backbone_class = _load("modeling", method, f"{prefix}Backbone")
         AutoBackbone.register(backbone_class.config_class, backbone_class)
-
-
-def _register_policy_net() -> None:
-    from transformers import AutoModel
-
-    for method, prefix in POLICY_NET.items():
-        model_class = _load("modeling", method, prefix)
-        AutoModel.register(model_class.config_class, model_class)
 
 
 def _register_image_processors() -> None:
@@ -86,7 +106,9 @@ def _register_image_processors() -> None:
 _TABLES: dict[str, dict[str, Callable[[], None]]] = {
     "transformers.models.auto.configuration_auto": {"CONFIG_MAPPING": _register_configurations},
     "transformers.models.auto.modeling_auto": {
-        "MODEL_MAPPING": _register_policy_net,
+        "MODEL_MAPPING": _register_models,
+        "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING": _register_classifiers,
+        "MODEL_FOR_OBJECT_DETECTION_MAPPING": _register_detectors,
         "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING": _register_segmentation_models,
         "MODEL_FOR_BACKBONE_MAPPING": _register_backbones,
     },

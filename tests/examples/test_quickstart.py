@@ -77,7 +77,7 @@ def after_readme(clone) -> Path:
         if line.startswith(("python ", "accelerate ", "vitseg ")) and "FILE" not in line
     ]
     programs = [shlex.split(line) for line in runnable]
-    assert len(programs) == 10
+    assert len(programs) == 13
     # The command `vitseg` exists only where the package is installed.
     starts = {"python": [sys.executable], "vitseg": [sys.executable, "-m", "vitseg"]}
     starts["accelerate"] = [os.fspath(Path(sys.executable).with_name("accelerate"))]
@@ -98,6 +98,8 @@ def test_commands_of_the_readme(after_readme):
     assert (after_readme / "runs/tuned/best/model.safetensors").exists()
     assert (after_readme / "runs/trainer/model.safetensors").exists()
     assert (after_readme / "runs/sctnet/best/model.safetensors").exists()
+    for name in ("classifier", "detector"):
+        assert (after_readme / "runs" / name / "best/model.safetensors").exists()
     assert (after_readme / "exported/model.onnx").exists()
     assert json.loads((after_readme / "runs/measured/results.json").read_text(encoding="utf-8"))["images"] == 5
 

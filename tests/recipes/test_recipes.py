@@ -395,6 +395,7 @@ def test_committed_cards_are_those_of_the_recipes(tmp_path):
     assert set(written) == {
         "README.md",
         "cts_segmenter.md",
+        "hlg.md",
         "sctnet.md",
         "segvit.md",
         "setr.md",

@@ -3,6 +3,7 @@
 """Parameter groups and schedule follow the originals' rules."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from golden_cases import load_case
 from torch import nn
 
 from vitseg.recipes import TrainingRecipe, get_recipe
-from vitseg.training.optimization import build_optimizer, parameter_groups, poly_schedule
+from vitseg.training.optimization import build_optimizer, build_schedule, parameter_groups, poly_schedule
 
 
 CASE = load_case("evaluation", "lr_poly")
@@ -92,3 +93,50 @@ def test_frozen_parameters_are_left_out():
 def test_setr_trains_its_heads_ten_times_faster():
     rates = rates_by_name(Model(), RECIPE.parameter_rules)
     assert rates["decode_head.fc.weight"][0] == pytest.approx(10 * rates["backbone.fc.weight"][0])
+
+
+def rates_of(recipe, count: int) -> list[float]:
+    optimizer = build_optimizer(nn.Linear(2, 2), recipe)
+    scheduler = build_schedule(optimizer, recipe)
+    rates = []
+    for _ in range(count):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def test_cosine_after_a_warm_up():
+    recipe = dataclasses.replace(
+        get_recipe("hlg-tiny-imagenet1k-224-300e").training,
+        learning_rate=1.0,
+        min_learning_rate=0.1,
+        warmup_iterations=2,
+        warmup_ratio=0.2,
+        iterations=6,
+    )
+    # Each step is made at the value of the one before it.
+    cosine = [0.1 + 0.9 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)]
+    assert rates_of(recipe, 7) == pytest.approx([0.2, 0.2, 0.6, *cosine])
+
+
+def test_steps_after_a_warm_up():
+    recipe = dataclasses.replace(
+        get_recipe("hlg-retinanet-small-coco-800-12e").training,
+        learning_rate=1.0,
+        warmup_iterations=2,
+        warmup_ratio=0.5,
+        iterations=6,
+        decay_iterations=(3, 5),
+    )
+    assert rates_of(recipe, 6) == pytest.approx([0.5, 0.75, 1.0, 0.1, 0.1, 0.01])
+
+
+def test_weight_decay_may_spare_vectors():
+    recipe = dataclasses.replace(get_recipe("hlg-tiny-imagenet1k-224-300e").training, weight_decay=0.5)
+    model = Model()
+    decays = {}
+    for group in build_optimizer(model, recipe).param_groups:
+        decays |= dict.fromkeys(group["params"], group["weight_decay"])
+    for name, parameter in model.named_parameters():
+        assert decays[parameter] == (0.5 if parameter.ndim > 1 else 0.0), name

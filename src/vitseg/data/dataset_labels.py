@@ -25,16 +25,19 @@ class DatasetLabels:
     Args:
         names: class names by train id, all different.
         palette: RGB colours (0..255) by train id, or `None`.
+        max_names: how many names there may be: as many as a label map can tell apart, or `None` for any number where
+            there are no label maps.
 
     Raises:
-        ValueError: if there are no names, more than 255 of them, one twice, or not as many colours.
+        ValueError: if there are no names, more than `max_names`, one twice, or not as many colours.
     """
 
     names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...] | None = None
+    max_names: int | None = IGNORE_INDEX
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.names) <= IGNORE_INDEX:
+        if not self.names or (self.max_names is not None and len(self.names) > self.max_names):
             raise ValueError(f"There are {len(self.names)} class names; expected 1 to {IGNORE_INDEX}.")
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:

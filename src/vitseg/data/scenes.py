@@ -14,14 +14,19 @@ from enum import IntEnum
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Features, List, Value
+from datasets import Image as ImageFeature
 from PIL import Image, ImageDraw, ImageFilter
 from tqdm.auto import tqdm
 
 from ..replacing import replacing
 from .dataset_labels import LABELS_FILE, DatasetLabels
-from .shards import dataset_card, shard_name, write_shard
+from .shards import GROUP_ROWS, dataset_card, shard_name, write_shard
 
 
 class _Label(IntEnum):
@@ -39,6 +44,9 @@ class _Label(IntEnum):
     PERSON = 11
 
 
+# What is counted one by one, and found by a detector.
+_THINGS = (_Label.SIGN, _Label.VEHICLE, _Label.PERSON)
+
 SCENE_CLASSES: tuple[str, ...] = tuple(label.name.lower() for label in _Label)
 SCENE_PALETTE: tuple[tuple[int, int, int], ...] = (
     (126, 190, 232),
@@ -54,6 +62,9 @@ SCENE_PALETTE: tuple[tuple[int, int, int], ...] = (
     (96, 62, 172),
     (224, 58, 92),
 )
+# What a scene shows on the two sides of its road, and what a detector finds in it.
+SCENE_KINDS: tuple[str, ...] = ("town and park", "town and shore", "park and shore")
+SCENE_THINGS: tuple[str, ...] = tuple(label.name.lower() for label in _THINGS)
 _IGNORE_INDEX = 255
 
 _Color = tuple[float, float, float]
@@ -61,6 +72,7 @@ _Point = tuple[int, int]
 _Span = tuple[float, float]
 
 _SUPERSAMPLING = 2
+_SMALLEST_THING = 4  # pixels; what is narrower or lower is left out of the objects
 _NEAREST = 1.0  # metres; what is nearer than this is always below the picture
 _FARTHEST = 3000.0  # metres; the horizon to within a pixel
 _ROAD = 2.8  # metres from the middle of the road to its edge
@@ -154,6 +166,34 @@ def draw_scene(seed: int) -> tuple[Image.Image, Image.Image]:
         values index `SCENE_CLASSES`; 255 (ignored) marks the outlines of vehicles and people, about one pixel in a
         hundred.
     """
+    scene, _ = _paint_scene(seed)
+    return scene.develop()
+
+
+class SceneObject(NamedTuple):
+    """A thing in a scene: an index of `SCENE_THINGS`, and what is visible of it, in pixels."""
+
+    category: int
+    bbox: tuple[int, int, int, int]  # x, y, width, height
+    area: int
+
+
+class AnnotatedScene(NamedTuple):
+    """A picture, an index of `SCENE_KINDS`, and the things in it, the farthest first."""
+
+    image: Image.Image
+    kind: int
+    objects: tuple[SceneObject, ...]
+
+
+def draw_annotated_scene(seed: int) -> AnnotatedScene:
+    """Draws the same picture as `draw_scene`, and says what it shows as a whole and which things there are."""
+    scene, kind = _paint_scene(seed)
+    image, _ = scene.develop()
+    return AnnotatedScene(image, kind, scene.objects())
+
+
+def _paint_scene(seed: int) -> tuple["_Scene", int]:
     scene = _Scene(seed)
     _paint_sky(scene)
     if scene.rng.rand() < 0.7:
@@ -164,7 +204,8 @@ def draw_scene(seed: int) -> tuple[Image.Image, Image.Image]:
     roadsides[left](scene, -1)
     roadsides[right](scene, 1)
     _paint_street_life(scene)
-    return scene.develop()
+    # Of two out of three, the sum of their numbers tells which.
+    return scene, int(left + right) - 1
 
 
 def write_scenes(folder: str | Path, num_train: int, num_validation: int, seed: int = 0, num_shards: int = 4) -> None:
@@ -186,12 +227,7 @@ def write_scenes(folder: str | Path, num_train: int, num_validation: int, seed: 
         ValueError: if the folder exists or a number is out of range.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise ValueError(f"{folder} already exists: delete it, or name a folder that does not exist yet.")
-    minimum = {"num_train": 1, "num_validation": 1, "seed": 0, "num_shards": 1}
-    for name, value in zip(minimum, (num_train, num_validation, seed, num_shards), strict=True):
-        if value < minimum[name]:
-            raise ValueError(f"{name} is {value}, but must be {minimum[name]} or more.")
+    _check_request(folder, num_train, num_validation, seed, num_shards)
     with (
         replacing(folder) as unfinished,
         tqdm(total=num_train + num_validation, desc="Drawing scenes", unit="scene") as progress,
@@ -212,6 +248,78 @@ def write_scenes(folder: str | Path, num_train: int, num_validation: int, seed: 
         card = dataset_card("Drawn street scenes", _DESCRIPTION, labels, ("train", "validation"), "apache-2.0")
         (unfinished / LABELS_FILE).write_text(labels.to_json(), encoding="utf-8")
         (unfinished / "README.md").write_text(card, encoding="utf-8")
+
+
+def write_annotated_scenes(
+    folder: str | Path, num_train: int, num_validation: int, seed: int = 0, num_shards: int = 4
+) -> None:
+    """Writes drawn scenes for classification and detection, the same as `write_scenes` writes for segmentation.
+
+    The folder holds `data/train-*.parquet` and `data/validation-*.parquet` with the columns `image` (JPEG), `label`
+    (an index of `SCENE_KINDS`), `image_id` and `objects`: for each thing `bbox` (x, y, width and height in pixels),
+    `category` (an index of `SCENE_THINGS`), `area` and `iscrowd` (0).
+
+    Args and errors: see `write_scenes`.
+    """
+    folder = Path(folder)
+    _check_request(folder, num_train, num_validation, seed, num_shards)
+    with (
+        replacing(folder) as unfinished,
+        tqdm(total=num_train + num_validation, desc="Drawing scenes", unit="scene") as progress,
+    ):
+        (unfinished / "data").mkdir(parents=True)
+        for parity, (split, num_scenes) in enumerate((("train", num_train), ("validation", num_validation))):
+            shards = np.array_split(np.arange(num_scenes), min(num_shards, num_scenes))
+            for shard, indices in enumerate(shards):
+                rows = []
+                for index in indices.tolist():
+                    rows.append(_encode_annotated_scene(index, 2 * (seed * 1_000_000 + index) + parity))
+                    progress.update()
+                file = unfinished / "data" / shard_name(split, shard, len(shards))
+                table = pa.Table.from_pylist(rows, schema=_ANNOTATED_FEATURES.arrow_schema)
+                pq.write_table(table, file, row_group_size=GROUP_ROWS)
+
+
+_ANNOTATED_FEATURES = Features(
+    {
+        "image": ImageFeature(),
+        "label": ClassLabel(names=list(SCENE_KINDS)),
+        "image_id": Value("int64"),
+        "objects": {
+            "bbox": List(List(Value("float32"), length=4)),
+            "category": List(ClassLabel(names=list(SCENE_THINGS))),
+            "area": List(Value("float32")),
+            "iscrowd": List(Value("int8")),
+        },
+    }
+)
+
+
+def _encode_annotated_scene(index: int, seed: int) -> dict[str, object]:
+    """One row of the data set, as `datasets` stores it."""
+    scene = draw_annotated_scene(seed)
+    jpeg = BytesIO()
+    scene.image.save(jpeg, format="JPEG", quality=95, subsampling=0)
+    return {
+        "image": {"bytes": jpeg.getvalue(), "path": f"{index:06d}.jpg"},
+        "label": scene.kind,
+        "image_id": index,
+        "objects": {
+            "bbox": [list(thing.bbox) for thing in scene.objects],
+            "category": [thing.category for thing in scene.objects],
+            "area": [thing.area for thing in scene.objects],
+            "iscrowd": [0] * len(scene.objects),
+        },
+    }
+
+
+def _check_request(folder: Path, num_train: int, num_validation: int, seed: int, num_shards: int) -> None:
+    if folder.exists():
+        raise ValueError(f"{folder} already exists: delete it, or name a folder that does not exist yet.")
+    minimum = {"num_train": 1, "num_validation": 1, "seed": 0, "num_shards": 1}
+    for name, value in zip(minimum, (num_train, num_validation, seed, num_shards), strict=True):
+        if value < minimum[name]:
+            raise ValueError(f"{name} is {value}, but must be {minimum[name]} or more.")
 
 
 _DESCRIPTION = """\
@@ -245,9 +353,13 @@ class _Scene:
         height = rng.randint(128, 193)
         width = max(int(height * rng.uniform(1.2, 1.6)), 160)
         self.height, self.width = height * _SUPERSAMPLING, width * _SUPERSAMPLING
-        self.subject = _Label.SKY
+        self.thing_labels: list[_Label] = []
         self.image = Image.new("RGB", (self.width, self.height))
-        self.label = Image.new("L", (self.width, self.height), self.subject)
+        self.label = Image.new("L", (self.width, self.height), _Label.SKY)
+        # Number of the thing at each pixel, counted from 1; 0 where there is none.
+        self.things = Image.new("L", (self.width, self.height))
+        self.subject = _Label.SKY
+        self._thing_brush = ImageDraw.Draw(self.things)
         self._image_brush = ImageDraw.Draw(self.image, "RGBA")
         self._label_brush = ImageDraw.Draw(self.label)
 
@@ -260,6 +372,18 @@ class _Scene:
         self.zenith, self.haze, self.tint = (np.array(values, np.float32) for values in _LIGHTS[light])
         self.dusk = light >= _DUSK
         self.sun_side = 1 if rng.rand() < 0.5 else -1
+
+    @property
+    def subject(self) -> _Label:
+        return self._subject
+
+    @subject.setter
+    def subject(self, label: _Label) -> None:
+        """Each thing is a subject of its own; what is no thing covers those behind it."""
+        self._subject, self._thing = label, 0
+        if label in _THINGS:
+            self.thing_labels.append(label)
+            self._thing = len(self.thing_labels)
 
     def pick(self, colors: Sequence[_Color], variation: float = 14.0) -> np.ndarray:
         """One of the colours, varied a little."""
@@ -278,11 +402,13 @@ class _Scene:
         """Fills a polygon that is given in pixels."""
         self._image_brush.polygon(points, fill=_rgb(color))
         self._label_brush.polygon(points, fill=self.subject)
+        self._thing_brush.polygon(points, fill=self._thing)
 
     def ellipse(self, left: int, top: int, right: int, bottom: int, color: np.ndarray, opacity: int = 255) -> None:
         """Fills an ellipse that is given in pixels."""
         self._image_brush.ellipse((left, top, right, bottom), fill=(*_rgb(color), opacity))
         self._label_brush.ellipse((left, top, right, bottom), fill=self.subject)
+        self._thing_brush.ellipse((left, top, right, bottom), fill=self._thing)
 
     def surface(self, corners: Sequence[tuple[float, float, float]], color: np.ndarray) -> None:
         """Fills a flat surface of the world; the farther away its first corner, the more it fades into the haze."""
@@ -339,6 +465,20 @@ class _Scene:
         blurred = _to_image(image).filter(ImageFilter.GaussianBlur(self.rng.uniform(0.1, 0.5)))
         sensor_noise = self.rng.randint(-4, 5, label.shape)[..., None]
         return _to_image(np.asarray(blurred) + sensor_noise), Image.fromarray(_ignore_outlines(label))
+
+    def objects(self) -> tuple[SceneObject, ...]:
+        """The things of which enough is visible."""
+        things = np.asarray(self.things)[::_SUPERSAMPLING, ::_SUPERSAMPLING]
+        objects = []
+        for number, label in enumerate(self.thing_labels, start=1):
+            rows, columns = np.nonzero(things == number)
+            if len(rows) == 0:
+                continue
+            x, y = int(columns.min()), int(rows.min())
+            width, height = int(columns.max()) + 1 - x, int(rows.max()) + 1 - y
+            if min(width, height) >= _SMALLEST_THING:
+                objects.append(SceneObject(_THINGS.index(label), (x, y, width, height), len(rows)))
+        return tuple(objects)
 
     def _add_ground_haze(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
         """Fades the ground towards the horizon, row by row: unlike other surfaces it spans all depths."""

@@ -80,8 +80,10 @@ def epoch_order(
     return np.take_along_axis(lanes, place_in_lane.argsort(axis=1), axis=1).T.ravel()
 
 
-class SegmentationStream(IterableDataset):
+class ExampleStream(IterableDataset):
     """An endless stream of training examples, in an order that is the same in every run.
+
+    A subclass says what `columns` it reads and how `make_example` makes an example of a row.
 
     Each epoch shuffles anew, as `epoch_order` tells, and holds every sample once, but for the few that do not fill all
     lanes. Each process makes its part of every batch. A sample's augmentation depends on the seed, the epoch and the
@@ -98,11 +100,7 @@ class SegmentationStream(IterableDataset):
     Args:
         source: a local folder with Parquet files, or a data set repository of the Hub with such files.
         split: name of the split.
-        transform: makes an example from an image (uint8 RGB `(3, height, width)`), its label map (`(height, width)`,
-            255 ignored) and a random generator, as `TrainingTransform` does. None gives images and label maps as they
-            are.
         num_labels: number of classes.
-        do_reduce_labels: whether stored labels count from 1 and 0 means "no class", as in ADE20K's own files.
         batch_size: samples that all processes together consume in an optimizer step.
         seed: any non-negative integer.
         shuffle_buffer: samples to draw the next ones from, besides those of a row group.
@@ -116,18 +114,19 @@ class SegmentationStream(IterableDataset):
 
     Raises:
         ValueError: if an argument is out of range, the batch size cannot be shared out evenly, the split or a column
-            is missing, or the split is empty; and while iterating, naming the file, if an image or label map cannot be
-            used or holds a value that is neither a class nor 255.
+            is missing, or the split is empty; and while iterating, if a row cannot be used.
     """
+
+    columns: tuple[str, ...]
+    # How a loader makes a batch of examples; by default, of tensors of one size.
+    collate: Callable[[list[Example]], dict[str, Any]] | None = None
 
     def __init__(
         self,
         source: str | Path,
         split: str = "train",
-        transform: Transform | None = None,
         *,
         num_labels: int,
-        do_reduce_labels: bool = False,
         batch_size: int = 1,
         seed: int = 0,
         shuffle_buffer: int = 1000,
@@ -158,9 +157,7 @@ class SegmentationStream(IterableDataset):
             )
         if start % batch_size:
             raise ValueError(f"start is {start}, but must be a multiple of batch_size, which is {batch_size}.")
-        self.transform = transform
         self.num_labels = num_labels
-        self.do_reduce_labels = do_reduce_labels
         self.batch_size = batch_size
         self.loader_batch_size = batch_size // (world_size * accumulation_steps)
         self.seed = seed
@@ -168,17 +165,23 @@ class SegmentationStream(IterableDataset):
         self.rank = rank
         self.world_size = world_size
         self.start = start
-        self._blocks = _RowGroups(source, split) if streaming else _CachedRows(source, split)
+        self._blocks = (
+            _RowGroups(source, split, self.columns) if streaming else _CachedRows(source, split, self.columns)
+        )
         self._num_lanes = count_lanes(self._blocks.lengths, batch_size)
         self.epoch_length = sum(self._blocks.lengths) // self._num_lanes * self._num_lanes
         if self.epoch_length == 0:
             raise ValueError(f"The split {split!r} of {source} has no samples.")
 
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+    def __iter__(self) -> Iterator[Example]:
         for epoch in itertools.count(self.start // self.epoch_length):
             order = epoch_order(self._blocks.lengths, self._num_lanes, self.shuffle_buffer, self.seed, epoch)
             for sample, row in self._read(order[self._is_mine(epoch)]):
-                yield self._make_example(row, np.random.default_rng((_SAMPLE, self.seed, epoch, sample)))
+                yield self.make_example(row, np.random.default_rng((_SAMPLE, self.seed, epoch, sample)))
+
+    def make_example(self, row: Example, rng: np.random.Generator) -> Example:
+        """A training example from a row, undecoded; everything random is drawn from `rng`."""
+        raise NotImplementedError
 
     def _is_mine(self, epoch: int) -> np.ndarray:
         """Which positions of an epoch this worker of this process makes, bool `(epoch_length,)`."""
@@ -203,7 +206,40 @@ class SegmentationStream(IterableDataset):
                 waiting.update(zip(wanted.tolist(), rows, strict=True))
             yield sample, waiting.pop(sample)
 
-    def _make_example(self, row: Example, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+
+class SegmentationStream(ExampleStream):
+    """
+    A stream of images and label maps; see [`ExampleStream`].
+
+    Args:
+        source, split: see there.
+        transform: makes an example from an image (uint8 RGB `(3, height, width)`), its label map (`(height, width)`,
+            255 ignored) and a random generator, as `TrainingTransform` does. None gives images and label maps as they
+            are.
+        do_reduce_labels: whether stored labels count from 1 and 0 means "no class", as in ADE20K's own files.
+        kwargs: further arguments of [`ExampleStream`].
+
+    Raises:
+        ValueError: as there; and while iterating, naming the file, if an image or label map cannot be used or holds a
+            value that is neither a class nor 255.
+    """
+
+    columns = COLUMNS
+
+    def __init__(
+        self,
+        source: str | Path,
+        split: str = "train",
+        transform: Transform | None = None,
+        *,
+        do_reduce_labels: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(source, split, **kwargs)
+        self.transform = transform
+        self.do_reduce_labels = do_reduce_labels
+
+    def make_example(self, row: Example, rng: np.random.Generator) -> Example:
         example = decode_example(row)
         image = torch.from_numpy(np.array(example["image"])).permute(2, 0, 1)
         # Bytes are compared many times faster by NumPy than by torch.
@@ -234,11 +270,12 @@ class SegmentationStream(IterableDataset):
 class _RowGroups:
     """The row groups of a split's Parquet files, in the order of the files."""
 
-    def __init__(self, source: str | Path, split: str) -> None:
+    def __init__(self, source: str | Path, split: str, columns: Sequence[str]) -> None:
+        self._columns = list(columns)
         self._groups: list[tuple[str, pq.FileMetaData, int]] = []
         self.lengths: list[int] = []
         for file in tqdm(parquet_files(source, split), desc="Reading Parquet footers", unit="file", delay=2):
-            metadata = _read_metadata(file)
+            metadata = _read_metadata(file, columns)
             for group in range(metadata.num_row_groups):
                 self._groups.append((file, metadata, group))
                 self.lengths.append(metadata.row_group(group).num_rows)
@@ -247,7 +284,7 @@ class _RowGroups:
         """Some rows of a row group, undecoded."""
         file, metadata, group = self._groups[block]
         with pq.ParquetFile(file, metadata=metadata, pre_buffer=True) as parquet:
-            return parquet.read_row_group(group, columns=list(COLUMNS)).take(rows).to_pylist()
+            return parquet.read_row_group(group, columns=self._columns).take(rows).to_pylist()
 
 
 def parquet_files(source: str | Path, split: str) -> list[str]:
@@ -267,39 +304,41 @@ def parquet_files(source: str | Path, split: str) -> list[str]:
     return data_files[split]
 
 
-def _read_metadata(file: str) -> pq.FileMetaData:
+def _read_metadata(file: str, columns: Sequence[str]) -> pq.FileMetaData:
     try:
         metadata = pq.read_metadata(file)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{file} is not a Parquet file: {error}") from error
-    _check_columns(metadata.schema.to_arrow_schema().names, file)
+    _check_columns(metadata.schema.to_arrow_schema().names, columns, file)
     return metadata
 
 
 class _CachedRows:
     """The rows of a split in the cache of `datasets`; each is a block of its own."""
 
-    def __init__(self, source: str | Path, split: str) -> None:
-        self._dataset = _load_undecoded(source, split)
+    def __init__(self, source: str | Path, split: str, columns: Sequence[str]) -> None:
+        self._dataset = load_undecoded(source, split, columns)
         self.lengths = [1] * len(self._dataset)
 
     def read(self, block: int, rows: np.ndarray) -> list[Example]:
         return [self._dataset[block]]
 
 
-def _load_undecoded(source: str | Path, split: str) -> datasets.Dataset:
+def load_undecoded(source: str | Path, split: str, columns: Sequence[str]) -> datasets.Dataset:
+    """A split as a map-style data set of some columns, with images as they are stored."""
     # By its files: `datasets` caches a folder under its name, and would not notice that the files have changed.
     dataset = datasets.load_dataset("parquet", data_files={split: parquet_files(source, split)}, split=split)
-    _check_columns(dataset.column_names, source)
-    for column in ("image", "label"):
-        dataset = dataset.cast_column(column, datasets.Image(decode=False))
-    return dataset.select_columns(list(COLUMNS))
+    _check_columns(dataset.column_names, columns, source)
+    for column in columns:
+        if column == "image" or (columns == COLUMNS and column == "label"):
+            dataset = dataset.cast_column(column, datasets.Image(decode=False))
+    return dataset.select_columns(list(columns))
 
 
-def _check_columns(columns: Sequence[str], source: str | Path) -> None:
-    missing = [column for column in COLUMNS if column not in columns]
+def _check_columns(found: Sequence[str], columns: Sequence[str], source: str | Path) -> None:
+    missing = [column for column in columns if column not in found]
     if missing:
-        raise ValueError(f"{source} has no column {', '.join(missing)}; it has {', '.join(columns)}.")
+        raise ValueError(f"{source} has no column {', '.join(missing)}; it has {', '.join(found)}.")
 
 
 def load_examples(source: str | Path, split: str, do_reduce_labels: bool = False) -> datasets.Dataset:
@@ -319,7 +358,7 @@ def load_examples(source: str | Path, split: str, do_reduce_labels: bool = False
     """
 
     decode = functools.partial(_decode_batch, do_reduce_labels=do_reduce_labels)
-    return _load_undecoded(source, split).with_transform(decode)
+    return load_undecoded(source, split, COLUMNS).with_transform(decode)
 
 
 def _decode_batch(batch: dict[str, list], do_reduce_labels: bool) -> dict[str, list]:
@@ -349,8 +388,8 @@ def decode_example(row: Example) -> Example:
             integer per pixel, or the sizes differ.
     """
     name = row["file_name"]
-    stored = _open(row["image"], f"the image of {name}")
-    label = _open(row["label"], f"the label map of {name}")
+    stored = open_image(row["image"], f"the image of {name}")
+    label = open_image(row["label"], f"the label map of {name}")
     if len(label.getbands()) != 1 or label.mode == "F":
         raise ValueError(
             f"The label map of {name} has mode {label.mode!r}; expected one integer per pixel, its class id. Turn "
@@ -366,10 +405,16 @@ def decode_example(row: Example) -> Example:
         )
     label_map = np.asarray(label)
     label_map = label_map.astype(np.uint8 if label_map.dtype.itemsize == 1 else np.int32)
-    return {"image": _to_rgb(image), "label_map": label_map, "file_name": name}
+    return {"image": to_rgb(image), "label_map": label_map, "file_name": name}
 
 
-def _open(encoded: bytes | dict[str, Any], what: str) -> Image.Image:
+def open_image(encoded: bytes | dict[str, Any], what: str) -> Image.Image:
+    """
+    A stored image as Pillow reads it.
+
+    Raises:
+        ValueError: naming `what` it is, if it is missing or cannot be decoded.
+    """
     data = encoded["bytes"] if isinstance(encoded, dict) else encoded
     if not data:
         raise ValueError(f"{what} is missing.")
@@ -381,7 +426,8 @@ def _open(encoded: bytes | dict[str, Any], what: str) -> Image.Image:
     return image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image in any mode as 8-bit RGB: 16-bit images by their high byte, transparency dropped."""
     if image.mode.startswith("I"):
         image = Image.fromarray(to_8_bit(image))
     if "transparency" in image.info:
@@ -397,7 +443,7 @@ def default_workers(num_processes: int = 1) -> int:
     return max(min(processors // num_processes, 4), 1)
 
 
-def train_loader(stream: SegmentationStream, num_workers: int) -> DataLoader:
+def train_loader(stream: ExampleStream, num_workers: int) -> DataLoader:
     """A `DataLoader` over a stream, whose batches are the same for any number of workers.
 
     Args:
@@ -405,8 +451,9 @@ def train_loader(stream: SegmentationStream, num_workers: int) -> DataLoader:
         num_workers: number of processes that decode and augment, for this training process; 0 does it in this one.
 
     Returns:
-        An endless loader of `pixel_values` (float32, `(batch, 3, height, width)`) and `labels` (int64,
-        `(batch, height, width)`). Iterating it a second time starts over at the stream's `start`.
+        An endless loader of what the stream makes; of segmentation examples, `pixel_values` (float32,
+        `(batch, 3, height, width)`) and `labels` (int64, `(batch, height, width)`). Iterating it a second time starts
+        over at the stream's `start`.
     """
     return DataLoader(
         stream,
@@ -416,6 +463,7 @@ def train_loader(stream: SegmentationStream, num_workers: int) -> DataLoader:
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
         drop_last=True,
+        collate_fn=stream.collate,
         # Starting an iteration draws a number; from the global generator, a resumed run would draw one more.
         generator=torch.Generator(),
     )

@@ -29,6 +29,8 @@ _INK = (34, 38, 46)
 _FAINT_INK = (120, 126, 138)
 
 _PLOT_INK, _PLOT_FAINT_INK, _PLOT_TRACK = "#22262e", "#787e8a", "#eef0f4"
+# What a validation measures -> what plots call it.
+_SCORES = {"mean_iou": "mean IoU", "top1": "top-1 accuracy", "box_ap": "box AP"}
 _PLOT_LOSS, _PLOT_SCORE, _PLOT_RATE = "#2f6fb5", "#d9583b", "#6b8f3c"
 
 
@@ -171,18 +173,19 @@ def save_palette_png(label_map: np.ndarray, palette: Palette, path: str | Path) 
 
 
 def plot_training(history: Sequence[Mapping[str, float]], path: str | Path) -> None:
-    """Plots loss, learning rate and, where it was measured, validation mean IoU against the optimizer step.
+    """Plots loss, learning rate and, where it was measured, the validation score against the optimizer step.
 
     Args:
         history: training rows with the keys `step`, `loss` and `learning_rate`, and optionally validation rows with
-            the keys `step` and `mean_iou` (0 to 1), in order of their steps.
+            the keys `step` and `mean_iou`, `top1` or `box_ap` (0 to 1), in order of their steps.
         path: where to write; the suffix chooses the format (.png, .pdf, .svg), an existing file is replaced.
 
     Raises:
         ValueError: if the history has no training row.
     """
     training = [row for row in history if "learning_rate" in row]
-    validation = [row for row in history if "mean_iou" in row]
+    score = next((name for name in _SCORES if any(name in row for row in history)), "mean_iou")
+    validation = [row for row in history if score in row]
     if not training:
         raise ValueError("The history has no row with a loss and a learning rate: there is nothing to plot yet.")
     steps, losses, rates = (np.array([row[key] for row in training]) for key in ("step", "loss", "learning_rate"))
@@ -194,7 +197,9 @@ def plot_training(history: Sequence[Mapping[str, float]], path: str | Path) -> N
     panels[0].plot(steps, _moving_average(losses), color=_PLOT_LOSS, linewidth=2)
     _style(panels[0], "Training loss")
     if validation:
-        _plot_scores(panels[1], [row["step"] for row in validation], [row["mean_iou"] for row in validation])
+        _plot_scores(
+            panels[1], [row["step"] for row in validation], [row[score] for row in validation], _SCORES[score]
+        )
     panels[-1].plot(steps, rates, color=_PLOT_RATE, linewidth=2)
     panels[-1].ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
     panels[-1].set_ylim(bottom=0)
@@ -280,8 +285,8 @@ def plot_confusion_matrix(names: Sequence[str], matrix: np.ndarray, path: str | 
     _save_figure(figure, path)
 
 
-def _plot_scores(axes: Axes, steps: Sequence[float], scores: Sequence[float]) -> None:
-    """Validation mean IoU, with its best value written out."""
+def _plot_scores(axes: Axes, steps: Sequence[float], scores: Sequence[float], name: str) -> None:
+    """A validation score, with its best value written out."""
     axes.plot(steps, scores, color=_PLOT_SCORE, linewidth=2, marker="o", markersize=4)
     best = int(np.argmax(scores))
     axes.annotate(
@@ -295,7 +300,7 @@ def _plot_scores(axes: Axes, steps: Sequence[float], scores: Sequence[float]) ->
     )
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
-    _style(axes, "Validation mean IoU (%)")
+    _style(axes, f"Validation {name} (%)")
 
 
 def _moving_average(values: np.ndarray) -> np.ndarray:

@@ -104,6 +104,8 @@ class Protocol:
     def of_recipe(cls, recipe: Recipe, *, multi_scale: bool = False, flip: bool = False) -> "Protocol":
         """The protocol that a recipe's figures were measured with, at a single scale or at several."""
         evaluation = recipe.evaluation
+        if evaluation is None:
+            raise ValueError(f"{recipe.name} is a recipe for {recipe.task}, which has no test protocol to choose.")
         if multi_scale:
             size = {"shortest_edge": min(evaluation.scale), "longest_edge": max(evaluation.scale)}
         else:

@@ -9,16 +9,20 @@ One record per published result: what conversion, training, evaluation and model
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import cts_segmenter, sctnet, segvit, setr, structtoken
+from . import cts_segmenter, hlg, sctnet, segvit, setr, structtoken
 from .cts_policy import POLICY_RECIPES, PolicyRecipe, get_policy_recipe
 from .files import load_policy_recipe, load_recipe, recipe_to_json
-from .labels import LABEL_SETS, LabelSet, load_label_set
+from .labels import CLASS_LISTS, LABEL_SETS, LabelSet, load_id2label, load_label_set
 from .lookup import unknown_name
 from .schema import (
+    ClassificationTraining,
+    DetectionTraining,
     EvaluationRecipe,
+    OptimizationRecipe,
     PretrainedWeights,
     PublishedRecipe,
     PublishedResult,
+    PublishedScore,
     Recipe,
     TrainingRecipe,
     Weights,
@@ -26,7 +30,11 @@ from .schema import (
 
 
 RECIPES: Mapping[str, PublishedRecipe] = MappingProxyType(
-    {recipe.name: recipe for module in (setr, segvit, structtoken, sctnet, cts_segmenter) for recipe in module.RECIPES}
+    {
+        recipe.name: recipe
+        for module in (setr, segvit, structtoken, sctnet, cts_segmenter, hlg)
+        for recipe in module.RECIPES
+    }
 )
 
 
@@ -43,20 +51,26 @@ def get_recipe(name: str) -> PublishedRecipe:
 
 
 __all__ = [
+    "CLASS_LISTS",
     "LABEL_SETS",
     "POLICY_RECIPES",
     "RECIPES",
+    "ClassificationTraining",
+    "DetectionTraining",
     "EvaluationRecipe",
     "LabelSet",
+    "OptimizationRecipe",
     "PolicyRecipe",
     "PretrainedWeights",
     "PublishedRecipe",
     "PublishedResult",
+    "PublishedScore",
     "Recipe",
     "TrainingRecipe",
     "Weights",
     "get_policy_recipe",
     "get_recipe",
+    "load_id2label",
     "load_label_set",
     "load_policy_recipe",
     "load_recipe",

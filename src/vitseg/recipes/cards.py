@@ -33,7 +33,10 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def results_table(recipes: Iterable[PublishedRecipe]) -> str:
-    """What every recipe's source publishes: data set, mIoU at one scale and with multi-scale and flip, status."""
+    """
+    What every recipe's source publishes: data set, mIoU at one scale and with multi-scale and flip (of classifiers and
+    detectors another figure, which says so), status.
+    """
     header = ("recipe", "data set", "mIoU", "ms + flip", "status")
     rows = ((recipe.name, recipe.label_set, *recipe.published.figures, status(recipe)) for recipe in recipes)
     return markdown_table(header, rows)
@@ -116,4 +119,6 @@ def _pretrained_item(weights: PretrainedWeights) -> str:
     if weights.timm_model is None:
         return f"- {weights.note} See <{weights.url}>."
     file_name = weights.url.rpartition("/")[2]
+    if weights.recipe is not None:
+        return f"- the classifier [{weights.recipe}]({weights.url}). {weights.note}".rstrip()
     return f"- [{file_name}]({weights.url}), in timm `{weights.timm_model}`. {weights.note}".rstrip()

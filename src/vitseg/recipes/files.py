@@ -12,7 +12,7 @@ from typing import Any
 
 from .cts_policy import PolicyRecipe
 from .lookup import unknown_name
-from .schema import Recipe
+from .schema import TRAINING_RECIPES, Recipe
 
 
 def recipe_to_json(recipe: Recipe) -> str:
@@ -87,6 +87,9 @@ def _build(record: type, values: Any, what: str) -> Any:
     if not isinstance(values, Mapping):
         raise ValueError(f"{what} is {values!r}; expected an object.")
     kinds = typing.get_type_hints(record)
+    if record is Recipe:
+        # What the training holds depends on the task.
+        kinds["training"] = TRAINING_RECIPES.get(values.get("task", "segmentation"), kinds["training"])
     for key in values:
         if key not in kinds:
             raise unknown_name(f"key of {what}", key, kinds)

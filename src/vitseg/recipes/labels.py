@@ -13,6 +13,8 @@ from .lookup import unknown_name
 
 
 LABEL_SETS = ("ade20k", "cityscapes", "coco_stuff10k", "coco_stuff164k", "pascal_context59", "pascal_context60")
+# What classifiers and detectors know: names alone.
+CLASS_LISTS = ("coco", "imagenet1k")
 
 # The originals read these label maps with mmsegmentation's reduce_zero_label.
 _REDUCED = ("ade20k", "coco_stuff10k", "pascal_context59")
@@ -92,3 +94,21 @@ def load_label_set(name: str) -> LabelSet:
             table[key] = {int(value): target for value, target in table[key].items()}
     table["palette"] = tuple(tuple(colour) for colour in table["palette"])
     return LabelSet(name=name, reduce_labels=name in _REDUCED, **table)
+
+
+def load_id2label(name: str) -> dict[int, str]:
+    """
+    Class id -> name of a label set, or of the 1000 classes of ImageNet-1K or the 80 of COCO (ids count the categories
+    that there are), which torchvision's models carry.
+
+    Raises:
+        ValueError: if `name` is in neither `LABEL_SETS` nor `CLASS_LISTS`; the message names the closest.
+    """
+    if name not in CLASS_LISTS:
+        return load_label_set(name).id2label
+    from torchvision.models import ResNet50_Weights
+    from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights
+
+    weights = ResNet50_Weights.IMAGENET1K_V1 if name == "imagenet1k" else RetinaNet_ResNet50_FPN_Weights.COCO_V1
+    names = (label for label in weights.meta["categories"] if label not in ("__background__", "N/A"))
+    return dict(enumerate(names))

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..auto import SEGMENTATION_METHODS
-from .labels import LABEL_SETS, load_label_set
+from ..auto import ALL_TASKS, SEGMENTATION_METHODS
+from .labels import CLASS_LISTS, LABEL_SETS, load_id2label
 from .lookup import unknown_name
 
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..models.image_processing_semantic import SemanticImageProcessor
 
+TASKS = ("segmentation", "classification", "detection")
 OPTIMIZERS = ("sgd", "adamw")
 WARMUP_RULES = ("mmcv", "segmenter")
 INFERENCE_MODES = ("whole", "slide")
@@ -41,17 +42,19 @@ class PretrainedWeights:
             timm has nothing like them, so that training has to be given the file.
         url: the very file that the original used.
         note: what else there is to know.
+        recipe: of weights that timm does not have, the recipe of the published classifier that they belong to.
     """
 
-    timm_model: str | None
+    timm_model: str | None = None
     url: str
     note: str = ""
+    recipe: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingRecipe:
+class OptimizationRecipe:
     """
-    How the published model was trained.
+    What the training of all tasks has in common.
 
     Args:
         optimizer: `"sgd"` or `"adamw"`, with PyTorch's defaults for what is not given here.
@@ -61,24 +64,12 @@ class TrainingRecipe:
         weight_decay: of parameters that no rule matches.
         parameter_rules: text -> `{"lr_mult": ..., "decay_mult": ...}` (1 when not given) for the parameters whose full
             name contains the text; of several texts the longest counts.
-        power: of the polynomial decay, by iteration.
-        min_learning_rate: floor of the decay, the same for all parameters.
         warmup_iterations: length of the linear warm-up, 0 for none.
-        warmup_ratio: factor on the learning rate at iteration 0 of mmcv's warm-up.
-        warmup_rule: `"mmcv"` (the rate of the schedule times a growing factor) or `"segmenter"` (up to the rate that
-            the schedule has when the warm-up ends; iteration 0 is made at the full rate), see `poly_schedule`.
+        warmup_ratio: factor on the learning rate at iteration 0 of the warm-up.
         iterations: number of optimizer steps.
         batch_size: images per optimizer step, over all devices.
-        crop_size: height and width of the training crops in pixels.
-        scale: long and short side that images are resized within, keeping their ratio, before `ratio_range`.
-        ratio_range: range of the random factor on `scale`.
-        max_category_share: a crop in which one class has this share of the labelled pixels or more is drawn again.
-        flip_probability: of the horizontal flip.
-        photometric_distortion: whether brightness, contrast, saturation and hue are varied.
         max_gradient_norm: gradients of all parameters together are scaled down to this norm; `None` leaves them.
         pretrained: the backbone's weights at the start, or `None`.
-        teacher: SCTNet's teacher, a model that knows the same classes: a folder or a repository on the Hub. `None` (or
-            `"none"`) for none.
     """
 
     optimizer: str
@@ -87,37 +78,128 @@ class TrainingRecipe:
     nesterov: bool = False
     weight_decay: float
     parameter_rules: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    power: float = 0.9
-    min_learning_rate: float
     warmup_iterations: int = 0
     warmup_ratio: float = 1.0
-    warmup_rule: str = "mmcv"
     iterations: int
     batch_size: int
+    max_gradient_norm: float | None = None
+    pretrained: PretrainedWeights | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        for name in ("learning_rate", "iterations", "batch_size"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a positive number.")
+        for multipliers in self.parameter_rules.values():
+            _check_keywords("parameter rule multiplier", multipliers, PARAMETER_MULTIPLIERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecipe(OptimizationRecipe):
+    """
+    How a segmentation model was trained.
+
+    Args:
+        power: of the polynomial decay, by iteration.
+        min_learning_rate: floor of the decay, the same for all parameters.
+        crop_size: height and width of the training crops in pixels.
+        scale: long and short side that images are resized within, keeping their ratio, before `ratio_range`.
+        ratio_range: range of the random factor on `scale`.
+        max_category_share: a crop in which one class has this share of the labelled pixels or more is drawn again.
+        flip_probability: of the horizontal flip.
+        photometric_distortion: whether brightness, contrast, saturation and hue are varied.
+        warmup_rule: `"mmcv"` (the rate of the schedule times a growing factor) or `"segmenter"` (up to the rate that
+            the schedule has when the warm-up ends; iteration 0 is made at the full rate), see `poly_schedule`.
+        teacher: SCTNet's teacher, a model that knows the same classes: a folder or a repository on the Hub. `None` (or
+            `"none"`) for none.
+    """
+
+    power: float = 0.9
+    min_learning_rate: float
     crop_size: tuple[int, int]
     scale: tuple[int, int]
     ratio_range: tuple[float, float] = (0.5, 2.0)
     max_category_share: float = 0.75
     flip_probability: float = 0.5
     photometric_distortion: bool = True
-    max_gradient_norm: float | None = None
-    pretrained: PretrainedWeights | None = None
+    warmup_rule: str = "mmcv"
     teacher: str | None = None
 
     def __post_init__(self) -> None:
-        _check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        super().__post_init__()
         _check_choice("warm-up rule", self.warmup_rule, WARMUP_RULES)
-        for name in ("learning_rate", "iterations", "batch_size"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected a positive number.")
         for name in ("crop_size", "scale", "ratio_range"):
             if len(getattr(self, name)) != 2 or min(getattr(self, name)) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected two positive numbers.")
         for name in ("max_category_share", "flip_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1.")
-        for multipliers in self.parameter_rules.values():
-            _check_keywords("parameter rule multiplier", multipliers, PARAMETER_MULTIPLIERS)
+            _check_share(name, getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationTraining(OptimizationRecipe):
+    """
+    How a classifier was trained, with timm's augmentation.
+
+    Args:
+        min_learning_rate: end of the cosine that the learning rate follows by iteration, after the warm-up.
+        decay_vectors: whether weight decay applies to biases and other parameters of one dimension.
+        crop_size: height and width of the training crops in pixels.
+        auto_augment: timm's description of the random changes, such as `"rand-m9-mstd0.5-inc1"`, or `None`.
+        random_erasing: probability that a rectangle is replaced by noise.
+        mixup: alpha of mixup, 0 for none.
+        cutmix: alpha of cutmix, 0 for none. With both, each batch gets either, with equal probability.
+        label_smoothing: share of the target that is spread over all classes.
+        ema_decay: of the moving average of the weights that is validated and saved, or `None`.
+    """
+
+    min_learning_rate: float = 0.0
+    decay_vectors: bool = False
+    crop_size: tuple[int, int]
+    auto_augment: str | None = None
+    random_erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    label_smoothing: float = 0.0
+    ema_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.crop_size) != 2 or min(self.crop_size) <= 0:
+            raise ValueError(f"crop_size is {self.crop_size}; expected two positive numbers.")
+        for name in ("random_erasing", "label_smoothing"):
+            _check_share(name, getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionTraining(OptimizationRecipe):
+    """
+    How a detector was trained.
+
+    Args:
+        decay_iterations: after each of these many steps the learning rate falls to a tenth.
+        short_sides: one is drawn for each image, whose short side is resized to it, keeping the ratio.
+        longest_side: what the long side is resized to at most.
+        flip_probability: of the horizontal flip.
+    """
+
+    decay_iterations: tuple[int, ...]
+    short_sides: tuple[int, ...]
+    longest_side: int
+    flip_probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.short_sides or min(self.short_sides) <= 0:
+            raise ValueError(f"short_sides is {self.short_sides}; expected positive numbers of pixels.")
+        _check_share("flip_probability", self.flip_probability)
+
+
+# Task -> how it is trained.
+TRAINING_RECIPES: Mapping[str, type[OptimizationRecipe]] = {
+    "segmentation": TrainingRecipe,
+    "classification": ClassificationTraining,
+    "detection": DetectionTraining,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +270,31 @@ class PublishedResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedScore:
+    """
+    What the authors report of a classifier or a detector, in percent. Nothing here was measured with vitseg.
+
+    Args:
+        metric: `"top-1"` or `"box AP"`.
+        value: the figure.
+        source: where it is reported, and the original's configuration.
+    """
+
+    metric: str
+    value: float
+    source: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.value <= 100:
+            raise ValueError(f"value is {self.value}; expected a percentage from 0 to 100.")
+
+    @property
+    def figures(self) -> tuple[str, str]:
+        """The figure as tables have it, beside those of segmentation models."""
+        return f"{self.value:.2f} {self.metric}", ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Weights:
     """
     Where the published weights are.
@@ -231,21 +338,33 @@ class Recipe:
     Args:
         name: of the recipe.
         method: the `model_type`, such as `"setr"`.
+        task: `"segmentation"`, `"classification"` or `"detection"`. The latter two are those of HLG alone.
         model: keyword arguments of the method's configuration, without labels and test protocol. `backbone_config` is
             a dictionary with `model_type`.
         image_processor: keyword arguments of the method's image processor.
-        training, evaluation: see there.
+        training: see there: a [`TrainingRecipe`], [`ClassificationTraining`] or [`DetectionTraining`].
+        evaluation: see there; `None` for the tasks that have but one way, the image processor's.
     """
 
     name: str
     method: str
+    task: str = "segmentation"
     model: Mapping[str, Any]
     image_processor: Mapping[str, Any]
-    training: TrainingRecipe
-    evaluation: EvaluationRecipe
+    training: OptimizationRecipe
+    evaluation: EvaluationRecipe | None = None
 
     def __post_init__(self) -> None:
         _check_choice("method", self.method, SEGMENTATION_METHODS)
+        _check_choice("task", self.task, TASKS)
+        if self.task != "segmentation":
+            _check_choice(f"method for {self.task}", self.method, ALL_TASKS)
+        if not isinstance(self.training, TRAINING_RECIPES[self.task]):
+            raise ValueError(f"training is a {type(self.training).__name__}, which is not one for {self.task}.")
+        if (self.evaluation is not None) != (self.task == "segmentation"):
+            raise ValueError(
+                "The recipe has no 'evaluation'." if self.evaluation is None else f"{self.task} takes no 'evaluation'."
+            )
 
     def build_config(self, id2label: Mapping[int, str]) -> "PreTrainedConfig":
         """
@@ -259,11 +378,13 @@ class Recipe:
         """
         config_class = self._public_class("Config")
         _check_keywords(f"{config_class.__name__} argument", self.model, _field_names(config_class))
-        protocol = {
-            "inference_mode": self.evaluation.mode,
-            "window_size": self.evaluation.window_size,
-            "window_stride": self.evaluation.window_stride,
-        }
+        protocol: dict[str, Any] = {}
+        if self.evaluation is not None:
+            protocol = {
+                "inference_mode": self.evaluation.mode,
+                "window_size": self.evaluation.window_size,
+                "window_stride": self.evaluation.window_stride,
+            }
         config = config_class(
             **copy.deepcopy(dict(self.model)),
             **protocol,
@@ -300,25 +421,30 @@ class PublishedRecipe(Recipe):
     The recipe of a published result, named `<method>-<variant>-<backbone>-<dataset>-<crop>-<schedule>`.
 
     Args:
-        label_set: one of `LABEL_SETS`.
+        label_set: one of `LABEL_SETS`, or of `CLASS_LISTS` for classifiers and detectors.
         published, weights: see there.
     """
 
     label_set: str
-    published: PublishedResult
+    published: PublishedResult | PublishedScore
     weights: Weights
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_choice("label set", self.label_set, LABEL_SETS)
+        _check_choice("label set", self.label_set, LABEL_SETS if self.task == "segmentation" else CLASS_LISTS)
 
     def build_config(self, id2label: Mapping[int, str] | None = None) -> "PreTrainedConfig":
         """As [`Recipe.build_config`], with the classes of `label_set` unless others are given."""
-        return super().build_config(id2label or load_label_set(self.label_set).id2label)
+        return super().build_config(id2label or load_id2label(self.label_set))
 
 
 def _field_names(config_class: type) -> set[str]:
     return {config_field.name for config_field in dataclasses.fields(config_class)}
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value}; expected a share from 0 to 1.")
 
 
 def _check_choice(what: str, value: str, choices: Iterable[str]) -> None:

@@ -56,15 +56,15 @@ class Progress:
 
     def __init__(self, device: torch.device) -> None:
         self.step = 0
-        self.best_miou = -1.0
+        self.best_score = -1.0
         self.losses = RunningLosses()
         self._device = device
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step, "best_miou": self.best_miou, "losses": self.losses.state_dict()}
+        return {"step": self.step, "best_score": self.best_score, "losses": self.losses.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.step, self.best_miou = state["step"], state["best_miou"]
+        self.step, self.best_score = state["step"], state["best_score"]
         self.losses.load_state_dict(state["losses"], self._device)
 
 

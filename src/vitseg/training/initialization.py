@@ -15,18 +15,29 @@ from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
+    AutoModelForImageClassification,
+    AutoModelForObjectDetection,
     AutoModelForSemanticSegmentation,
     PreTrainedModel,
     SegformerModel,
 )
 from transformers.utils import logging
 
+from ..auto import ALL_TASKS
 from ..models.image_processing_semantic import SemanticImageProcessor
 from ..models.modeling_plain_vit import PlainVitBackbone
 from ..models.modeling_sctnet import SctNetBackbone, SctNetForSemanticSegmentation
 from ..recipes import Recipe
 from .pretrained import download_timm_weights, load_jax_weights, load_sctnet_weights, load_timm_weights
 from .teacher import load_teacher
+
+
+# Task of a recipe -> what makes its models, and how their classes' names end.
+MODEL_CLASSES: dict[str, tuple[Any, str]] = {
+    "segmentation": (AutoModelForSemanticSegmentation, "ForSemanticSegmentation"),
+    "classification": (AutoModelForImageClassification, "ForImageClassification"),
+    "detection": (AutoModelForObjectDetection, "ForObjectDetection"),
+}
 
 
 def initial_model(
@@ -39,7 +50,8 @@ def initial_model(
         init: `"none"` for random weights, `"timm"` for the ImageNet weights that the recipe names, a file with such
             weights under timm's names (`.pth` or `.safetensors`) or those of Google's JAX ViT (`.npz`), or for SCTNet
             those of its authors, or a model folder or Hub repository to fine-tune. The latter brings its own
-            architecture, image processor and test protocol; only training is the recipe's then. SCTNet's teacher also
+            architecture, image processor and test protocol; only training is the recipe's then. A model of another
+            task, such as a classifier to start segmentation from, gives its encoder alone. SCTNet's teacher also
             starts from a SegFormer of transformers, such as `nvidia/mit-b2`, whose encoder it takes.
         recipe: what to build. An SCTNet gets what only its training needs, and the recipe's teacher.
         id2label: train id -> class name.
@@ -54,14 +66,16 @@ def initial_model(
     if init not in ("none", "timm") and not Path(init).is_file():
         model, image_processor, random = _from_model(init, recipe, dict(id2label), label2id)
     else:
-        model = AutoModelForSemanticSegmentation.from_config(recipe.build_config(id2label))
+        model_class, _ = MODEL_CLASSES[recipe.task]
+        model = model_class.from_config(recipe.build_config(id2label))
         image_processor = recipe.build_image_processor()
         random = [name for name, _ in model.named_parameters()]
         if init != "none":
             _load_backbone(model.backbone, init, recipe)
             random = [name for name in random if not name.startswith("backbone.")]
 
-    teacher = recipe.training.teacher if recipe.training.teacher != "none" else None
+    teacher = getattr(recipe.training, "teacher", None)
+    teacher = teacher if teacher != "none" else None
     if isinstance(model, SctNetForSemanticSegmentation):
         known = {name for name, _ in model.named_parameters()}
         model.add_training_heads(load_teacher(teacher, id2label) if teacher else None)
@@ -72,6 +86,12 @@ def initial_model(
 
 
 def _load_backbone(backbone: PreTrainedModel, init: str, recipe: Recipe) -> None:
+    pretrained = recipe.training.pretrained
+    if init == "timm" and pretrained is not None and pretrained.recipe is not None:
+        raise ValueError(
+            f"{recipe.name} starts from the weights of {pretrained.recipe}. Convert them, and give the folder: "
+            f"--init DIR. They are published here: {pretrained.url}. Or start from random weights: --init none."
+        )
     if isinstance(backbone, SctNetBackbone):
         load_sctnet_weights(backbone, _imagenet_weights(init, recipe))
     elif isinstance(backbone, PlainVitBackbone):
@@ -126,17 +146,30 @@ def _from_model(
         raise ValueError(f"{source} is neither a model folder, nor a file of weights, nor a Hub model.") from error
     if config.model_type == "segformer" and recipe.method == "sctnet_teacher":
         return _from_segformer(source, recipe, id2label)
+    model_class, ending = MODEL_CLASSES[recipe.task]
+    settings: dict[str, Any] = {"id2label": id2label, "label2id": label2id, "ignore_mismatched_sizes": True}
+    is_of_task = all(name.endswith(ending) for name in config.architectures or ())
+    is_other_task = config.model_type in ALL_TASKS and not is_of_task
+    if is_other_task:
+        if config.model_type != recipe.method:
+            raise ValueError(
+                f"{source} is a {config.model_type} of another task; only a model of {recipe.method} has an encoder "
+                f"for {recipe.name}."
+            )
+        # Here a difference in size is a wrong encoder.
+        settings = {"config": recipe.build_config(id2label)}
     # transformers reports what did not fit as a warning. Here it is expected, and returned.
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        model, info = AutoModelForSemanticSegmentation.from_pretrained(
-            source, id2label=id2label, label2id=label2id, ignore_mismatched_sizes=True, output_loading_info=True
-        )
+        model, info = model_class.from_pretrained(source, output_loading_info=True, **settings)
+    except RuntimeError as error:
+        raise ValueError(f"The encoder of {source} does not fit {recipe.name}: {error}") from error
     finally:
         logging.set_verbosity(verbosity)
     random = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
-    return model, AutoImageProcessor.from_pretrained(source), sorted(random)
+    image_processor = recipe.build_image_processor() if is_other_task else AutoImageProcessor.from_pretrained(source)
+    return model, image_processor, sorted(random)
 
 
 def _from_segformer(

@@ -1,7 +1,8 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The originals' parameter groups and learning-rate schedule."""
+"""The originals' parameter groups and learning-rate schedules."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -10,11 +11,15 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..recipes import TrainingRecipe
+from ..recipes import ClassificationTraining, DetectionTraining, OptimizationRecipe, TrainingRecipe
 
 
 def parameter_groups(
-    model: nn.Module, learning_rate: float, weight_decay: float, rules: Mapping[str, Mapping[str, float]]
+    model: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    rules: Mapping[str, Mapping[str, float]],
+    decay_vectors: bool = True,
 ) -> list[dict[str, Any]]:
     """
     Trainable parameters grouped by learning rate and weight decay.
@@ -27,6 +32,7 @@ def parameter_groups(
         learning_rate: of the parameters that no rule matches.
         weight_decay: of the parameters that no rule matches.
         rules: text -> `{"lr_mult": ..., "decay_mult": ...}`, factors that are 1 when not given.
+        decay_vectors: whether weight decay applies to parameters of one dimension, such as biases, too.
 
     Returns:
         Groups for an optimizer, with `params`, `lr` and `weight_decay`.
@@ -37,17 +43,30 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         rule = next((rules[text] for text in texts if text in name), {})
-        key = (learning_rate * rule.get("lr_mult", 1.0), weight_decay * rule.get("decay_mult", 1.0))
+        decay = weight_decay * rule.get("decay_mult", 1.0) if decay_vectors or parameter.ndim > 1 else 0.0
+        key = (learning_rate * rule.get("lr_mult", 1.0), decay)
         groups.setdefault(key, []).append(parameter)
     return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
 
 
-def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, recipe: OptimizationRecipe) -> torch.optim.Optimizer:
     """The optimizer of a recipe over the trainable parameters of `model`."""
-    groups = parameter_groups(model, recipe.learning_rate, recipe.weight_decay, recipe.parameter_rules)
+    decay_vectors = getattr(recipe, "decay_vectors", True)
+    groups = parameter_groups(model, recipe.learning_rate, recipe.weight_decay, recipe.parameter_rules, decay_vectors)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+
+
+def build_schedule(optimizer: torch.optim.Optimizer, recipe: OptimizationRecipe) -> LambdaLR:
+    """The schedule of a recipe: call `step()` once after each optimizer step."""
+    if isinstance(recipe, ClassificationTraining):
+        return cosine_schedule(optimizer, recipe)
+    if isinstance(recipe, DetectionTraining):
+        return step_schedule(optimizer, recipe)
+    if isinstance(recipe, TrainingRecipe):
+        return poly_schedule(optimizer, recipe)
+    raise TypeError(f"A {type(recipe).__name__} has no schedule.")
 
 
 def poly_schedule(optimizer: torch.optim.Optimizer, recipe: TrainingRecipe) -> LambdaLR:
@@ -73,3 +92,36 @@ def poly_schedule(optimizer: torch.optim.Optimizer, recipe: TrainingRecipe) -> L
         return value / initial
 
     return LambdaLR(optimizer, [partial(factor, initial=group["lr"]) for group in optimizer.param_groups])
+
+
+def cosine_schedule(optimizer: torch.optim.Optimizer, recipe: ClassificationTraining) -> LambdaLR:
+    """
+    Half a cosine by iteration, from the initial rate to a common floor, after a linear warm-up.
+
+    With T iterations, w of them of the warm-up, the initial rate `lr0` of a group and the floor `m`, the value at i is
+    `lr0 (r + (1 - r) i / w)` with `r = warmup_ratio` in the warm-up, and after it
+    `m + (lr0 - m) (1 + cos(pi (i - w) / (T - w))) / 2`. As in Swin's trainer, the first two steps are made at the
+    value at 0, and every other step at that before its own.
+    """
+
+    def factor(step: int, initial: float) -> float:
+        iteration, warmup = max(step - 1, 0), recipe.warmup_iterations
+        if iteration < warmup:
+            return recipe.warmup_ratio + (1.0 - recipe.warmup_ratio) * iteration / warmup
+        share = min((iteration - warmup) / max(recipe.iterations - warmup, 1), 1.0)
+        floor = recipe.min_learning_rate / initial
+        return floor + (1.0 - floor) * (1.0 + math.cos(math.pi * share)) / 2
+
+    return LambdaLR(optimizer, [partial(factor, initial=group["lr"]) for group in optimizer.param_groups])
+
+
+def step_schedule(optimizer: torch.optim.Optimizer, recipe: DetectionTraining) -> LambdaLR:
+    """A tenth of the rate after each of `decay_iterations`; in the warm-up linearly from `warmup_ratio` of it."""
+
+    def factor(iteration: int) -> float:
+        value = 0.1 ** sum(iteration >= decay for decay in recipe.decay_iterations)
+        if iteration < recipe.warmup_iterations:
+            value *= 1.0 - (1.0 - iteration / recipe.warmup_iterations) * (1.0 - recipe.warmup_ratio)
+        return value
+
+    return LambdaLR(optimizer, factor)

@@ -1,0 +1,384 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+HLG (https://github.com/fudan-zvg/SETR): configurations of its three tasks to `HlgConfig`, names to ours.
+
+Weights were published for the classifiers alone. A classifier also becomes a model for segmentation or detection, with
+its encoder and new heads, which is where the originals' training starts.
+"""
+
+from typing import Any
+
+import torch
+from mmseg import as_list, read_test_protocol, refuse_unless
+from rules import Rule
+
+from vitseg import HlgConfig
+
+
+TASKS = ("classification", "detection", "segmentation")
+POOLINGS = {"mean": "mean", "avgpool": "mean", "maxpool": "max", "dwconv": "conv"}
+PYRAMID_STRIDES = [8, 16, 32, 64, 128]
+
+PARAMETERS = r"(weight|bias)"
+BATCH_NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
+NUM_STAGES = 4
+
+
+def is_classifier(state_dict: dict[str, torch.Tensor]) -> bool:
+    """
+    Whether the names are those of a classifier's file rather than of a model for segmentation or detection.
+
+    Raises:
+        ValueError: if they are neither's.
+    """
+    for prefix in ("", "backbone."):
+        if any(name.startswith(f"{prefix}s0_conv.") for name in state_dict):
+            return prefix == ""
+    raise ValueError(
+        "This is not an HLG checkpoint: expected names such as s0_conv.0.0.weight (a classifier) or "
+        f"backbone.s0_conv.0.0.weight. The file's first names are {list(state_dict)[:5]}."
+    )
+
+
+def read_config(original: dict[str, Any], state_dict: dict[str, torch.Tensor]) -> HlgConfig:
+    """
+    The `HlgConfig` of an original configuration: of a classifier the arguments of its encoder, of the others
+    `backbone`, `neck`, `decode_head`, `auxiliary_head`, `bbox_head`, `train_cfg`, `test_cfg`.
+
+    Raises:
+        ValueError: if it asks for something that the originals do not have; the message names it.
+    """
+    is_classifier(state_dict)
+    if "bbox_head" in original:
+        arguments = _read_detector(original)
+    elif "decode_head" in original:
+        arguments = _read_segmenter(original)
+    else:
+        arguments = {
+            **_read_encoder(original, layer_norm_eps=1e-5),
+            "num_labels": original["num_classes"],
+            "window_pooling": _read_pooling(original),
+            "global_bias": "prefix",
+            "use_stage_norm": False,
+        }
+        refuse_unless(original, "use_cls_token", False)
+    return HlgConfig(**arguments)
+
+
+def read_image_processor(original: dict[str, Any], state_dict: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """The settings of the image processor of a classifier or a detector, with the detector's own test settings."""
+    if "decode_head" in original:
+        return {}
+    if "bbox_head" not in original:
+        return {
+            "size": {"shortest_edge": 256},
+            "resample": 3,
+            "do_center_crop": True,
+            "crop_size": {"height": 224, "width": 224},
+        }
+    test_cfg = original.get("test_cfg") or {}
+    refuse_unless(test_cfg, "min_bbox_size", 0)
+    nms = test_cfg.get("nms", {})
+    refuse_unless(nms, "type", "nms")
+    settings = {
+        "score_threshold": test_cfg.get("score_thr"),
+        "nms_threshold": nms.get("iou_threshold"),
+        "num_candidates": test_cfg.get("nms_pre"),
+        "max_detections": test_cfg.get("max_per_img"),
+    }
+    return {
+        "size": {"shortest_edge": 800, "longest_edge": 1333},
+        "do_pad": True,
+        "size_divisor": 32,
+        "return_pixel_mask": True,
+        **{name: value for name, value in settings.items() if value is not None},
+    }
+
+
+def adapt_config(config: HlgConfig, state_dict: dict[str, torch.Tensor]) -> HlgConfig:
+    """
+    A configuration with the depths and widths that the checkpoint has: the published configurations and the published
+    sizes of the models disagree.
+    """
+    prefix = "" if is_classifier(state_dict) else "backbone."
+    found: dict[str, Any] = {
+        "depths": list(config.depths),
+        "hidden_sizes": list(config.hidden_sizes),
+        "num_attention_heads": list(config.num_attention_heads),
+    }
+    for stage in range(NUM_STAGES):
+        block = f"{prefix}block{stage + 1}."
+        indices = [int(name.removeprefix(block).split(".")[0]) for name in state_dict if name.startswith(block)]
+        if indices:
+            found["depths"][stage] = max(indices) + 1
+        if (weight := state_dict.get(f"{block}0.mlp.fc3.weight")) is not None:
+            found["hidden_sizes"][stage] = weight.shape[0]
+        if (weight := state_dict.get(f"{block}0.pos_global.pos3.2.weight")) is not None:
+            found["num_attention_heads"][stage] = weight.shape[0]
+    # Where a block changes the width, its MLP is as wide as that of its input or of its output calls for.
+    for stage in range(1, NUM_STAGES):
+        first, last = (state_dict.get(f"{prefix}block{stage + 1}.0.mlp.{name}.weight") for name in ("fc1", "fc3"))
+        if first is not None and last is not None and first.shape[1] != last.shape[0]:
+            found["mlp_width"] = "output" if first.shape[0] == config.mlp_ratio * last.shape[0] else "input"
+    has_conv = any(name.startswith(f"{prefix}block1.0.h0_conv.") for name in state_dict)
+    if has_conv != (config.window_pooling == "conv"):
+        found["window_pooling"] = "conv" if has_conv else "mean"
+    changes = {
+        name: value
+        for name, value in found.items()
+        if value != (list(getattr(config, name)) if isinstance(value, list) else getattr(config, name))
+    }
+    for name, value in changes.items():
+        print(f"The file has {name} {value}; its configuration says {getattr(config, name)}. Going by the file.")
+    return HlgConfig.from_dict({**config.to_dict(), **changes}) if changes else config
+
+
+def new_parameters(task: str, state_dict: dict[str, torch.Tensor]) -> str | None:
+    """Pattern of our names that a checkpoint does not hold because it belongs to another task; none if it does not."""
+    if task == "classification" or not is_classifier(state_dict):
+        return None
+    return r"backbone\.stages\.[0-2]\.layernorm\..*|(decode_head|auxiliary_head|neck|bbox_head)\..*"
+
+
+def rules(config: HlgConfig, state_dict: dict[str, torch.Tensor]) -> list[Rule]:
+    """The table that renames a checkpoint for a model of `config`."""
+    prefix = "" if is_classifier(state_dict) else r"backbone\."
+    return [
+        *_stem_rules(prefix),
+        *(rule for stage in range(NUM_STAGES) for rule in _stage_rules(prefix, stage)),
+        Rule(rf"{prefix}norm\.{PARAMETERS}", rf"backbone.stages.{NUM_STAGES - 1}.layernorm.\1"),
+        Rule(rf"{prefix}norm_out_([0-2])\.{PARAMETERS}", r"backbone.stages.\1.layernorm.\2"),
+        _classifier_rule(config),
+        *_decode_head_rules(),
+        *_detector_rules(),
+    ]
+
+
+def _classifier_rule(config: HlgConfig) -> Rule:
+    if config.use_stage_norm:
+        return Rule(rf"head\.{PARAMETERS}", reason="the classifier of images, which this task does not need")
+    return Rule(rf"head\.{PARAMETERS}", r"classifier.\1")
+
+
+def _read_encoder(encoder: dict[str, Any], layer_norm_eps: float) -> dict[str, Any]:
+    for key, expected in {
+        "dynamic_position_bias": True,
+        "drop_rate": 0.0,
+        "attn_drop_rate": 0.0,
+        "h0_att": False,
+        "proj_dwconv": "convbn",
+        "downsampling": ["c", "sc", "sc", "sc"],
+    }.items():
+        refuse_unless(encoder, key, expected)
+    # Only whether they are 1 has an effect.
+    for key in ("sr_ratios", "crs_interval"):
+        ratios = list(encoder.get(key, (8, 4, 2, 1)))
+        if [ratio != 1 for ratio in ratios] != [True, True, True, False]:
+            raise ValueError(f"The encoder has {key}={ratios!r}; only the last, and it alone, may be 1.")
+    return {
+        "num_channels": encoder.get("in_chans", 3),
+        "hidden_sizes": list(encoder["embed_dims"]),
+        "depths": list(encoder["depths"]),
+        "num_attention_heads": list(encoder["num_heads"]),
+        "qkv_bias": encoder.get("qkv_bias", False),
+        "drop_path_rate": encoder.get("drop_path_rate", 0.0),
+        "layer_norm_eps": encoder.get("norm_eps", layer_norm_eps),
+    }
+
+
+def _read_pooling(encoder: dict[str, Any]) -> str:
+    method = encoder.get("h0_h1_method", "mean")
+    if method not in POOLINGS:
+        raise ValueError(f"The encoder has h0_h1_method={method!r}; expected one of {list(POOLINGS)}.")
+    return POOLINGS[method]
+
+
+def _read_segmenter(original: dict[str, Any]) -> dict[str, Any]:
+    head, auxiliary_heads = original["decode_head"], as_list(original.get("auxiliary_head"))
+    refuse_unless(head, "type", "HLGUPHead")
+    refuse_unless(head, "in_index", [0, 1, 2, 3])
+    refuse_unless(head, "fuse_level", 0)
+    if head.get("sr_ratio", 8) < 2:
+        raise ValueError(f"decode_head has sr_ratio={head['sr_ratio']!r}; expected at least 2.")
+    for part in (head, *auxiliary_heads):
+        refuse_unless(part, "align_corners", False)
+    for part in auxiliary_heads:
+        refuse_unless(part, "type", "FCNHead")
+        refuse_unless(part, "num_convs", 1)
+        refuse_unless(part, "kernel_size", 3)
+        refuse_unless(part, "concat_input", False)
+        refuse_unless(part, "dropout_ratio", head.get("dropout_ratio", 0.1))
+    if head.get("loss_decode", {}).get("loss_weight", 1.0) != 1.0:
+        raise ValueError(
+            f"decode_head has loss_decode={head['loss_decode']!r}; only a weight of 1.0 can be converted."
+        )
+    weights = {part.get("loss_decode", {}).get("loss_weight", 1.0) for part in auxiliary_heads}
+    if len(weights) > 1:
+        raise ValueError(f"The auxiliary heads have different loss weights {sorted(weights)}; expected one for all.")
+    protocol = read_test_protocol(original.get("test_cfg"))
+    return {
+        **_read_encoder(original["backbone"], layer_norm_eps=1e-6),
+        "num_labels": head["num_classes"],
+        "inference_mode": "whole",
+        "window_size": original["backbone"].get("img_size", 512),
+        **protocol,
+        "decoder_hidden_size": head["channels"],
+        "decoder_num_layers": head.get("depth", 2),
+        "decoder_interval": head.get("sr_ratio", 8),
+        "decoder_dropout": head.get("dropout_ratio", 0.1),
+        "auxiliary_heads": [
+            {"in_index": part["in_index"], "hidden_size": part["channels"]} for part in auxiliary_heads
+        ],
+        "semantic_loss_ignore_index": head.get("ignore_index", 255),
+        **({"auxiliary_loss_weight": weights.pop()} if weights else {}),
+    }
+
+
+def _read_detector(original: dict[str, Any]) -> dict[str, Any]:
+    neck, head = original["neck"], original["bbox_head"]
+    refuse_unless(neck, "type", "FPN")
+    refuse_unless(neck, "start_level", 1)
+    refuse_unless(neck, "add_extra_convs", "on_input")
+    refuse_unless(neck, "num_outs", 5)
+    refuse_unless(neck, "relu_before_extra_convs", False)
+    refuse_unless(head, "type", "RetinaHead")
+    refuse_unless(head, "in_channels", neck["out_channels"])
+    anchors, coder = head.get("anchor_generator", {}), head.get("bbox_coder", {})
+    refuse_unless(anchors, "strides", PYRAMID_STRIDES)
+    refuse_unless(anchors, "center_offset", 0.0)
+    refuse_unless(coder, "target_means", [0.0, 0.0, 0.0, 0.0])
+    refuse_unless(coder, "target_stds", [1.0, 1.0, 1.0, 1.0])
+    losses = {
+        "loss_cls": {"type": "FocalLoss", "use_sigmoid": True, "gamma": 2.0, "alpha": 0.25, "loss_weight": 1.0},
+        "loss_bbox": {"type": "L1Loss", "loss_weight": 1.0},
+    }
+    for name, expected in losses.items():
+        for key, value in expected.items():
+            refuse_unless(head.get(name, {}), key, value)
+    assigner = (original.get("train_cfg") or {}).get("assigner", {})
+    for key, value in {"pos_iou_thr": 0.5, "neg_iou_thr": 0.4, "min_pos_iou": 0}.items():
+        refuse_unless(assigner, key, value)
+    return {
+        **_read_encoder(original["backbone"], layer_norm_eps=1e-6),
+        "num_labels": head["num_classes"],
+        "pyramid_hidden_size": neck["out_channels"],
+        "detector_hidden_size": head.get("feat_channels", 256),
+        "detector_num_layers": head.get("stacked_convs", 4),
+        "anchor_scale": anchors.get("octave_base_scale", 4),
+        "anchor_scales_per_octave": anchors.get("scales_per_octave", 3),
+        "anchor_ratios": list(anchors.get("ratios", (0.5, 1.0, 2.0))),
+    }
+
+
+def _stem_rules(prefix: str) -> list[Rule]:
+    return [
+        rule
+        for theirs, ours in ((0, 1), (1, 2))
+        for rule in (
+            Rule(rf"{prefix}s0_conv\.{theirs}\.0\.weight", f"backbone.stem.conv{ours}.weight"),
+            Rule(rf"{prefix}s0_conv\.{theirs}\.1\.{BATCH_NORM}", rf"backbone.stem.batch_norm{ours}.\1"),
+        )
+    ]
+
+
+def _stage_rules(prefix: str, stage: int) -> list[Rule]:
+    block, layer = rf"{prefix}block{stage + 1}\.(\d+)", rf"backbone.stages.{stage}.layers.\1"
+    names = {
+        r"down_proj\.proj\.0": "downsample.conv",
+        r"mlp\.fc1": "mlp.fc1",
+        r"mlp\.fc2": "mlp.conv",
+        r"mlp\.fc3": "mlp.fc2",
+        "norm2": "mlp_layernorm",
+        r"global_attn\.proj": "attention.o_proj",
+        **{name: f"attention.{name}_proj" for name in "qkv"},
+    }
+    batch_norms = {
+        r"down_proj\.proj\.1": "downsample.batch_norm",
+        r"mlp\.norm1": "mlp.batch_norm1",
+        r"mlp\.norm2": "mlp.batch_norm2",
+    }
+    table = [*_position_rules(rf"{block}\.pos_global", f"{layer}.attention.global_position_bias")]
+    if stage == NUM_STAGES - 1:
+        names |= {"norm1": "attention.layernorm"}
+        table.append(Rule(rf"{block}\.spatial_smooth\..*", reason="never applied by the original"))
+    else:
+        names |= {
+            "norm0": "attention.local_layernorm",
+            "norm1": "attention.query_layernorm",
+            "h0_norm": "attention.window_layernorm",
+            "h0_conv": "attention.window_conv",
+            "aux_q": "attention.query_conv",
+        }
+        table += _position_rules(rf"{block}\.pos_local", f"{layer}.attention.local_position_bias")
+        table += _smoothing_rules(block, f"{layer}.attention.smoothing")
+    table += [Rule(rf"{block}\.{theirs}\.{PARAMETERS}", rf"{layer}.{ours}.\2") for theirs, ours in names.items()]
+    table += [Rule(rf"{block}\.{theirs}\.{BATCH_NORM}", rf"{layer}.{ours}.\2") for theirs, ours in batch_norms.items()]
+    return table
+
+
+def _position_rules(theirs: str, ours: str) -> list[Rule]:
+    """A position bias inside something that is numbered by the pattern's first group."""
+    return [
+        Rule(rf"{theirs}\.pos_proj\.{PARAMETERS}", rf"{ours}.projection.\2"),
+        *(
+            Rule(rf"{theirs}\.pos{index + 1}\.([02])\.{PARAMETERS}", rf"{ours}.layers.{index}.\2.\3")
+            for index in range(3)
+        ),
+    ]
+
+
+def _smoothing_rules(theirs: str, ours: str) -> list[Rule]:
+    """The smoothing inside something that is numbered by the pattern's first group."""
+    return [
+        rule
+        for index in range(3)
+        for rule in (
+            Rule(rf"{theirs}\.spatial_smooth\.0\.{3 * index}\.{PARAMETERS}", rf"{ours}.conv{index + 1}.\2"),
+            Rule(rf"{theirs}\.spatial_smooth\.0\.{3 * index + 1}\.{BATCH_NORM}", rf"{ours}.batch_norm{index + 1}.\2"),
+        )
+    ]
+
+
+def _decode_head_rules() -> list[Rule]:
+    layer, ours = r"decode_head\.decode_transformer\.(\d+)", r"decode_head.layers.\1"
+    names = {
+        "norm0": "local_layernorm",
+        "norm1": "global_layernorm",
+        "norm2": "mlp_layernorm",
+        r"attn\.norm": "summary_layernorm",
+        r"attn\.q": "attention.q_proj",
+        r"attn\.proj": "attention.o_proj",
+        r"mlp\.fc1": "mlp.fc1",
+        r"mlp\.fc2": "mlp.fc2",
+    }
+    return [
+        Rule(rf"decode_head\.conv_0\.{PARAMETERS}", r"decode_head.fusion.conv.\1"),
+        Rule(rf"decode_head\.syncbn_fc_0\.{BATCH_NORM}", r"decode_head.fusion.batch_norm.\1"),
+        Rule(rf"decode_head\.conv_seg\.{PARAMETERS}", r"decode_head.classifier.\1"),
+        Rule(rf"{layer}\.attn\.kv\.weight", tuple(f"{ours}.attention.{part}_proj.weight" for part in "kv")),
+        *(Rule(rf"{layer}\.{theirs}\.{PARAMETERS}", rf"{ours}.{name}.\2") for theirs, name in names.items()),
+        *_position_rules(rf"{layer}\.attn\.pos", f"{ours}.attention.position_bias"),
+        *_smoothing_rules(layer, f"{ours}.smoothing"),
+        # A single auxiliary head has no number there.
+        *(
+            Rule(rf"auxiliary_head{dot}{theirs}", rf"auxiliary_head.{number}.{name}")
+            for dot, number, shift in ((r"\.", "0", 0), (r"\.(\d+)\.", r"\1", 1))
+            for theirs, name in (
+                (r"convs\.0\.conv\.weight", "conv_layer.conv.weight"),
+                (rf"convs\.0\.bn\.{BATCH_NORM}", rf"conv_layer.batch_norm.\{1 + shift}"),
+                (rf"conv_seg\.{PARAMETERS}", rf"classifier.\{1 + shift}"),
+            )
+        ),
+    ]
+
+
+def _detector_rules() -> list[Rule]:
+    return [
+        Rule(rf"neck\.lateral_convs\.(\d)\.conv\.{PARAMETERS}", r"neck.lateral_convs.\1.\2"),
+        Rule(rf"neck\.fpn_convs\.(\d)\.conv\.{PARAMETERS}", r"neck.output_convs.\1.\2"),
+        Rule(rf"bbox_head\.cls_convs\.(\d+)\.conv\.{PARAMETERS}", r"bbox_head.class_convs.\1.\2"),
+        Rule(rf"bbox_head\.reg_convs\.(\d+)\.conv\.{PARAMETERS}", r"bbox_head.box_convs.\1.\2"),
+        Rule(rf"bbox_head\.retina_cls\.{PARAMETERS}", r"bbox_head.classifier.\1"),
+        Rule(rf"bbox_head\.retina_reg\.{PARAMETERS}", r"bbox_head.box_regressor.\1"),
+    ]

@@ -1,0 +1,264 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+SETR-PUP-HLG: semantic segmentation on the encoder of HLG.
+
+Paper: "Vision Transformers: From Semantic Segmentation to Dense Prediction", https://arxiv.org/abs/2207.09339.
+Original: https://github.com/fudan-zvg/SETR (commit 1361561, MIT). Its test protocol and losses are those of
+mmsegmentation; see `modeling_hlg` for the encoder and for what is called a quirk.
+"""
+
+import torch
+from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_hlg import ATTENTION_WINDOW, IMAGE_MULTIPLE, HlgConfig
+from .modeling_hlg import (
+    Grouping,
+    HlgAttention,
+    HlgHeadConv,
+    HlgModel,
+    HlgPositionBias,
+    HlgPreTrainedModel,
+    HlgSmoothing,
+    channels_first,
+    channels_last,
+    cut,
+    pad_to_multiple,
+)
+from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy
+from .modeling_setr import SetrConvLayer
+
+
+class HlgDecoderAttention(nn.Module):
+    """Multi-head attention of the decoder, with which its layers attend to neighbours and to summaries alike."""
+
+    def __init__(self, config: HlgConfig):
+        super().__init__()
+        hidden_size = config.decoder_hidden_size
+        self.q_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.k_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.v_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.o_proj = nn.Linear(hidden_size, hidden_size)
+        self.attention = HlgAttention(config, hidden_size, config.decoder_num_attention_heads)
+        self.position_bias = HlgPositionBias(hidden_size, config.decoder_num_attention_heads)
+
+    def forward(self, queries: torch.Tensor, tokens: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """`(batch, queries, hidden)`, `(batch, keys, hidden)`, `(1, heads, queries, keys)` -> as the first."""
+        attended, _ = self.attention(self.q_proj(queries), self.k_proj(tokens), self.v_proj(tokens), bias)
+        return self.o_proj(attended)
+
+
+class HlgDecoderMLP(nn.Module):
+    """Two linear layers with GELU between them."""
+
+    def __init__(self, hidden_size: int):
+        super().__init__()
+        self.fc1 = nn.Linear(hidden_size, 4 * hidden_size)
+        self.fc2 = nn.Linear(4 * hidden_size, hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.fc2(nn.functional.gelu(self.fc1(hidden_states)))
+
+
+class HlgDecoderLayer(GradientCheckpointingLayer):
+    """
+    A pre-norm decoder layer: attention in groups, attention to the mean of each group, MLP.
+
+    The groups are windows, or with an interval the positions that lie so far apart. Takes and returns a map
+    `(batch, hidden, h, w)`.
+    """
+
+    def __init__(self, config: HlgConfig, dilated: bool):
+        super().__init__()
+        hidden_size = config.decoder_hidden_size
+        self.dilated = dilated
+        self.group_size = config.decoder_interval if dilated else ATTENTION_WINDOW
+        self.smoothing = HlgSmoothing(hidden_size)
+        self.local_layernorm = nn.LayerNorm(hidden_size)
+        self.summary_layernorm = nn.LayerNorm(hidden_size)
+        self.global_layernorm = nn.LayerNorm(hidden_size)
+        self.attention = HlgDecoderAttention(config)
+        self.mlp_layernorm = nn.LayerNorm(hidden_size)
+        self.mlp = HlgDecoderMLP(hidden_size)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        height, width = maps.shape[-2:]
+        maps = channels_last(self.smoothing(pad_to_multiple(maps, self.group_size)))
+        count = (maps.shape[1] // self.group_size, maps.shape[2] // self.group_size)
+        size = (self.group_size, self.group_size)
+        grid, shape = (size, count) if self.dilated else (count, size)
+        groups = Grouping(grid, shape, self.dilated, maps.device)
+        tokens = groups.split(maps)
+        normalized = self.local_layernorm(tokens).flatten(0, 1)  # (batch * groups, positions, hidden)
+        attended = self.attention(normalized, normalized, self.attention.position_bias(groups.shape))
+        tokens = tokens + attended.unflatten(0, (maps.shape[0], -1))
+
+        summaries = self.summary_layernorm(tokens.mean(dim=2))
+        tokens = cut(groups.merge(tokens), height, width).flatten(1, 2)
+        bias = self.attention.position_bias((height, width), key_grid=groups.grid)
+        tokens = tokens + self.attention(self.global_layernorm(tokens), summaries, bias)
+        tokens = tokens + self.mlp(self.mlp_layernorm(tokens))
+        return channels_first(tokens.unflatten(1, (height, width)))
+
+
+class HlgDecodeHead(nn.Module):
+    """
+    The decode head: the feature maps of all stages together, decoder layers at the resolution of the first, a
+    classifier.
+
+    Takes the feature maps of the four stages; returns logits `(batch, num_labels, s, s)`, square whatever the image,
+    with s four times the width of the first map. Quirk: the original gives one number for the size; the resize that
+    follows makes up for it.
+    """
+
+    def __init__(self, config: HlgConfig):
+        super().__init__()
+        self.fusion = SetrConvLayer(sum(config.hidden_sizes), config.decoder_hidden_size, kernel_size=3, bias=True)
+        self.layers = nn.ModuleList(
+            HlgDecoderLayer(config, dilated=index % 2 == 1) for index in range(config.decoder_num_layers)
+        )
+        self.dropout = nn.Dropout2d(config.decoder_dropout)
+        self.classifier = nn.Conv2d(config.decoder_hidden_size, config.num_labels, kernel_size=1)
+
+    def forward(self, feature_maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        finest, *coarser = feature_maps
+        resized = [resize(feature_map, finest.shape[-2:]) for feature_map in coarser]
+        hidden_states = self.fusion(torch.cat((finest, *resized), dim=1))
+        for layer in self.layers:
+            hidden_states = layer(hidden_states)
+        side = 4 * finest.shape[-1]
+        return resize(self.classifier(self.dropout(hidden_states)), (side, side))
+
+
+class HlgAuxiliaryHead(nn.Module):
+    """A head that is only trained: convolution and classifier; `(batch, channels, h, w)` to logits of that size."""
+
+    def __init__(self, config: HlgConfig, in_channels: int, hidden_size: int):
+        super().__init__()
+        self.conv_layer = SetrConvLayer(in_channels, hidden_size, kernel_size=3)
+        self.dropout = nn.Dropout2d(config.decoder_dropout)
+        self.classifier = HlgHeadConv(hidden_size, config.num_labels, kernel_size=1)
+
+    def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.dropout(self.conv_layer(feature_map)))
+
+
+def resize(maps: torch.Tensor, size: tuple[int, int] | torch.Size) -> torch.Tensor:
+    """Maps `(batch, channels, h, w)` of another height and width, bilinearly and without aligned corners."""
+    return nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+class HlgForSemanticSegmentation(SlidingWindowMixin, HlgPreTrainedModel):
+    """
+    SETR-PUP-HLG: the HLG encoder, a decode head with local and global attention, and auxiliary heads that only take
+    part in training.
+
+    In evaluation mode an image larger than `config.window_size` is segmented in overlapping windows, as the published
+    results were, unless `config.inference_mode` is `"whole"`.
+    """
+
+    _auto_class = "AutoModelForSemanticSegmentation"
+
+    def __init__(self, config: HlgConfig):
+        super().__init__(config)
+        self.backbone = HlgModel(config)
+        self.decode_head = HlgDecodeHead(config)
+        self.auxiliary_head = nn.ModuleList(
+            HlgAuxiliaryHead(config, config.hidden_sizes[head["in_index"]], head["hidden_size"])
+            for head in config.auxiliary_heads
+        )
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SegmentationOutput:
+        r"""
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`):
+                Normalised images of any size.
+            labels (`torch.LongTensor` of shape `(batch, height, width)`, *optional*):
+                Class ids from 0 to `num_labels - 1`, and `config.semantic_loss_ignore_index` for ignored pixels.
+
+        Returns:
+            [`SegmentationOutput`]: `logits` of shape `(batch, num_labels, height, width)`; with `labels` also `loss`
+            and `loss_dict`, whose terms are `decode.loss_seg` and `aux.loss_seg`, or with several auxiliary heads
+            `aux_0.loss_seg`, `aux_1.loss_seg`, ...
+
+        Raises:
+            ValueError: if `pixel_values` or `labels` do not fit the model or each other, or if hidden states or
+                attentions are asked for where the image has to be cut into windows.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from vitseg import HlgConfig, HlgForSemanticSegmentation
+
+        >>> config = HlgConfig(
+        ...     hidden_sizes=[16, 16, 32, 32], depths=[2, 2, 2, 2], num_attention_heads=[1, 1, 2, 2], window_size=64,
+        ...     decoder_hidden_size=32, num_labels=5,
+        ... )
+        >>> model = HlgForSemanticSegmentation(config).eval()
+        >>> with torch.no_grad():
+        ...     logits = model(torch.randn(1, 3, 80, 112)).logits
+        >>> logits.shape
+        torch.Size([1, 5, 80, 112])
+
+        ```
+        """
+        return self.segment_by_protocol(pixel_values, labels, **kwargs)
+
+    def segment(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
+    ) -> SegmentationOutput:
+        """One pass over whole images; arguments and result as in [`forward`]."""
+        if labels is not None:
+            check_labels(labels, pixel_values, self.config.num_labels, self.config.semantic_loss_ignore_index)
+        outputs = self.backbone(pixel_values, **kwargs)
+        logits = self.resize_and_cut(self.decode_head(outputs.feature_maps), pixel_values)
+
+        loss, loss_dict = None, None
+        if labels is not None:
+            ignore_index, names = self.config.semantic_loss_ignore_index, self.auxiliary_names
+            loss_dict = {"decode.loss_seg": pixel_cross_entropy(logits, labels, ignore_index)}
+            for name, head, arguments in zip(names, self.auxiliary_head, self.config.auxiliary_heads, strict=True):
+                head_logits = head(outputs.feature_maps[arguments["in_index"]])
+                head_logits = self.resize_and_cut(head_logits, pixel_values)
+                head_loss = pixel_cross_entropy(head_logits, labels, ignore_index)
+                loss_dict[f"{name}.loss_seg"] = self.config.auxiliary_loss_weight * head_loss
+            loss = sum(loss_dict.values())
+        return SegmentationOutput(
+            loss=loss,
+            logits=logits,
+            loss_dict=loss_dict,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    @property
+    def auxiliary_names(self) -> list[str]:
+        """What the originals call the auxiliary heads: one alone has no number."""
+        count = len(self.auxiliary_head)
+        return ["aux"] if count == 1 else [f"aux_{index}" for index in range(count)]
+
+    def resize_and_cut(self, logits: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Logits resized to the image as the encoder padded it, without what was added to it."""
+        height, width = image.shape[-2:]
+        rows, columns = (height + IMAGE_MULTIPLE - 1) // IMAGE_MULTIPLE, (width + IMAGE_MULTIPLE - 1) // IMAGE_MULTIPLE
+        logits = resize(logits, (rows * IMAGE_MULTIPLE, columns * IMAGE_MULTIPLE))
+        return cut(logits, height, width, dim=2)
+
+
+# Pipelines know the models that they support by name.
+MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES[HlgConfig.model_type] = HlgForSemanticSegmentation.__name__
+
+__all__ = ["HlgForSemanticSegmentation"]

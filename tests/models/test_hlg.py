@@ -1,0 +1,903 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""HLG behaves as a user of transformers expects, in all three tasks, and its encoder as its description has it."""
+
+import itertools
+import re
+
+import pytest
+import torch
+from citizenship import (
+    NUM_LABELS,
+    Citizenship,
+    cold_compiler,  # noqa: F401
+    gradients_of,
+    images,
+    label_maps,
+    logits_of,
+)
+from huggingface_hub.errors import StrictDataclassClassValidationError
+from peft import LoraConfig, get_peft_model
+from torch import nn
+from transformers import (
+    AutoBackbone,
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForObjectDetection,
+    PreTrainedModel,
+    Trainer,
+    TrainingArguments,
+    UperNetConfig,
+    UperNetForSemanticSegmentation,
+)
+
+from vitseg import (
+    HlgBackbone,
+    HlgConfig,
+    HlgForImageClassification,
+    HlgForObjectDetection,
+    HlgForSemanticSegmentation,
+    HlgModel,
+)
+from vitseg.models.modeling_hlg import Grouping, HlgBatchNorm, HlgLocalGlobalAttention, HlgPositionBias
+from vitseg.models.modeling_hlg_detection import (
+    PYRAMID_STRIDES,
+    decode_boxes,
+    encode_boxes,
+    level_anchors,
+    match_anchors,
+)
+
+
+NUM_LAYERS = 5
+# A classifier as it was published, but for its size.
+PUBLISHED_CLASSIFIER = {"global_bias": "prefix", "use_stage_norm": False, "layer_norm_eps": 1e-5}
+
+
+def small_config(**kwargs) -> HlgConfig:
+    """Both kinds of block in the first stage, one block in the others, and nothing random in training."""
+    settings = {
+        "hidden_sizes": [32, 32, 64, 64],
+        "depths": [2, 1, 1, 1],
+        "num_attention_heads": [1, 1, 2, 2],
+        "window_size": 64,
+        "decoder_hidden_size": 64,
+        "auxiliary_heads": [{"in_index": 2, "hidden_size": 8}],
+        "pyramid_hidden_size": 16,
+        "detector_hidden_size": 16,
+        "detector_num_layers": 1,
+        "drop_path_rate": 0.0,
+        "decoder_dropout": 0.0,
+        "num_labels": NUM_LABELS,
+    }
+    return HlgConfig(**{**settings, **kwargs})
+
+
+def small_model(model_class: type[PreTrainedModel] = HlgForSemanticSegmentation, **kwargs) -> PreTrainedModel:
+    torch.manual_seed(0)
+    return model_class(small_config(**kwargs)).eval()
+
+
+class TestSegmentation(Citizenship):
+    # What takes long is done once: a training step is compiled here, windows are with other methods, and the models of
+    # all tasks are exported below.
+    test_compiled_forward = None
+    test_compiled_windows = None
+    test_export_with_dynamic_height_and_width = None
+    test_onnx_with_dynamic_height_and_width = None
+    # Two in each block of the encoder and of the decoder.
+    num_adapted = {"hlg": 2 * (NUM_LAYERS + 2)}
+
+    @pytest.fixture
+    def variant(self) -> str:
+        return "hlg"
+
+    def small_model(self, variant, **kwargs):
+        return small_model(**kwargs)
+
+    def shallow_model(self, variant):
+        return small_model(depths=[1, 1, 1, 1])
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_half_precision_gives_the_same_label_maps(self, variant, dtype):
+        # Coloured quarters, and a classifier that knows what the model makes of each of them.
+        model = small_model()
+        pixel_values = 6 * images(1, 3, 2, 2).repeat_interleave(32, dim=2).repeat_interleave(32, dim=3)
+        inputs = []
+        handle = model.decode_head.classifier.register_forward_hook(
+            lambda module, inputs_, _: inputs.append(inputs_[0])
+        )
+        logits_of(model, pixel_values)
+        handle.remove()
+        features = inputs[0][0] - inputs[0][0].mean(dim=(1, 2), keepdim=True)
+        prototypes = features[:, 4:14:8, 4:14:8].flatten(1).T  # one in the middle of each quarter
+        with torch.no_grad():
+            model.decode_head.classifier.weight[:4] = prototypes[:, :, None, None]
+            model.decode_head.classifier.weight[4:] = 0
+            means = inputs[0][0].mean(dim=(1, 2))
+            model.decode_head.classifier.bias[:4] = -(prototypes @ means) - prototypes.square().sum(dim=1) / 2
+            model.decode_head.classifier.bias[4:] = -1e3
+        expected = logits_of(model, pixel_values).argmax(dim=1)
+        assert len(expected.unique()) == 4
+        logits = logits_of(model.to(dtype), pixel_values.to(dtype))
+        assert logits.dtype == dtype
+        assert (logits.argmax(dim=1) == expected).float().mean() >= 0.99
+
+    def test_loading_options(self, variant, tmp_path):
+        model, pixel_values = small_model(), images(1, 3, 64, 64)
+        model.save_pretrained(tmp_path)
+        load = HlgForSemanticSegmentation.from_pretrained
+        anywhere = load(tmp_path, device_map="auto")
+        # What convolutions round depends on how the weights lie in memory.
+        self.assert_same_logits(
+            logits_of(anywhere, pixel_values.to(anywhere.device)).cpu(), logits_of(model, pixel_values)
+        )
+        half = load(tmp_path, dtype=torch.bfloat16)
+        assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
+        eager = load(tmp_path, attn_implementation="eager")
+        assert eager.backbone.config._attn_implementation == "eager"
+
+    def test_hidden_states(self, variant):
+        outputs = small_model()(images(2, 3, 50, 64), output_hidden_states=True)
+        sizes = [(32, 32, 32), (32, 16, 16), (32, 8, 8), (64, 4, 4), (64, 2, 2)]
+        assert [hidden_state.shape for hidden_state in outputs.hidden_states] == [(2, *size) for size in sizes]
+        assert outputs.attentions is None
+
+    def test_attentions(self, variant):
+        model = small_model()
+        model.set_attn_implementation("eager")
+        outputs = model(images(2, 3, 64, 64), output_attentions=True)
+        # Of each block heads, positions, and windows or, in the last stage, positions.
+        shapes = [(1, 256, 9), (1, 256, 9), (1, 64, 4), (2, 16, 1), (2, 4, 4)]
+        expected = [(2, *shape) for shape in shapes]
+        assert [attention.shape for attention in outputs.attentions] == expected
+        for attention in outputs.attentions:
+            torch.testing.assert_close(attention.sum(dim=-1), torch.ones(attention.shape[:-1]))
+
+    @pytest.mark.parametrize("argument", ["output_hidden_states", "output_attentions"])
+    def test_windows_have_no_common_hidden_states(self, variant, argument):
+        model, pixel_values = small_model(), images(1, 3, 65, 64)
+        with pytest.raises(ValueError, match=r"65 x 64 .* windows of 64.*inference_mode = 'whole'"):
+            model(pixel_values, **{argument: True})
+        model.set_attn_implementation("eager")
+        model.config.inference_mode = "whole"
+        outputs = model(pixel_values, **{argument: True})
+        assert len(outputs[argument.removeprefix("output_")]) == {"hidden": 5}.get(argument.split("_")[1], NUM_LAYERS)
+
+    @pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable")
+    def test_gradient_checkpointing_gives_the_same_gradients(self, variant):
+        gradients, forward_passes = [], []
+        for checkpointing in (False, True):
+            model = small_model().train()
+            if checkpointing:
+                model.gradient_checkpointing_enable()
+            calls = []
+            for layer in (model.backbone.stages[0].layers[1], model.decode_head.layers[1]):
+                layer.attention.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+            model(images(2, 3, 64, 64), labels=label_maps(2, 64, 64)).loss.backward()
+            gradients.append(gradients_of(model))
+            forward_passes.append(len(calls))
+        # The attention of the decoder is used twice in each pass.
+        assert forward_passes == [3, 6]
+        for name, gradient in gradients[0].items():
+            assert gradient is not None, name
+            torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-6)
+
+
+# Classification and detection.
+
+OTHER_TASKS = pytest.mark.parametrize("model_class", [HlgForImageClassification, HlgForObjectDetection])
+
+
+def objects(*counts: int) -> list[dict[str, torch.Tensor]]:
+    """Labels of a detector: so many objects in each image."""
+    generator = torch.Generator().manual_seed(3)
+    return [
+        {
+            "class_labels": torch.randint(0, NUM_LABELS, (count,), generator=generator),
+            "boxes": torch.rand(count, 4, generator=generator) * 0.4 + 0.3,
+        }
+        for count in counts
+    ]
+
+
+def labels_for(model_class: type[PreTrainedModel]):
+    return torch.tensor([1, 3]) if model_class is HlgForImageClassification else objects(3, 0)
+
+
+def tensors_of(outputs) -> list[torch.Tensor]:
+    return [value for value in outputs.values() if isinstance(value, torch.Tensor)]
+
+
+def assert_same(actual, expected, **tolerance) -> None:
+    for one, other in zip(tensors_of(actual), tensors_of(expected), strict=True):
+        torch.testing.assert_close(one, other, **{"rtol": 1e-4, "atol": 1e-5, **tolerance})
+
+
+@OTHER_TASKS
+@pytest.mark.parametrize("size", [(1, 1), (64, 64), (30, 70), (65, 130)])
+def test_any_size(model_class, size):
+    model, pixel_values = small_model(model_class), images(2, 3, *size)
+    with torch.no_grad():
+        outputs = model(pixel_values)
+        alone = [model(image[None]) for image in pixel_values]
+    for index, tensor in enumerate(tensors_of(outputs)):
+        assert tensor.isfinite().all()
+        # The images of a batch do not see each other.
+        expected = torch.cat([tensors_of(output)[index] for output in alone])
+        torch.testing.assert_close(tensor, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_class", [HlgForImageClassification, HlgForObjectDetection, HlgModel, HlgBackbone])
+def test_padding_is_zeros_at_the_bottom_and_right(model_class):
+    model, pixel_values = small_model(model_class), images(1, 3, 50, 33)
+    padded = nn.functional.pad(pixel_values, (0, 31, 0, 14))
+    with torch.no_grad():
+        if model_class is HlgForObjectDetection:
+            # Boxes are shares of what is no padding.
+            assert torch.equal(model(pixel_values).logits, model(padded).logits)
+        else:
+            for one, other in zip(model(pixel_values).to_tuple()[0], model(padded).to_tuple()[0], strict=True):
+                assert torch.equal(one, other)
+
+
+@OTHER_TASKS
+def test_eager_and_sdpa_agree(model_class):
+    sdpa, eager = small_model(model_class), small_model(model_class)
+    eager.set_attn_implementation("eager")
+    used = []
+    for model in (sdpa, eager):
+        attention = model.backbone.stages[0].layers[0].attention.local_attention
+        used.append(attention.config._attn_implementation)
+    assert used == ["sdpa", "eager"]
+    with torch.no_grad():
+        assert_same(eager(images(2, 3, 64, 80)), sdpa(images(2, 3, 64, 80)))
+
+
+@OTHER_TASKS
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(model_class, dtype):
+    model, pixel_values = small_model(model_class), images(4, 3, 64, 64)
+    layer = model.classifier if model_class is HlgForImageClassification else model.bbox_head.classifier
+    with torch.no_grad():
+        layer.weight *= 100
+        logits = model(pixel_values).logits
+        half = model.to(dtype)(pixel_values.to(dtype)).logits
+    assert half.dtype == dtype
+    assert (half - logits).abs().max() < 0.02 * logits.abs().max()
+
+
+@OTHER_TASKS
+def test_hidden_states_attentions_and_tuples(model_class):
+    model, pixel_values = small_model(model_class), images(1, 3, 64, 64)
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        outputs = model(pixel_values, output_hidden_states=True, output_attentions=True)
+        plain = model(pixel_values)
+        as_tuple = model(pixel_values, return_dict=False)
+    assert len(outputs.hidden_states) == 5
+    assert len(outputs.attentions) == NUM_LAYERS
+    assert plain.hidden_states is None
+    assert torch.equal(as_tuple[0], plain.logits)
+
+
+@OTHER_TASKS
+def test_saving_and_loading(model_class, tmp_path):
+    auto_class = {
+        HlgForImageClassification: AutoModelForImageClassification,
+        HlgForObjectDetection: AutoModelForObjectDetection,
+    }[model_class]
+    model, pixel_values = small_model(model_class), images(1, 3, 64, 64)
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        expected = model(pixel_values)
+        loaded = auto_class.from_pretrained(tmp_path)
+        assert type(loaded) is model_class
+        assert_same(loaded(pixel_values), expected)
+        anywhere = auto_class.from_pretrained(tmp_path, device_map="auto")
+        logits = anywhere(pixel_values.to(anywhere.device)).logits.cpu()
+        torch.testing.assert_close(logits, expected.logits, rtol=1e-4, atol=1e-5)
+        half = auto_class.from_pretrained(tmp_path, dtype=torch.bfloat16)
+        assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
+    other = auto_class.from_pretrained(tmp_path, num_labels=7, ignore_mismatched_sizes=True)
+    assert other(pixel_values).logits.shape[-1] == 7
+    for name, tensor in other.state_dict().items():
+        if "classifier" not in name:
+            assert torch.equal(tensor, model.state_dict()[name]), name
+    assert other(pixel_values, labels=labels_for(model_class)[:1]).loss.isfinite()
+
+
+@OTHER_TASKS
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable")
+def test_gradient_checkpointing(model_class):
+    gradients = []
+    for checkpointing in (False, True):
+        model = small_model(model_class).train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        model(images(2, 3, 64, 64), labels=labels_for(model_class)).loss.backward()
+        gradients.append(gradients_of(model))
+    for name, gradient in gradients[0].items():
+        assert gradient is not None, name
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def collate(examples: list[dict]) -> dict:
+    labels = [example["labels"] for example in examples]
+    pixel_values = torch.stack([example["pixel_values"] for example in examples])
+    return {"pixel_values": pixel_values, "labels": labels if isinstance(labels[0], dict) else torch.stack(labels)}
+
+
+@OTHER_TASKS
+def test_trainer(model_class, tmp_path, recwarn):
+    labels = [*labels_for(model_class), *labels_for(model_class)]
+    examples = [
+        {"pixel_values": image, "labels": label} for image, label in zip(images(4, 3, 64, 64), labels, strict=True)
+    ]
+    predictions = []
+    trainer = Trainer(
+        model=small_model(model_class),
+        args=TrainingArguments(
+            output_dir=tmp_path,
+            max_steps=4,
+            per_device_train_batch_size=4,
+            learning_rate=3e-3,
+            logging_steps=1,
+            report_to=[],
+            use_cpu=True,
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            eval_do_concat_batches=False,
+        ),
+        data_collator=collate,
+        train_dataset=examples,
+        eval_dataset=examples,
+        compute_metrics=lambda result: predictions.append(result.predictions) or {},
+    )
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
+    assert trainer.evaluate()["eval_loss"] > 0
+    assert len(predictions) == 1
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+@OTHER_TASKS
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing")
+def test_lora_on_the_attention_projections(model_class):
+    model = small_model(model_class)
+    adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj", "v_proj"], r=4))
+    trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
+    assert len(trained) == 2 * 2 * NUM_LAYERS
+    optimizer, losses = torch.optim.AdamW(trained, lr=0.02), []
+    for _ in range(4):
+        loss = adapted(pixel_values=images(2, 3, 64, 64), labels=labels_for(model_class)).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    adapted.eval()
+    expected = logits_of(adapted, images(2, 3, 64, 64))
+    torch.testing.assert_close(
+        logits_of(adapted.merge_and_unload(), images(2, 3, 64, 64)), expected, rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.usefixtures("cold_compiler")
+@OTHER_TASKS
+def test_compiled_training_step(model_class):
+    pixel_values, labels = images(2, 3, 64, 64), labels_for(model_class)
+    # Both kinds of block with one of the heads.
+    depths = [2, 1, 1, 1] if model_class is HlgForImageClassification else [1, 1, 1, 1]
+    model, reference = (small_model(model_class, depths=depths).train() for _ in range(2))
+    outputs = torch.compile(model, fullgraph=True, backend="aot_eager")(pixel_values, labels=labels)
+    outputs.loss.backward()
+    expected = reference(pixel_values, labels=labels)
+    expected.loss.backward()
+    assert_same(outputs, expected)
+    for name, gradient in gradients_of(reference).items():
+        torch.testing.assert_close(gradients_of(model)[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_class", [HlgForImageClassification, HlgForSemanticSegmentation, HlgForObjectDetection])
+def test_export_with_dynamic_height_and_width(model_class):
+    """
+    torch.export takes dimensions never to be 1. So an exported program takes images of more than 32 pixels, of which
+    one side has more than 96, so that there are two windows; a detector, with its coarse levels, of more than 128.
+    """
+    is_detector, dynamic = model_class is HlgForObjectDetection, torch.export.Dim.DYNAMIC
+    depths = [2, 1, 1, 1] if model_class is HlgForImageClassification else [1, 1, 1, 1]
+    model = small_model(model_class, depths=depths, inference_mode="whole")
+    shapes = {"pixel_values": {0: dynamic, 2: dynamic, 3: dynamic}}
+    exported = torch.export.export(model, (), {"pixel_values": images(2, 3, 160, 224)}, dynamic_shapes=shapes)
+    program = exported.module()
+    smaller = [(1, 3, 129, 250)] if is_detector else [(3, 3, 97, 33), (1, 3, 33, 250)]
+    for shape in ((2, 3, 160, 224), (1, 3, 192, 192), *smaller):
+        pixel_values = images(*shape)
+        with torch.no_grad():
+            assert_same(program(pixel_values=pixel_values), model(pixel_values))
+
+
+# The encoder.
+
+
+@pytest.mark.parametrize("size", [(256, 256), (224, 192), (448, 448), (64, 64)])
+def test_published_classifiers_take_one_size_alone(size):
+    model = small_model(HlgForImageClassification, **PUBLISHED_CLASSIFIER)
+    with pytest.raises(ValueError, match=rf"{size[0]} x {size[1]} pixels.*only 224 x 224 is defined"):
+        model(images(1, 3, *size))
+    assert logits_of(model, images(1, 3, 224, 224)).shape == (1, NUM_LABELS)
+
+
+@pytest.mark.parametrize("dilated", [False, True])
+@pytest.mark.parametrize(("grid", "shape"), [((2, 3), (7, 7)), ((8, 8), (2, 5)), ((1, 1), (3, 2))])
+def test_groups(grid, shape, dilated):
+    (rows, columns), (height, width) = grid, shape
+    maps = images(2, rows * height, columns * width, 3)
+    grouping = Grouping(grid, shape, dilated, maps.device)
+    groups = grouping.split(maps)
+    assert groups.shape == (2, rows * columns, height * width, 3)
+    for a, b, k, m in itertools.product(*map(range, (rows, columns, height, width))):
+        r, c = (a + k * rows, b + m * columns) if dilated else (a * height + k, b * width + m)
+        assert torch.equal(groups[:, a * columns + b, k * width + m], maps[:, r, c])
+    assert torch.equal(grouping.merge(groups), maps)
+    # What an exported program does instead.
+    assert torch.equal(maps.flatten(1, 2)[:, grouping.order].view(groups.shape), groups)
+
+
+def bias_by_hand(bias: HlgPositionBias, grid: tuple[int, int], rule: str, keys: tuple[int, int]) -> torch.Tensor:
+    """Entries of the whole table, one by one, as the rules say."""
+    rows, columns = grid
+    offsets = [(dr, dc) for dr in range(1 - rows, rows) for dc in range(1 - columns, columns)]
+    table = bias.network(torch.tensor(offsets))
+    key_rows, key_columns = keys
+    answer = torch.zeros(table.shape[1], rows * columns, key_rows * key_columns)
+    for n, m in itertools.product(range(rows * columns), range(key_rows * key_columns)):
+        if rule == "prefix":
+            (r, c), (a, b) = divmod(n, rows), divmod(m, rows)
+            entry = (r - a + rows - 1) * (2 * rows - 1) + c - b + rows - 1
+        else:
+            (r, c), (a, b) = divmod(n, columns), divmod(m, key_columns)
+            entry = (r - a + key_rows - 1) * (2 * key_columns - 1) + c - b + key_columns - 1
+        answer[:, n, m] = table[entry]
+    return answer[None]
+
+
+@pytest.mark.parametrize(
+    ("grid", "rule", "keys"),
+    [
+        ((7, 7), "usual", (7, 7)),
+        ((3, 5), "usual", (3, 5)),
+        ((16, 24), "key_grid", (3, 4)),
+        ((8, 8), "key_grid", (8, 8)),
+        ((9, 4), "key_grid", (2, 1)),
+        ((14, 14), "prefix", (2, 2)),
+        # More keys than there are columns.
+        ((28, 28), "prefix", (4, 8)),
+    ],
+)
+def test_position_bias(grid, rule, keys):
+    torch.manual_seed(0)
+    bias = HlgPositionBias(64, 3)
+    for linear in bias.modules():
+        if isinstance(linear, nn.Linear):
+            nn.init.normal_(linear.weight)
+    with torch.no_grad():
+        expected = bias_by_hand(bias, grid, rule, keys)
+        if rule == "prefix":
+            actual = bias(grid, num_keys=keys[0] * keys[1])
+        else:
+            actual = bias(grid, key_grid=None if rule == "usual" else keys)
+    torch.testing.assert_close(actual, expected)
+
+
+def count_networks(model: nn.Module) -> list[int]:
+    counts = []
+    for module in model.modules():
+        if isinstance(module, HlgPositionBias):
+            module.projection.register_forward_pre_hook(lambda *_: counts.append(1))
+    return counts
+
+
+def test_position_tables_are_computed_once_for_each_size():
+    model = small_model()
+    counts = count_networks(model)
+    # Four blocks have a local and a global table each, one a global one; the two of the decoder have one network for
+    # windows and for summaries.
+    num_tables = 4 * 2 + 1 + 2 * 2
+    first = logits_of(model, images(1, 3, 64, 64))
+    assert len(counts) == num_tables
+    assert torch.equal(logits_of(model, images(1, 3, 64, 64)), first)
+    assert len(counts) == num_tables
+    logits_of(model, images(2, 3, 32, 64))
+    # Windows are the same for all sizes, but not the decoder's groups of distant positions.
+    assert len(counts) == num_tables + 4 + 1 + 3
+    logits_of(model, images(1, 3, 64, 64))
+    assert len(counts) == num_tables + 4 + 1 + 3
+
+
+def test_position_tables_follow_the_weights():
+    model, pixel_values = small_model(), images(1, 3, 64, 64)
+    before = logits_of(model, pixel_values)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, HlgPositionBias):
+                module.layers[2][2].weight.mul_(50)
+    changed = logits_of(model, pixel_values)
+    assert not torch.allclose(changed, before)
+    other = small_model()
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(logits_of(other, pixel_values), changed)
+    model.load_state_dict(small_model().state_dict())
+    torch.testing.assert_close(logits_of(model, pixel_values), before)
+    # A table from inference mode is of no use to autograd.
+    with torch.inference_mode():
+        model(pixel_values)
+    model(pixel_values, labels=label_maps(1, 64, 64)).loss.backward()
+    assert model.backbone.stages[0].layers[0].attention.global_position_bias.projection.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "conv"])
+def test_window_pooling(pooling):
+    torch.manual_seed(0)
+    config = small_config(window_pooling=pooling)
+    attention = HlgLocalGlobalAttention(config, 16, 1, dilated=False, drop_path_rate=0.0)
+    windows = images(2, 6, 49, 16)
+    pooled = attention.pool(windows)
+    if pooling == "conv":
+        maps = windows.reshape(12, 7, 7, 16).permute(0, 3, 1, 2)
+        expected = attention.window_conv(maps).reshape(2, 6, 16)
+    else:
+        expected = windows.mean(dim=2) if pooling == "mean" else windows.max(dim=2).values
+    torch.testing.assert_close(pooled, expected)
+
+
+@pytest.mark.parametrize("model_class", [HlgForImageClassification, HlgForSemanticSegmentation])
+def test_gradients_of_a_single_image(model_class):
+    """Against finite differences: PyTorch's own backward pass of batch norm may be wrong for one image."""
+    model = small_model(model_class).double()
+    pixel_values = images(1, 3, 64, 64).double()
+
+    def value() -> torch.Tensor:
+        logits = model(pixel_values).logits
+        return (
+            logits * torch.randn(logits.shape, generator=torch.Generator().manual_seed(4), dtype=logits.dtype)
+        ).sum()
+
+    norms = [module for module in model.modules() if isinstance(module, HlgBatchNorm)]
+    assert len(norms) == 2 + 5 * 2 + 4 + 4 * 3 + (2 * 3 if model_class is HlgForSemanticSegmentation else 0)
+    parameters = [
+        model.backbone.stages[0].layers[0].downsample.conv.weight,
+        model.backbone.stages[2].layers[0].downsample.batch_norm.weight,
+        model.backbone.stages[0].layers[1].attention.smoothing.conv2.weight,
+    ]
+    value().backward()
+    for parameter in parameters:
+        direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+        values = []
+        for step in (1e-5, -1e-5):
+            with torch.no_grad():
+                parameter += step * direction
+                values.append(value().item())
+                parameter -= step * direction
+        slope = (parameter.grad * direction).sum().item()
+        assert slope == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-4)
+
+
+def test_as_a_backbone_of_another_head():
+    torch.manual_seed(0)
+    config = small_config(out_features=["stage1", "stage2", "stage3", "stage4"])
+    backbone = AutoBackbone.from_config(config)
+    assert type(backbone) is HlgBackbone
+    assert backbone.channels == [32, 32, 64, 64]
+    model = UperNetForSemanticSegmentation(
+        UperNetConfig(backbone_config=config, hidden_size=16, auxiliary_in_channels=64, num_labels=NUM_LABELS)
+    )
+    assert type(model.backbone) is HlgBackbone
+    optimizer, losses = torch.optim.AdamW(model.parameters(), lr=1e-3), []
+    for _ in range(4):
+        outputs = model(images(2, 3, 64, 96), labels=label_maps(2, 64, 96))
+        outputs.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(outputs.loss.item())
+    assert outputs.logits.shape == (2, NUM_LABELS, 64, 96)
+    assert losses[-1] < losses[0]
+
+
+def test_backbone_and_model_give_the_same_maps():
+    model, backbone = small_model(HlgModel), small_model(HlgBackbone, out_indices=[0, 2, 4])
+    backbone.load_state_dict(model.state_dict())
+    pixel_values = images(2, 3, 64, 96)
+    with torch.no_grad():
+        outputs = model(pixel_values, output_hidden_states=True)
+        feature_maps = backbone(pixel_values).feature_maps
+    assert [feature_map.shape[1] for feature_map in feature_maps] == backbone.channels == [32, 32, 64]
+    for index, feature_map in zip((0, 2, 4), feature_maps, strict=True):
+        assert torch.equal(outputs.hidden_states[index], feature_map)
+    assert all(map(torch.equal, outputs.feature_maps, outputs.hidden_states[1:]))
+    assert torch.equal(outputs.last_hidden_state, feature_maps[-1].flatten(2).transpose(1, 2))
+    torch.testing.assert_close(outputs.pooler_output, feature_maps[-1].mean(dim=(2, 3)))
+
+
+def test_auto_classes(tmp_path):
+    small_model(HlgModel).save_pretrained(tmp_path)
+    assert type(AutoModel.from_pretrained(tmp_path)) is HlgModel
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert type(config) is HlgConfig
+    # transformers' AutoBackbone takes folders of the Hub alone.
+    assert type(AutoBackbone.from_config(config)) is type(HlgBackbone.from_pretrained(tmp_path)) is HlgBackbone
+
+
+@pytest.mark.parametrize("model_class", [HlgForSemanticSegmentation, HlgForObjectDetection, HlgBackbone])
+def test_a_classifier_gives_its_encoder(model_class, tmp_path):
+    classifier = small_model(HlgForImageClassification, **PUBLISHED_CLASSIFIER)
+    for parameter in classifier.parameters():
+        nn.init.normal_(parameter)
+    classifier.save_pretrained(tmp_path)
+    model, info = model_class.from_pretrained(tmp_path, config=small_config(), output_loading_info=True)
+    encoder = model if model_class is HlgBackbone else model.backbone
+    expected = classifier.backbone.state_dict()
+    for name, tensor in encoder.state_dict().items():
+        if re.match(r"stages\.[0-2]\.layernorm", name):
+            # As before any training.
+            assert torch.equal(tensor, torch.ones(()).expand_as(tensor) if name.endswith("weight") else tensor * 0)
+        else:
+            assert torch.equal(tensor, expected[name]), name
+    new = {re.sub(r"^backbone\.", "", name).split(".")[0] for name in info["missing_keys"]}
+    assert new <= {"stages", "decode_head", "auxiliary_head", "neck", "bbox_head"}
+
+
+def test_initial_weights():
+    """Those of the originals: PyTorch's own for convolutions, other ones for the pyramid and the detector's head."""
+    torch.manual_seed(0)
+    model = HlgForObjectDetection(small_config(hidden_sizes=[64, 64, 128, 128], pyramid_hidden_size=64, num_labels=80))
+    stage, head = model.backbone.stages[2].layers[0], model.bbox_head
+    deviations = {
+        stage.attention.q_proj.weight: 0.02,
+        # Uniform between +-1 / sqrt(inputs).
+        stage.mlp.fc1.weight: (1 / 3 / 64) ** 0.5,
+        model.backbone.stem.conv2.weight: (1 / 3 / (64 * 9)) ** 0.5,
+        model.neck.lateral_convs[0].weight: (2 / (64 + 64)) ** 0.5,
+        head.class_convs[0].weight: 0.01,
+        head.box_regressor.weight: 0.01,
+    }
+    for parameter, deviation in deviations.items():
+        assert parameter.std().item() == pytest.approx(deviation, rel=0.05)
+    torch.testing.assert_close(head.classifier.bias.sigmoid(), torch.full((9 * 80,), 0.01))
+    assert not any(conv.bias.any() for conv in (*model.neck.lateral_convs, *model.neck.output_convs))
+    assert not stage.attention.q_proj.bias.any()
+    segmenter = HlgForSemanticSegmentation(small_config(auxiliary_heads=[{"in_index": 2, "hidden_size": 256}]))
+    assert segmenter.auxiliary_head[0].classifier.weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert not segmenter.auxiliary_head[0].classifier.bias.any()
+    assert segmenter.decode_head.classifier.bias.any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"depths": [2, 2, 0, 2]}, "at least 1 block in each stage"),
+        ({"depths": [2, 2, 2]}, "a number for each of 4 stages"),
+        ({"num_attention_heads": [3, 1, 2, 2]}, "multiples of the number of heads"),
+        ({"hidden_sizes": [16, 24, 32, 32], "num_attention_heads": [1, 1, 1, 1]}, "a multiple of the one before"),
+        ({"global_bias": "none"}, "global_bias is 'none'; expected one of"),
+        ({"window_pooling": "median"}, "window_pooling is 'median'"),
+        ({"mlp_width": "both"}, "mlp_width is 'both'"),
+        ({"decoder_hidden_size": 40, "decoder_num_attention_heads": 3}, "a multiple of decoder_num_attention_heads 3"),
+        ({"auxiliary_heads": [{"in_index": 4, "hidden_size": 8}]}, "in_index from 0 to 3"),
+        ({"detector_num_layers": 0}, "detector_num_layers is 0; expected at least 1"),
+        ({"inference_mode": "sliding"}, "inference_mode is 'sliding'"),
+    ],
+)
+def test_wrong_configurations_are_refused(arguments, message):
+    with pytest.raises(StrictDataclassClassValidationError, match=rf"(?s)ValueError.*{message}"):
+        small_config(**arguments)
+
+
+def test_configuration_round_trip(tmp_path):
+    config = small_config(
+        window_size=[48, 64], out_features=["stem", "stage3"], anchor_ratios=[1.0], mlp_width="output"
+    )
+    config.save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert isinstance(loaded, HlgConfig)
+    assert (loaded.window_size, loaded.window_stride, loaded.out_indices) == ([48, 64], [32, 42], [0, 3])
+    assert (loaded.num_anchors, loaded.mlp_width, loaded.hidden_sizes) == (3, "output", [32, 32, 64, 64])
+    assert loaded.to_dict() == AutoConfig.from_pretrained(tmp_path).to_dict()
+
+
+def test_losses_of_several_auxiliary_heads():
+    heads = [{"in_index": 2, "hidden_size": 8}, {"in_index": 3, "hidden_size": 4}]
+    model = small_model(auxiliary_heads=heads, auxiliary_loss_weight=0.5)
+    outputs = model(images(2, 3, 50, 64), labels=label_maps(2, 50, 64))
+    assert set(outputs.loss_dict) == {"decode.loss_seg", "aux_0.loss_seg", "aux_1.loss_seg"}
+    torch.testing.assert_close(outputs.loss, sum(outputs.loss_dict.values()))
+
+
+def test_the_answer_is_squeezed_through_a_square():
+    model, pixel_values = small_model(window_size=[64, 160]), images(1, 3, 64, 160)
+    squares = []
+    model.decode_head.register_forward_hook(lambda module, inputs, output: squares.append(output))
+    logits = logits_of(model, pixel_values)
+    assert squares[0].shape == (1, NUM_LABELS, 160, 160)
+    expected = nn.functional.interpolate(squares[0], size=(64, 160), mode="bilinear", align_corners=False)
+    assert torch.equal(logits, expected)
+
+
+# Classification and detection losses.
+
+
+def test_soft_targets():
+    model, pixel_values = small_model(HlgForImageClassification), images(2, 3, 64, 64)
+    targets = torch.tensor([[0.7, 0.3, 0, 0, 0], [0, 0, 0.2, 0.2, 0.6]])
+    outputs = model(pixel_values, labels=targets)
+    expected = -(targets * outputs.logits.log_softmax(dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(outputs.loss, expected)
+    hard = model(pixel_values, labels=torch.tensor([1, 4])).loss
+    torch.testing.assert_close(hard, model(pixel_values, labels=torch.eye(5)[[1, 4]]).loss)
+
+
+def test_multi_label_classification():
+    model = small_model(HlgForImageClassification, problem_type="multi_label_classification")
+    labels = torch.tensor([[1.0, 1, 0, 0, 1], [0, 0, 0, 0, 0]])
+    outputs = model(images(2, 3, 64, 64), labels=labels)
+    expected = nn.functional.binary_cross_entropy_with_logits(outputs.logits, labels)
+    torch.testing.assert_close(outputs.loss, expected)
+
+
+def test_anchors():
+    anchors = level_anchors(small_config(), 16, (2, 3), torch.device("cpu"))
+    assert anchors.shape == (2 * 3 * 9, 4)
+    for index, anchor in enumerate(anchors.tolist()):
+        cell, number = divmod(index, 9)
+        row, column = divmod(cell, 3)
+        ratio, scale = (0.5, 1.0, 2.0)[number // 3], 4 * 2 ** (number % 3 / 3)
+        width, height = 16 * scale / ratio**0.5, 16 * scale * ratio**0.5
+        # Centred on the corner of the cell, not on its middle.
+        expected = [16 * column - width / 2, 16 * row - height / 2, 16 * column + width / 2, 16 * row + height / 2]
+        assert anchor == pytest.approx(expected, abs=1e-4)
+
+
+def test_box_coding():
+    anchors = torch.tensor([[0.0, 0, 10, 20], [5, 5, 15, 15]])
+    boxes = torch.tensor([[2.0, 4, 22, 14], [5, 5, 15, 15]])
+    deltas = encode_boxes(boxes, anchors)
+    torch.testing.assert_close(
+        deltas[0],
+        torch.tensor([0.7, -0.05, 2.0, 0.5])
+        .log()
+        .where(torch.tensor([0, 0, 1, 1]) > 0, torch.tensor([0.7, -0.05, 0, 0])),
+    )
+    assert not deltas[1].any()
+    torch.testing.assert_close(decode_boxes(deltas, anchors), boxes)
+    # No box is more than 62.5 times as wide or high as its anchor.
+    huge = decode_boxes(torch.tensor([[0.0, 0, 100, -100]]), torch.tensor([[0.0, 0, 16, 16]]))
+    torch.testing.assert_close(huge, torch.tensor([[8 - 500.0, 8 - 0.128, 8 + 500, 8 + 0.128]]))
+
+
+def assign_by_hand(anchors: torch.Tensor, boxes: list[list[float]]) -> list[int]:
+    """The rule, one box after the other: 0 nothing, -1 ignored, i the i-th object."""
+    # In the precision of the model, where ties are ties.
+    boxes = torch.tensor(boxes)
+    overlaps = []
+    for anchor in anchors:
+        sides = (torch.minimum(anchor[2:], boxes[:, 2:]) - torch.maximum(anchor[:2], boxes[:, :2])).clamp(min=0)
+        both = sides.prod(dim=1)
+        either = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1) + (anchor[2:] - anchor[:2]).prod() - both
+        overlaps.append((both / either).tolist())
+    assigned = []
+    for of_anchor in overlaps:
+        best = max(of_anchor)
+        assigned.append(0 if best < 0.4 else of_anchor.index(best) + 1 if best >= 0.5 else -1)
+    for number in range(len(boxes)):
+        best = max(of_anchor[number] for of_anchor in overlaps)
+        for index, of_anchor in enumerate(overlaps):
+            if of_anchor[number] == best:
+                assigned[index] = number + 1
+    return assigned
+
+
+def test_matching_of_anchors_and_objects():
+    anchors = level_anchors(small_config(), 16, (6, 6), torch.device("cpu"))
+    # The second lies inside several anchors of the same size, the third and the fourth are the same.
+    boxes = [[8.0, 8, 80, 72], [40, 40, 44, 44], [16, 0, 80, 64], [16, 0, 80, 64], [30, 30, 76, 70]]
+    expected = assign_by_hand(anchors, boxes)
+    assert sorted(set(expected)) == [-1, 0, 1, 2, 3, 4, 5]
+    assert expected.count(2) > 1
+    classes = torch.tensor([[0, 1, 2, 3, 4]])
+    targets = match_anchors(anchors, torch.ones(1, len(anchors), dtype=torch.bool), torch.tensor([boxes]), classes, 5)
+    labels = [5 if number < 1 else number - 1 for number in expected]
+    assert targets.labels[0].tolist() == labels
+    assert targets.counts[0].tolist() == [number >= 0 for number in expected]
+    assert targets.positive[0].tolist() == [number > 0 for number in expected]
+    for index, number in enumerate(expected):
+        if number > 0:
+            delta = encode_boxes(torch.tensor(boxes[number - 1]), anchors[index])
+            torch.testing.assert_close(targets.deltas[0, index], delta)
+        else:
+            assert not targets.deltas[0, index].any()
+
+
+def test_images_without_objects():
+    model, pixel_values = small_model(HlgForObjectDetection), images(2, 3, 64, 64)
+    both = model(pixel_values, labels=objects(0, 0))
+    assert all(both.loss_dict[f"loss_bbox_{level}"] == 0 for level in range(5))
+    one_hot = torch.zeros_like(both.logits)
+    probability = both.logits.sigmoid()
+    focal = (
+        0.75 * probability**2 * nn.functional.binary_cross_entropy_with_logits(both.logits, one_hot, reduction="none")
+    )
+    # Each of the two counts as one positive.
+    torch.testing.assert_close(both.loss, focal.sum() / 2)
+
+
+def test_anchors_beyond_an_image_do_not_count():
+    """An image that fills a corner of the batch, padded to a multiple of 32 on its own."""
+    torch.manual_seed(0)
+    model = HlgForObjectDetection(small_config()).eval()
+    mask = torch.zeros(1, 128, 160, dtype=torch.int64)
+    mask[:, :50, :70] = 1
+    pixel_values, found = images(1, 3, 128, 160), []
+    original = model.find_targets
+    model.find_targets = lambda *arguments: found.append(original(*arguments)) or found[-1]
+    outputs = model(pixel_values, pixel_mask=mask, labels=objects(2))
+    (targets,) = found
+    # 64 x 96 pixels: cells of 8, 16, 32, 64 and 128 pixels, of 16 x 20, 8 x 10, 4 x 5, 2 x 3 and 1 x 2.
+    inside = [(8, 12, 20), (4, 6, 10), (2, 3, 5), (1, 2, 3), (1, 1, 2)]
+    for level, (rows, columns, width) in enumerate(inside):
+        counts = (targets.counts | targets.positive)[0, outputs.levels[0] == level].view(-1, width, 9)
+        assert not counts[rows:].any()
+        assert not counts[:, columns:].any()
+        assert counts[:rows, :columns].any()
+    # Boxes are shares of the 50 x 70 pixels, and never reach beyond them.
+    centres, sizes = outputs.pred_boxes.split(2, dim=-1)
+    assert (centres - sizes / 2).min() >= -1e-5
+    assert (centres + sizes / 2).max() <= 1 + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (objects(1), "labels hold the objects of 1 images; expected those of 2"),
+        (
+            [{"class_labels": torch.tensor([5]), "boxes": torch.rand(1, 4)}, *objects(0)],
+            r"labels\[0\] holds the class 5",
+        ),
+        (
+            [{"class_labels": torch.tensor([1]), "boxes": torch.rand(2, 4)}, *objects(0)],
+            r"boxes of shape \(2, 4\) for 1",
+        ),
+    ],
+)
+def test_wrong_objects_are_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        small_model(HlgForObjectDetection)(images(2, 3, 64, 64), labels=labels)
+
+
+def test_a_wrong_mask_is_refused():
+    with pytest.raises(ValueError, match=r"pixel_mask has shape \(2, 32, 64\).*\(2, 64, 64\)"):
+        small_model(HlgForObjectDetection)(images(2, 3, 64, 64), pixel_mask=torch.ones(2, 32, 64))
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 64, 64), (3, 64, 64)])
+@OTHER_TASKS
+def test_images_that_are_not_images_are_refused(model_class, shape):
+    with pytest.raises(ValueError, match=re.escape(f"{shape}; expected (batch, 3, height, width)")):
+        small_model(model_class)(images(*shape))
+
+
+def test_nothing_waits_for_the_device(monkeypatch):
+    """No value of a tensor is read in a training step on an accelerator; here, under a device that has no values."""
+    with torch.device("meta"):
+        model = HlgForObjectDetection(small_config()).train()
+        pixel_values, mask = torch.empty(2, 3, 64, 64), torch.empty(2, 64, 64)
+        labels = [
+            {"class_labels": torch.empty(count, dtype=torch.int64), "boxes": torch.empty(count, 4)} for count in (2, 1)
+        ]
+    outputs = model(pixel_values, pixel_mask=mask, labels=labels)
+    assert outputs.loss.device.type == "meta"
+    assert PYRAMID_STRIDES == (8, 16, 32, 64, 128)
