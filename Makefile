@@ -15,7 +15,7 @@ demo: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py --output demo
 
 test: lint docs
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

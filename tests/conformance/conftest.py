@@ -34,7 +34,12 @@ def source_distribution() -> Path:
             with tarfile.open(next(Path(folder).glob("*.tar.gz"))) as archive:
                 # Early releases of Python 3.10 and 3.11 have no filters.
                 archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
-            (Path(folder) / name).rename(CACHE / name)
+            try:
+                (Path(folder) / name).rename(CACHE / name)
+            except OSError:
+                # Another process of this run was first.
+                if not (CACHE / name).is_dir():
+                    raise
     return CACHE / name
 
 
