@@ -279,7 +279,49 @@ def cts_segmenter() -> Figure:
     return figure
 
 
-FIGURES = (setr, segvit, structtoken, sctnet, cts_segmenter)
+def hlg() -> Figure:
+    figure = Figure(98, 44)
+    image(figure, 1, 27, caption="image")
+    figure.arrow((10, 31.4), (12.4, 31.4))
+    x, middles = 12.8, []
+    stages = (("stem\n1/2", 6.5, 14), ("stage 1\n1/4", 9, 12), ("stage 2\n1/8", 9, 10), ("stage 3\n1/16", 9, 8))
+    for text, width, height in (*stages, ("stage 4\n1/32", 9, 6.4)):
+        figure.box(x, 31.4 - height / 2, width, height, text, ENCODER, 8.5)
+        middles.append((x + width / 2, height / 2))
+        if text != "stage 4\n1/32":
+            figure.arrow((x + width, 31.4), (x + width + 2.2, 31.4))
+        x += width + 2.6
+    figure.arrow((x - 2.6, 31.4), (72.8, 31.4))
+    figure.box(73.2, 29, 24, 4.8, "mean, classifier: classes of the image", ANSWER, 7.5)
+    # What the other tasks read.
+    for column, half in middles[1:]:
+        figure.axes.plot([column, column], [31.4 + half, 38.8], color=INK, lw=1)
+    figure.arrow((middles[1][0], 38.8), (72.8, 38.8))
+    figure.box(73.2, 36.4, 24, 4.8, "two more layers: classes of pixels", ANSWER, 7.5)
+    for column, half in middles[2:]:
+        figure.axes.plot([column, column], [31.4 - half, 24], color=INK, lw=1)
+    figure.arrow((middles[2][0], 24), (72.8, 24))
+    figure.box(73.2, 21.6, 24, 4.8, "pyramid, RetinaNet: classes and boxes", ANSWER, 7.5)
+    # A block of the first three stages.
+    figure.text(1, 16.6, "a block of stages 1 to 3", 9.5, "left", weight="bold")
+    figure.box(1, 5.4, 13, 6.4, "convolutions", ENCODER, 8.5)
+    figure.arrow((14, 8.6), (17.6, 8.6))
+    figure.grid(18, 4.2, 2.2, 4, 4, lambda row, column: SHADED if row < 2 and column < 2 else None)
+    figure.text(22.4, 2.4, "in windows ...", 8)
+    figure.text(29, 8.6, "or", 8.5)
+    figure.grid(31.2, 4.2, 2.2, 4, 4, lambda row, column: SHADED if row % 2 == column % 2 == 0 else None)
+    figure.text(35.6, 2.4, "... in the next block dilated", 8)
+    figure.arrow((40.6, 8.6), (46.4, 8.6))
+    figure.grid(46.8, 4.2, 4.4, 2, 2, lambda row, column: LEARNED)
+    figure.text(51.2, 2.4, "a mean of each window", 8)
+    figure.arrow((56, 8.6), (61.4, 8.6))
+    figure.box(61.8, 5.4, 22, 6.4, "every position attends\nto all means", ENCODER, 8.5)
+    figure.text(35, 14.6, "local", 8.5)
+    figure.text(72.8, 14.6, "global", 8.5)
+    return figure
+
+
+FIGURES = (setr, segvit, structtoken, sctnet, cts_segmenter, hlg)
 
 
 def main(folder: Path) -> None:

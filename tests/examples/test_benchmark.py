@@ -5,6 +5,7 @@
 import csv
 import itertools
 import json
+import sys
 import warnings
 from pathlib import Path
 
@@ -447,13 +448,22 @@ def test_precisions_agree_on_a_photo(model_folder, tmp_path, capsys):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / "photo.png")
     file = tmp_path / "figures.json"
-    options = ["--device", "cpu", "--repeats", "1", "--forms", "bfloat16", "int8", "--output", str(file)]
+    options = ["--device", "cpu", "--repeats", "1", "--forms", "bfloat16", "onnx", "--output", str(file)]
     arguments = ["precision", "--model", str(model_folder), "--images", str(tmp_path / "photo.png")]
     assert benchmark.main([*arguments, *options]) == 0
     rows = json.loads(file.read_text(encoding="utf-8"))
-    assert [row["form"] for row in rows] == ["bfloat16", "int8"]
+    assert [row["form"] for row in rows] == ["bfloat16", "onnx"]
     assert all(row["agreement"] > 0.9 for row in rows)
-    assert first_cells(capsys.readouterr().out) == ["bfloat16", "int8"]
+    assert first_cells(capsys.readouterr().out) == ["bfloat16", "onnx"]
+
+
+def test_what_int8_needs_is_said(model_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    SetrImageProcessor(size={"height": 32, "width": 48}).save_pretrained(model_folder)
+    Image.new("RGB", (60, 40)).save(tmp_path / "photo.png")
+    arguments = ["precision", "--model", str(model_folder), "--images", str(tmp_path / "photo.png"), "--forms", "int8"]
+    assert benchmark.main([*arguments, "--device", "cpu"]) == 2
+    assert "pip install torchao" in capsys.readouterr().err
 
 
 def test_everything_is_one_command(monkeypatch, tmp_path, capsys):
