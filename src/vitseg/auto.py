@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 
-# Method -> prefix of its classes. The modules are models/configuration_<method>.py and so on.
+# Method -> prefix of its classes.
 SEGMENTATION_METHODS = {
     "cts_segmenter": "CtsSegmenter",
     "hlg": "Hlg",
@@ -36,69 +36,69 @@ ALL_TASKS = {"hlg": "Hlg"}
 POLICY_NET = {"cts_policy": "CtsPolicyNet"}
 
 
-def _load(kind: str, method: str, class_name: str) -> Any:
-    return getattr(importlib.import_module(f"vitseg.models.{kind}_{method}"), class_name)
+def _load(class_name: str) -> Any:
+    # The package knows the modules of its classes.
+    return getattr(importlib.import_module("vitseg"), class_name)
 
 
 def _register_configurations() -> None:
     from transformers import AutoConfig
 
     for method, prefix in (SEGMENTATION_METHODS | BACKBONES | POLICY_NET).items():
-        config_class = _load("configuration", method, f"{prefix}Config")
+        config_class = _load(f"{prefix}Config")
         AutoConfig.register(method, config_class)
 
 
 def _register_segmentation_models() -> None:
     from transformers import AutoModelForSemanticSegmentation
 
-    for method, prefix in SEGMENTATION_METHODS.items():
-        model_class = _load("modeling", method, f"{prefix}ForSemanticSegmentation")
+    for prefix in SEGMENTATION_METHODS.values():
+        model_class = _load(f"{prefix}ForSemanticSegmentation")
         AutoModelForSemanticSegmentation.register(model_class.config_class, model_class)
 
 
 def _register_models() -> None:
     from transformers import AutoModel
 
-    classes = [(method, f"{prefix}Model") for method, prefix in ALL_TASKS.items()]
-    for method, name in (*classes, *POLICY_NET.items()):
-        model_class = _load("modeling", method, name)
+    for name in (*(f"{prefix}Model" for prefix in ALL_TASKS.values()), *POLICY_NET.values()):
+        model_class = _load(name)
         AutoModel.register(model_class.config_class, model_class)
 
 
 def _register_classifiers() -> None:
     from transformers import AutoModelForImageClassification
 
-    for method, prefix in ALL_TASKS.items():
-        model_class = _load("modeling", method, f"{prefix}ForImageClassification")
+    for prefix in ALL_TASKS.values():
+        model_class = _load(f"{prefix}ForImageClassification")
         AutoModelForImageClassification.register(model_class.config_class, model_class)
 
 
 def _register_detectors() -> None:
     from transformers import AutoModelForObjectDetection
 
-    for method, prefix in ALL_TASKS.items():
-        model_class = _load("modeling", method, f"{prefix}ForObjectDetection")
+    for prefix in ALL_TASKS.values():
+        model_class = _load(f"{prefix}ForObjectDetection")
         AutoModelForObjectDetection.register(model_class.config_class, model_class)
 
 
 def _register_backbones() -> None:
     from transformers import AutoBackbone
 
-    for method, prefix in BACKBONES.items():
-        backbone_class = _load("modeling", method, f"{prefix}Backbone")
+    for prefix in BACKBONES.values():
+        backbone_class = _load(f"{prefix}Backbone")
         AutoBackbone.register(backbone_class.config_class, backbone_class)
 
 
 def _register_image_processors() -> None:
     from transformers import AutoImageProcessor
 
-    for method, prefix in SEGMENTATION_METHODS.items():
-        processor_class = _load("image_processing", method, f"{prefix}ImageProcessor")
-        config_class = _load("configuration", method, f"{prefix}Config")
+    for prefix in SEGMENTATION_METHODS.values():
+        processor_class = _load(f"{prefix}ImageProcessor")
+        config_class = _load(f"{prefix}Config")
         AutoImageProcessor.register(config_class, image_processor_classes={"torchvision": processor_class})
-    processor_class = _load("image_processing", "cts_segmenter", "CtsSegmenterImageProcessor")
-    for method, prefix in POLICY_NET.items():
-        config_class = _load("configuration", method, f"{prefix}Config")
+    processor_class = _load("CtsSegmenterImageProcessor")
+    for prefix in POLICY_NET.values():
+        config_class = _load(f"{prefix}Config")
         AutoImageProcessor.register(config_class, image_processor_classes={"torchvision": processor_class})
 
 
