@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_auto import SOURCE, run
 
 from vitseg import (
     HlgConfig,
@@ -17,6 +16,7 @@ from vitseg import (
     HlgForSemanticSegmentation,
     HlgImageProcessor,
 )
+from vitseg.publishing.fresh_process import SOURCE, run_script
 
 
 LABELS = ["sky", "sea", "sand"]
@@ -105,7 +105,7 @@ def saved(image, tmp_path_factory) -> tuple[Path, dict[str, torch.Tensor]]:
 def test_answers_the_same(script, saved, image, tmp_path):
     models, expected = saved
     environment = {"PYTHONPATH": str(SOURCE)} if script is IMPORTED else {}
-    run(script, models, image, tmp_path / "answers.pt", folder=tmp_path, **environment)
+    run_script(script, models, image, tmp_path / "answers.pt", folder=tmp_path, **environment)
     answers = torch.load(tmp_path / "answers.pt")
     assert list(answers) == list(TASKS)
     for task, (logits, parts) in answers.items():
