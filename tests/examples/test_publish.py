@@ -73,14 +73,9 @@ def hub(monkeypatch):
 
 
 class TestDryRun:
-    def test_in_fresh_processes(self, model, tmp_path, capsys):
+    def test_holds_what_the_repository_would(self, model, tmp_path, loads):
         output = tmp_path / "dry"
         assert run("--model", model, "--repo", REPOSITORY, "--dry-run", output) == 0
-        printed = capsys.readouterr().out
-        assert "Loads with vitseg; it differs from its fingerprint by 0.0e+00." in printed
-        assert (
-            "Loads without vitseg, with trust_remote_code=True; it differs from its fingerprint by 0.0e+00" in printed
-        )
         names = {path.name for path in output.iterdir()}
         assert names == {path.name for path in model.iterdir()} | {"README.md"}
         for name in names - {"README.md", "fingerprint.json"}:
@@ -292,19 +287,25 @@ FULL_CASES = {
 
 
 @pytest.mark.slow
-def test_full_models_from_conversion_to_publication(tmp_path, monkeypatch):
-    """A fresh process takes seconds to start, so that all models share two: one with vitseg, one without it."""
-    folders = [
-        convert_case(load_case(method, name), tmp_path / method, "--verify") for method, name in FULL_CASES.items()
-    ]
-    for remote_code in (False, True):
-        answers = dict(zip(folders, load_in_fresh_process(folders, remote_code=remote_code), strict=True))
-        monkeypatch.setattr(
-            program, "load_in_fresh_process", lambda folders, remote_code, answers=answers: [answers[folders[0]]]
-        )
-        for method, folder in zip(FULL_CASES, folders, strict=True):
-            output = tmp_path / f"{method}-{remote_code}"
-            options = ("--license", "other", "--dry-run", output)
-            assert run("--model", folder, "--repo", f"someone/{method}", *options) == 0
-            assert ModelCard.load(output / "README.md").data.library_name == "transformers"
-            assert (output / "model.safetensors").stat().st_size == (folder / "model.safetensors").stat().st_size
+def test_full_models_from_conversion_to_publication(tmp_path, monkeypatch, capsys):
+    """A fresh process takes seconds to start: the first of each kind loads the models of all methods."""
+    cases = {method: load_case(method, name) for method, name in FULL_CASES.items()}
+    folders = [convert_case(case, tmp_path / method, "--verify") for method, case in cases.items()]
+    answers: dict[bool, dict[Path, fingerprint.Fingerprint]] = {}
+
+    def load_all(wanted, *, remote_code):
+        if remote_code not in answers:
+            loaded = load_in_fresh_process(folders, remote_code=remote_code)
+            answers[remote_code] = dict(zip(folders, loaded, strict=True))
+        return [answers[remote_code][folder] for folder in wanted]
+
+    monkeypatch.setattr(program, "load_in_fresh_process", load_all)
+    for method, folder in zip(cases, folders, strict=True):
+        output = tmp_path / "dry" / method
+        options = ("--license", "other", "--dry-run", output)
+        assert run("--model", folder, "--repo", f"someone/{method}", *options) == 0
+        printed = capsys.readouterr().out
+        assert "Loads with vitseg; it differs" in printed
+        assert "Loads without vitseg, with trust_remote_code=True; it differs" in printed
+        assert ModelCard.load(output / "README.md").data.library_name == "transformers"
+        assert (output / "model.safetensors").stat().st_size == (folder / "model.safetensors").stat().st_size
