@@ -279,6 +279,7 @@ class TestUpload:
 # The smallest full model of each method.
 FULL_CASES = {
     "cts_segmenter": "full_vit_tiny_ade20k_cts_612_103",
+    "hlg": "full_cls_tiny_224",
     "sctnet": "full_s_seg50_cityscapes",
     "segvit": "full-vitb-ade20k",
     "setr": "full_mla_deit_pascal_context_480",

@@ -25,7 +25,7 @@ from PIL import Image
 FILE = "fingerprint.json"
 SEED = 0
 # Neither square nor the size of a training crop, so that heights, widths and positions cannot be mixed up unseen.
-INPUT_SHAPE = (1, 3, 192, 256)
+INPUT_SIZE = (192, 256)
 IMAGE_SIZE = (96, 64)
 SLICE_LENGTH = 16
 # Printed when all is imported: what other libraries say before is no fault of a folder.
@@ -49,13 +49,13 @@ def take_fingerprint(model: Any, image_processor: Any) -> Fingerprint:
     """
     random = np.random.RandomState(SEED)
     image = Image.fromarray(random.randint(0, 256, (*IMAGE_SIZE[::-1], 3), dtype=np.uint8))
-    pixel_values = torch.from_numpy(random.standard_normal(INPUT_SHAPE)).float()
+    pixel_values = torch.from_numpy(random.standard_normal((1, 3, *_input_size(image_processor)))).float()
     with torch.inference_mode():
         outputs = model(pixel_values)
     answers = {name: value for name, value in outputs.items() if torch.is_tensor(value) and value.is_floating_point()}
     return {
         "seed": SEED,
-        "input_shape": list(INPUT_SHAPE),
+        "input_shape": list(pixel_values.shape),
         "answers": {
             "pixel_values": _summary("pixel_values", image_processor(image, return_tensors="pt")["pixel_values"]),
             **{name: _summary(name, value) for name, value in answers.items()},
@@ -132,6 +132,14 @@ def load_folder(folder: str | Path, **options: Any) -> tuple[Any, Any]:
 def auto_class_of(auto_map: Mapping[str, str]) -> str | None:
     """The Auto class of the model in an `auto_map`, such as `"AutoModelForSemanticSegmentation"`."""
     return next((name for name in auto_map if name.startswith("AutoModel")), None)
+
+
+def _input_size(image_processor: Any) -> tuple[int, int]:
+    """Height and width of what the model is shown: where images are cropped to one size, it may take no other."""
+    if not getattr(image_processor, "do_center_crop", False):
+        return INPUT_SIZE
+    crop_size = dict(image_processor.crop_size)
+    return crop_size["height"], crop_size["width"]
 
 
 def _summary(name: str, tensor: torch.Tensor) -> dict[str, Any]:
