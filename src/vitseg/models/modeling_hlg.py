@@ -508,6 +508,11 @@ class HlgPreTrainedModel(PreTrainedModel):
     }
     _input_embed_layer = "conv1"
 
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        # transformers looks for it in the file of the class, but all attention is in this one.
+        return True
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

@@ -296,7 +296,7 @@ class HlgForObjectDetection(HlgPreTrainedModel):
             loss_dict=loss_dict,
             logits=logits,
             pred_boxes=box_convert(boxes, "xyxy", "cxcywh"),
-            levels=levels.expand(logits.shape[0], -1),
+            levels=levels.repeat(logits.shape[0], 1),
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
