@@ -24,6 +24,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_cts_segmenter import CtsSegmenterConfig
 from .configuration_plain_vit import PlainVitConfig, as_pair
+from .linear import Linear
 from .modeling_plain_vit import PlainVitLayer, build_backbone, copy_tokens, is_exporting, pad_to_patches
 from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy
 
@@ -57,7 +58,7 @@ class CtsSegmenterMaskTransformer(nn.Module):
     def __init__(self, config: CtsSegmenterConfig, in_channels: int):
         super().__init__()
         hidden_size = config.decoder_hidden_size
-        self.projection = nn.Linear(in_channels, hidden_size)
+        self.projection = Linear(in_channels, hidden_size)
         self.class_embeddings = nn.Parameter(torch.zeros(1, config.num_labels, hidden_size))
         drop_path_step = config.decoder_drop_path_rate / max(config.decoder_num_layers - 1, 1)
         self.layers = nn.ModuleList(
@@ -65,8 +66,8 @@ class CtsSegmenterMaskTransformer(nn.Module):
             for index in range(config.decoder_num_layers)
         )
         self.layernorm = nn.LayerNorm(hidden_size, eps=1e-5)
-        self.token_projection = nn.Linear(hidden_size, hidden_size, bias=False)
-        self.class_projection = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.token_projection = Linear(hidden_size, hidden_size, bias=False)
+        self.class_projection = Linear(hidden_size, hidden_size, bias=False)
         self.class_norm = nn.LayerNorm(config.num_labels, eps=1e-5)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -130,7 +131,7 @@ class CtsSegmenterForSemanticSegmentation(SlidingWindowMixin, CtsSegmenterPreTra
         if config.decoder_type == "mask_transformer":
             self.decode_head = CtsSegmenterMaskTransformer(config, in_channels)
         else:
-            self.decode_head = nn.Linear(in_channels, config.num_labels)
+            self.decode_head = Linear(in_channels, config.num_labels)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:

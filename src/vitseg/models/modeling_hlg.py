@@ -36,6 +36,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_hlg import ATTENTION_WINDOW, IMAGE_MULTIPLE, PREFIX_IMAGE_SIZE, HlgConfig
+from .linear import Linear
 from .modeling_plain_vit import PlainVitDropPath, check_images, eager_attention_forward, is_exporting
 
 
@@ -352,9 +353,9 @@ class HlgLocalGlobalAttention(nn.Module):
         self.pooling = config.window_pooling
         self.smoothing = HlgSmoothing(hidden_size)
         self.local_layernorm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
-        self.q_proj = nn.Linear(hidden_size, hidden_size, bias=config.qkv_bias)
-        self.k_proj = nn.Linear(hidden_size, hidden_size, bias=config.qkv_bias)
-        self.v_proj = nn.Linear(hidden_size, hidden_size, bias=config.qkv_bias)
+        self.q_proj = Linear(hidden_size, hidden_size, bias=config.qkv_bias)
+        self.k_proj = Linear(hidden_size, hidden_size, bias=config.qkv_bias)
+        self.v_proj = Linear(hidden_size, hidden_size, bias=config.qkv_bias)
         self.local_attention = HlgAttention(config, hidden_size, num_heads)
         self.local_position_bias = HlgPositionBias(hidden_size, num_heads)
         if self.pooling == "conv":
@@ -364,7 +365,7 @@ class HlgLocalGlobalAttention(nn.Module):
         self.query_conv = nn.Conv2d(hidden_size, hidden_size, kernel_size=3, padding=1, groups=hidden_size)
         self.global_attention = HlgGlobalAttention(config, hidden_size, num_heads)
         self.global_position_bias = HlgPositionBias(hidden_size, num_heads)
-        self.o_proj = nn.Linear(hidden_size, hidden_size)
+        self.o_proj = Linear(hidden_size, hidden_size)
         self.drop_path = PlainVitDropPath(drop_path_rate)
 
     def forward(self, maps: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
@@ -416,12 +417,12 @@ class HlgSelfAttention(nn.Module):
 
     def __init__(self, config: HlgConfig, hidden_size: int, num_heads: int, drop_path_rate: float):
         super().__init__()
-        self.q_proj = nn.Linear(hidden_size, hidden_size, bias=config.qkv_bias)
-        self.k_proj = nn.Linear(hidden_size, hidden_size, bias=config.qkv_bias)
-        self.v_proj = nn.Linear(hidden_size, hidden_size, bias=config.qkv_bias)
+        self.q_proj = Linear(hidden_size, hidden_size, bias=config.qkv_bias)
+        self.k_proj = Linear(hidden_size, hidden_size, bias=config.qkv_bias)
+        self.v_proj = Linear(hidden_size, hidden_size, bias=config.qkv_bias)
         self.global_attention = HlgGlobalAttention(config, hidden_size, num_heads)
         self.global_position_bias = HlgPositionBias(hidden_size, num_heads)
-        self.o_proj = nn.Linear(hidden_size, hidden_size)
+        self.o_proj = Linear(hidden_size, hidden_size)
         self.layernorm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
         self.drop_path = PlainVitDropPath(drop_path_rate)
 

@@ -17,6 +17,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_hlg import ATTENTION_WINDOW, IMAGE_MULTIPLE, HlgConfig
+from .linear import Linear
 from .modeling_hlg import (
     Grouping,
     HlgAttention,
@@ -40,10 +41,10 @@ class HlgDecoderAttention(nn.Module):
     def __init__(self, config: HlgConfig):
         super().__init__()
         hidden_size = config.decoder_hidden_size
-        self.q_proj = nn.Linear(hidden_size, hidden_size, bias=False)
-        self.k_proj = nn.Linear(hidden_size, hidden_size, bias=False)
-        self.v_proj = nn.Linear(hidden_size, hidden_size, bias=False)
-        self.o_proj = nn.Linear(hidden_size, hidden_size)
+        self.q_proj = Linear(hidden_size, hidden_size, bias=False)
+        self.k_proj = Linear(hidden_size, hidden_size, bias=False)
+        self.v_proj = Linear(hidden_size, hidden_size, bias=False)
+        self.o_proj = Linear(hidden_size, hidden_size)
         self.attention = HlgAttention(config, hidden_size, config.decoder_num_attention_heads)
         self.position_bias = HlgPositionBias(hidden_size, config.decoder_num_attention_heads)
 
@@ -58,8 +59,8 @@ class HlgDecoderMLP(nn.Module):
 
     def __init__(self, hidden_size: int):
         super().__init__()
-        self.fc1 = nn.Linear(hidden_size, 4 * hidden_size)
-        self.fc2 = nn.Linear(4 * hidden_size, hidden_size)
+        self.fc1 = Linear(hidden_size, 4 * hidden_size)
+        self.fc2 = Linear(4 * hidden_size, hidden_size)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.fc2(nn.functional.gelu(self.fc1(hidden_states)))

@@ -28,6 +28,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_cts_policy import CtsPolicyNetConfig
 from .configuration_plain_vit import PlainVitConfig, as_pair
+from .linear import Linear, linear
 from .modeling_cts_policy import CtsPolicyNet
 from .token_sharing import SharedTokens, candidate_pixels, candidate_positions, share_tokens
 
@@ -159,7 +160,7 @@ class PlainVitEmbeddings(nn.Module):
         """The embedded patches and superpatches, `(batch, tokens, hidden)`, and the positions of these and of the
         prefix tokens, `(batch, prefix and tokens, hidden)`."""
         patches = shared_tokens.select(candidate_pixels(pixel_values, self.config.patch_size))
-        tokens = nn.functional.linear(patches, self.patch_embeddings.weight.flatten(1), self.patch_embeddings.bias)
+        tokens = linear(patches, self.patch_embeddings.weight.flatten(1), self.patch_embeddings.bias)
         num_prefix_tokens = self.config.num_prefix_tokens
         prefix, grid = positions[:, :num_prefix_tokens], positions[:, num_prefix_tokens:]
         grid_size = tuple(shared_tokens.tokens.shape[1:])
@@ -198,10 +199,10 @@ class PlainVitAttention(nn.Module):
         self.scaling = self.head_dim**-0.5
         self.is_causal = False
 
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
-        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
-        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.q_proj = Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.k_proj = Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.v_proj = Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.o_proj = Linear(config.hidden_size, config.hidden_size)
 
     def forward(
         self,
@@ -238,10 +239,10 @@ class PlainVitMLP(nn.Module):
 
     def __init__(self, config: PlainVitConfig):
         super().__init__()
-        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.fc1 = Linear(config.hidden_size, config.intermediate_size)
         self.activation_fn = ACT2FN[config.hidden_act]
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.fc2 = Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.fc2(self.dropout(self.activation_fn(self.fc1(hidden_states))))

@@ -26,6 +26,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_plain_vit import as_pair
 from .configuration_segvit import SegVitConfig
+from .linear import Linear
 from .modeling_plain_vit import build_backbone, eager_attention_forward, is_exporting, pad_to_patches
 from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels
 
@@ -72,10 +73,10 @@ class SegVitAttention(nn.Module):
         self.scaling = self.head_dim**-0.5
         self.is_causal = False
 
-        self.q_proj = nn.Linear(hidden_size, hidden_size)
-        self.k_proj = nn.Linear(hidden_size, hidden_size)
-        self.v_proj = nn.Linear(hidden_size, hidden_size)
-        self.o_proj = nn.Linear(hidden_size, hidden_size)
+        self.q_proj = Linear(hidden_size, hidden_size)
+        self.k_proj = Linear(hidden_size, hidden_size)
+        self.v_proj = Linear(hidden_size, hidden_size)
+        self.o_proj = Linear(hidden_size, hidden_size)
 
     def forward(
         self, queries: torch.Tensor, tokens: torch.Tensor, return_masks: bool = False
@@ -101,9 +102,9 @@ class SegVitMLP(nn.Module):
 
     def __init__(self, config: SegVitConfig):
         super().__init__()
-        self.fc1 = nn.Linear(config.decoder_hidden_size, 4 * config.decoder_hidden_size)
+        self.fc1 = Linear(config.decoder_hidden_size, 4 * config.decoder_hidden_size)
         self.dropout = nn.Dropout(config.decoder_dropout)
-        self.fc2 = nn.Linear(4 * config.decoder_hidden_size, config.decoder_hidden_size)
+        self.fc2 = Linear(4 * config.decoder_hidden_size, config.decoder_hidden_size)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.fc2(self.dropout(nn.functional.relu(self.fc1(hidden_states))))
@@ -159,7 +160,7 @@ class SegVitProjection(nn.Module):
 
     def __init__(self, config: SegVitConfig, in_channels: int):
         super().__init__()
-        self.linear = nn.Linear(in_channels, config.decoder_hidden_size)
+        self.linear = Linear(in_channels, config.decoder_hidden_size)
         self.layernorm = nn.LayerNorm(config.decoder_hidden_size)
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
@@ -233,7 +234,7 @@ class SegVitHead(nn.Module):
             self.projections = build_projections(config, in_channels[::-1])
         self.decoders = nn.ModuleList(SegVitDecoder(config) for _ in self.projections)
         self.class_queries = nn.Parameter(torch.zeros(config.num_labels, config.decoder_hidden_size))
-        self.classifier = nn.Linear(config.decoder_hidden_size, config.num_labels + 1)
+        self.classifier = Linear(config.decoder_hidden_size, config.num_labels + 1)
 
     def forward(self, feature_maps: tuple[torch.Tensor, ...], return_all: bool = False) -> list[SegVitPrediction]:
         if self.decoder_type == "tpn_atm":

@@ -23,6 +23,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_plain_vit import as_pair
 from .configuration_structtoken import StructTokenConfig
+from .linear import Linear
 from .modeling_plain_vit import PlainVitDropPath, build_backbone, is_exporting, pad_to_patches
 from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy
 
@@ -48,11 +49,11 @@ class StructTokenConvBlock(nn.Module):
     def __init__(self, channels: int, mlp_ratio: int, eps: float):
         super().__init__()
         hidden_size = mlp_ratio * channels
-        self.fc1 = nn.Linear(channels, hidden_size)
+        self.fc1 = Linear(channels, hidden_size)
         self.layernorm1 = nn.LayerNorm(hidden_size, eps=eps)
         self.conv = StructTokenConv3x3(hidden_size, groups=channels)
         self.layernorm2 = nn.LayerNorm(hidden_size, eps=eps)
-        self.fc2 = nn.Linear(hidden_size, channels)
+        self.fc2 = Linear(hidden_size, channels)
         self.layernorm3 = nn.LayerNorm(channels, eps=eps)
         self.activation_fn = nn.GELU()
 
@@ -110,7 +111,7 @@ class StructTokenPointwiseMixing(nn.Module):
     def __init__(self, channels: int, eps: float):
         super().__init__()
         self.input_map = StructTokenConvBlock(channels, mlp_ratio=1, eps=eps)
-        self.mixing = nn.Linear(channels, channels)
+        self.mixing = Linear(channels, channels)
         self.output_map = StructTokenConvBlock(channels, mlp_ratio=1, eps=eps)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -192,7 +193,7 @@ class StructTokenDecodeHead(nn.Module):
         super().__init__()
         hidden_size = config.decoder_hidden_size or in_channels
         rows, columns = as_pair(config.token_grid_size)
-        self.projection = nn.Linear(in_channels, hidden_size)
+        self.projection = Linear(in_channels, hidden_size)
         self.structure_tokens = nn.Parameter(torch.zeros(1, config.num_labels, rows, columns))
         last = config.decoder_num_layers - 1
         rates = [config.decoder_drop_path_rate * index / max(last, 1) for index in range(config.decoder_num_layers)]
