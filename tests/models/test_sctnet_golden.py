@@ -13,7 +13,7 @@ from golden_cases import GoldenCase, case_names, convert_case, load_case
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, SegformerConfig
 
-from vitseg.models import modeling_sctnet
+from vitseg.models import modeling_sctnet, modeling_semantic
 
 
 NAMES = case_names("sctnet")
@@ -158,7 +158,7 @@ def test_losses_as_the_original(name, load, load_teacher, monkeypatch):
             actual = answer.loss_dict[key]
         elif key.endswith("acc_seg"):
             low = intermediate(outputs, "decode_logits_low" if key.startswith("decode") else "aux_logits_low")
-            predicted = modeling_sctnet.resize(low, labels.shape[-2:]).argmax(dim=1)
+            predicted = modeling_semantic.resize(low, labels.shape[-2:]).argmax(dim=1)
             actual = 100 * (predicted == labels)[labels != 255].float().mean()
         elif match_ := re.fullmatch(r"alignment\.(\d)", key):
             actual = divergences[int(match_[1])]

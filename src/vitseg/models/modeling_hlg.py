@@ -275,10 +275,17 @@ class HlgPositionBias(nn.Module):
         num_queries, num_keys = rows * columns, num_keys or key_rows * key_columns
         stride = 2 * key_columns - 1
         origin = (key_rows - 1) * stride + key_columns - 1
-        pairs = torch.arange(num_queries * num_keys, device=self.projection.weight.device)
-        query, key = divide(pairs, num_keys)
-        (query_row, query_column), (key_row, key_column) = divide(query, columns), divide(key, key_columns)
-        entries = (query_row - key_row) * stride + query_column - key_column + origin
+        # An entry is the difference of what row and column of the query add to it and what those of the key do.
+        device = self.projection.weight.device
+        query_row, query_column = divide(torch.arange(num_queries, device=device), columns)
+        key_row, key_column = divide(torch.arange(num_keys, device=device), key_columns)
+        of_query, of_key = query_row * stride + query_column + origin, key_row * stride + key_column
+        if is_exporting():
+            # Not by broadcasting: see `divide`.
+            query, key = divide(torch.arange(num_queries * num_keys, device=device), num_keys)
+            entries = of_query.index_select(0, query) - of_key.index_select(0, key)
+        else:
+            entries = (of_query[:, None] - of_key).flatten()
         # Entries beyond the last query's are never asked for: with a coarse grid of keys, most of the table.
         table = self.table(rows, columns, origin + (rows - 1) * stride + columns)  # (entries, heads)
         return table.T.index_select(1, entries).unflatten(1, (num_queries, num_keys))[None]

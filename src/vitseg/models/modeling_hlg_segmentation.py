@@ -31,7 +31,7 @@ from .modeling_hlg import (
     cut,
     pad_to_multiple,
 )
-from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy
+from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy, resize
 from .modeling_setr import SetrConvLayer
 
 
@@ -147,11 +147,6 @@ class HlgAuxiliaryHead(nn.Module):
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.dropout(self.conv_layer(feature_map)))
-
-
-def resize(maps: torch.Tensor, size: tuple[int, int] | torch.Size) -> torch.Tensor:
-    """Maps `(batch, channels, h, w)` of another height and width, bilinearly and without aligned corners."""
-    return nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 class HlgForSemanticSegmentation(SlidingWindowMixin, HlgPreTrainedModel):

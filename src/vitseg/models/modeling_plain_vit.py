@@ -144,8 +144,9 @@ class PlainVitEmbeddings(nn.Module):
         positions = self.interpolate_positions(rows, columns)
         shared_tokens = None
         if policy_logits is None:
-            # (batch, hidden, rows, columns)
-            tokens = self.layernorm(self.patch_embeddings(pixel_values).flatten(2).transpose(1, 2))
+            # Contiguous: else all sums up to the last layer have the convolution's order, and each norm copies them.
+            tokens = self.patch_embeddings(pixel_values).flatten(2).transpose(1, 2).contiguous()
+            tokens = self.layernorm(tokens)
         else:
             shared_tokens = share_tokens(policy_logits, (rows, columns), self.config.num_shared(rows, columns))
             tokens, positions = self.embed_shared(pixel_values, positions, shared_tokens)

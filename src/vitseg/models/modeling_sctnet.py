@@ -31,7 +31,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_sctnet import SctNetConfig
 from .modeling_plain_vit import PlainVitDropPath, check_images, is_exporting
-from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy
+from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy, resize
 
 
 # Of the norm in the feed-forward blocks; all others have PyTorch's 1e-5.
@@ -42,11 +42,6 @@ ATTENTION_EPS = 1e-6
 ATTENTION_KERNEL_STD = 0.001
 # Added to the standard deviation that the model's features are divided by when they are aligned with the teacher's.
 ALIGNMENT_EPS = 1e-6
-
-
-def resize(maps: torch.Tensor, size: torch.Size | tuple[int, ...]) -> torch.Tensor:
-    """Bilinear interpolation to a number of rows and columns."""
-    return functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 class SctNetConvLayer(nn.Module):

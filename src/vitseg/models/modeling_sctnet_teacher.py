@@ -10,7 +10,6 @@ https://arxiv.org/abs/2105.15203. transformers' own SegFormer, whose head has ot
 
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerModel
 from transformers import initialization as init
 from transformers.backbone_utils import filter_output_hidden_states
@@ -22,7 +21,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_sctnet_teacher import SctNetTeacherConfig
 from .modeling_plain_vit import check_images
-from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy
+from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy, resize
 
 
 # Of every layer norm in the encoder; transformers leaves PyTorch's 1e-5.
@@ -49,11 +48,6 @@ def encode(encoder: SegformerModel, pixel_values: torch.Tensor) -> list[torch.Te
         maps = stage(maps)
         stages.append(maps)
     return stages
-
-
-def resize(maps: torch.Tensor, size: torch.Size | tuple[int, ...]) -> torch.Tensor:
-    """Bilinear interpolation to a number of rows and columns."""
-    return functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 class SctNetTeacherConvLayer(nn.Module):

@@ -26,22 +26,13 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_plain_vit import as_pair
 from .configuration_segvit import SegVitConfig
-from .linear import Linear
-from .modeling_plain_vit import build_backbone, eager_attention_forward, is_exporting, pad_to_patches
-from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels
+from .linear import Linear, mix_channels
+from .modeling_plain_vit import build_backbone, eager_attention_forward, pad_to_patches
+from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, resize
 
 
 # Of the focal loss, https://arxiv.org/abs/1708.02002.
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
-
-
-def resize(maps: torch.Tensor, size: tuple[int, int] | torch.Size, mode: str = "bilinear") -> torch.Tensor:
-    """Maps `(batch, channels, h, w)` of another height and width, without aligned corners."""
-    # A branch on the size would fix the exported program to the one it was traced with.
-    if not is_exporting() and maps.shape[-2:] == tuple(size):
-        return maps
-    align_corners = None if mode == "nearest" else False
-    return nn.functional.interpolate(maps, size=size, mode=mode, align_corners=align_corners)
 
 
 def to_tokens(feature_map: torch.Tensor) -> torch.Tensor:
@@ -279,7 +270,7 @@ def class_scores(class_logits: torch.Tensor, masks: torch.Tensor) -> torch.Tenso
     Takes a prediction's tensors; returns `(batch, num_labels, h, w)`, scores that are neither logits nor sum to one.
     """
     probabilities = class_logits.softmax(dim=-1)[..., :-1]
-    return torch.einsum("bqc,bqhw->bchw", probabilities, masks.sigmoid())
+    return mix_channels(masks.sigmoid(), probabilities.transpose(1, 2))
 
 
 def focal_losses(masks: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -473,7 +464,9 @@ class SegVitForSemanticSegmentation(SlidingWindowMixin, SegVitPreTrainedModel):
         *auxiliary, answer = self.decode_head(outputs.feature_maps, return_all=labels is not None)
         # As in the original, masks of whatever grid, padding included, are enlarged to this one size, where scores
         # are formed: enlarging masks to the size of the image instead gives other scores.
-        answer = SegVitPrediction(answer.class_logits, resize(answer.masks, as_pair(self.config.mask_size)))
+        # They are enlarged and mixed much faster with the queries last in memory.
+        masks = answer.masks.contiguous(memory_format=torch.channels_last)
+        answer = SegVitPrediction(answer.class_logits, resize(masks, as_pair(self.config.mask_size)))
         logits = resize(class_scores(*answer), pixel_values.shape[-2:])
 
         loss, loss_dict = None, None

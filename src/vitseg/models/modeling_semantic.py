@@ -75,6 +75,15 @@ def pixel_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, ignore_index
     return total / labels.numel()
 
 
+def resize(maps: torch.Tensor, size: tuple[int, int] | torch.Size, mode: str = "bilinear") -> torch.Tensor:
+    """Maps `(batch, channels, h, w)` of another height and width, without aligned corners."""
+    # A branch on the size would fix the exported program to the one it was traced with.
+    if not is_exporting() and maps.shape[-2:] == tuple(size):
+        return maps
+    align_corners = None if mode == "nearest" else False
+    return nn.functional.interpolate(maps, size=size, mode=mode, align_corners=align_corners)
+
+
 class SlidingWindowMixin:
     """Windowed inference for a model whose configuration is a [`WindowedInferenceConfig`]."""
 

@@ -22,7 +22,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_setr import NUM_MLA_LEVELS, SetrConfig
 from .modeling_plain_vit import build_backbone, pad_to_patches
-from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy
+from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy, resize
 
 
 def upsample(feature_map: torch.Tensor, scale: int, align_corners: bool = False) -> torch.Tensor:
@@ -265,7 +265,7 @@ class SetrForSemanticSegmentation(SlidingWindowMixin, SetrPreTrainedModel):
             logits = self.decode_head(feature_maps)
         else:
             logits = self.decode_head(feature_maps[self.config.decoder_in_index])
-        logits = self.resize_to(logits, pixel_values)
+        logits = resize(logits, pixel_values.shape[-2:])
 
         loss, loss_dict = None, None
         if labels is not None:
@@ -279,10 +279,6 @@ class SetrForSemanticSegmentation(SlidingWindowMixin, SetrPreTrainedModel):
             attentions=outputs.attentions,
         )
 
-    def resize_to(self, logits: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        """Logits resized to the height and width of `image`."""
-        return nn.functional.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
-
     def compute_losses(
         self, logits: torch.Tensor, feature_maps: list[torch.Tensor] | tuple[torch.Tensor, ...], labels: torch.Tensor
     ) -> dict[str, torch.Tensor]:
@@ -292,7 +288,7 @@ class SetrForSemanticSegmentation(SlidingWindowMixin, SetrPreTrainedModel):
         for index, (head, head_config) in enumerate(
             zip(self.auxiliary_head, self.config.auxiliary_heads, strict=True)
         ):
-            head_logits = self.resize_to(head(feature_maps[head_config["in_index"]]), labels)
+            head_logits = resize(head(feature_maps[head_config["in_index"]]), labels.shape[-2:])
             loss = pixel_cross_entropy(head_logits, labels, ignore_index)
             losses[f"aux_{index}.loss_seg"] = self.config.auxiliary_loss_weight * loss
         return losses

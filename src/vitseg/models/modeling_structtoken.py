@@ -25,7 +25,7 @@ from .configuration_plain_vit import as_pair
 from .configuration_structtoken import StructTokenConfig
 from .linear import Linear
 from .modeling_plain_vit import PlainVitDropPath, build_backbone, is_exporting, pad_to_patches
-from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy
+from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy, resize
 
 
 class StructTokenConv3x3(nn.Conv2d):
@@ -336,7 +336,7 @@ class StructTokenForSemanticSegmentation(SlidingWindowMixin, StructTokenPreTrain
         outputs = self.backbone(pad_to_patches(pixel_values, patch_size), **kwargs)
         logits = self.decode_head(outputs.feature_maps[-1])
         # The logits of an image that was padded are stretched back, not cropped.
-        logits = nn.functional.interpolate(logits, size=pixel_values.shape[-2:], mode="bilinear", align_corners=False)
+        logits = resize(logits, pixel_values.shape[-2:])
 
         loss, loss_dict = None, None
         if labels is not None:
