@@ -16,7 +16,8 @@ loading    the share of a training step that waits for data, by the number of lo
 metric     images/s of one core: vitseg's mean IoU, and NumPy histograms as mmsegmentation has them
 models     size, arithmetic, speed and memory of recipes (with random weights) and model folders, and of peers (with
            random weights): an encoder of timm (timm:NAME), segformer-b0 to -b5, upernet-swin-tiny, -small, -base or
-           -large
+           -large, and maskformer-swin- likewise
+encoder    the plain ViT beside timm's
 growth     time and memory against the size and the number of images, drawn
 sharing    images/s of CTS Segmenter with token sharing over without, beside the published ratios, and the share of the
            time that goes into choosing, gathering and scattering tokens
@@ -39,6 +40,7 @@ import sys
 
 import torch
 from benchmarks import (
+    encoder,
     growth,
     label_maps,
     loading,
@@ -61,6 +63,7 @@ COMMANDS = (
     training_data,
     loading,
     metric,
+    encoder,
     models,
     growth,
     token_sharing,
@@ -74,20 +77,28 @@ COMMANDS = (
 
 SETR, SEGVIT = "setr-pup-vit-l-ade20k-512-160k", "segvit-atm-vit-l-coco-stuff-10k-512-80k"
 STRUCTTOKEN, SCTNET = "structtoken-sse-vit-s-ade20k-512-160k", "sctnet-b-ade20k-512-160k"
+HLG = "hlg-setr-small-ade20k-512-160k"
+# Memory comes in large pages, and stays in the process when it is freed, as with the allocators that PyTorch's guide
+# to CPU performance recommends: else a pass may wait longer for new memory than for its arithmetic, and how long
+# depends on what else the machine does. It is read when a process starts, as those that measure models do.
+KEEP_MEMORY = {"THP_MEM_ALLOC_ENABLE": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 # What `all` runs.
 COMMON = ("data", "loading", "metric", "masks", f"startup {SETR}")
 ON_CPU = (
-    f"models {SETR} {SEGVIT} --peer timm:vit_large_patch16_384 --peer segformer-b5 --peer upernet-swin-base "
-    "--input-size 512 512 --repeats 5 --warmup 1",
-    f"models {STRUCTTOKEN} {SCTNET} --input-size 512 512 --repeats 9",
+    "encoder --sizes small base large --repeats 7",
+    f"models {SETR} {SEGVIT} --peer segformer-b5 --peer upernet-swin-base --peer maskformer-swin-base "
+    "--input-size 512 512 --repeats 7",
+    f"models {STRUCTTOKEN} {HLG} {SCTNET} --input-size 512 512 --repeats 9",
     "growth segmenter-mask-vit-s-ade20k-512 sctnet-s-ade20k-512-160k --repeats 3",
-    "sharing cts-segmenter-mask-30-vit-s-ade20k-512 cts-segmenter-mask-30-vit-b-ade20k-512 --repeats 7",
+    "sharing cts-segmenter-mask-30-vit-t-ade20k-512 cts-segmenter-mask-30-vit-s-ade20k-512 "
+    "cts-segmenter-mask-30-vit-b-ade20k-512 --repeats 9",
     "speed --variants unfused fused compiled onnx --peer segformer-b0 --seconds 3",
     "windows cts-segmenter-mask-0-vit-s-cityscapes-768 --repeats 3",
     "training segmenter-mask-vit-s-ade20k-512 sctnet-s-ade20k-512-160k --repeats 3",
 )
 ON_CUDA = (
-    f"models {SETR} {SEGVIT} structtoken-pwe-vit-l-ade20k-640-160k --peer timm:vit_large_patch16_384 "
+    "encoder --sizes base large --batch-size 16 --dtype bfloat16 --compile",
+    f"models {SETR} {SEGVIT} structtoken-pwe-vit-l-ade20k-640-160k "
     "--input-size 512 512 --batch-size 16 --dtype bfloat16 --compile",
     f"models {SETR} {SEGVIT} --peer segformer-b5 --peer upernet-swin-large --input-size 512 512 --batch-size 16",
     f"growth {SETR} --dtype bfloat16",
@@ -100,9 +111,7 @@ ON_CUDA = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    # Memory in large pages, as PyTorch's guide to CPU performance has it: else a tenth of a pass may go into asking
-    # for memory. It is read when PyTorch first needs memory, here or in the processes to come.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    os.environ.update(KEEP_MEMORY)
     args = parse_arguments(arguments)
     try:
         if args.run is not None:

@@ -33,7 +33,9 @@ MODEL_FIGURES = (
     ("latency, smallest (ms)", "latency_ms_min", "{:.1f}".format),
     ("latency, largest (ms)", "latency_ms_max", "{:.1f}".format),
     ("peak memory (MB)", "peak_memory_mb", "{:.0f}".format),
+    ("GFLOPs per second", "gflops_per_second", "{:.0f}".format),
     ("share of the machine's matrix product", "matmul_share", "{:.0%}".format),
+    ("speed in PyTorch's matrix products", "torch_matmuls", "{:.2f}".format),
 )
 
 
@@ -50,7 +52,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--input-size", type=count, nargs=2, metavar=("H", "W"), help="default: the first model's own")
     parser.add_argument("--compile", action="store_true", help="through torch.compile")
     parser.add_argument("--channels-last", action="store_true", help="channels-last memory layout")
-    parser.add_argument("--warmup", type=count, default=3, metavar="N", help="passes before the timed ones (3)")
+    parser.add_argument("--warmup", type=count, default=5, metavar="N", help="passes before the timed ones (5)")
 
 
 def run(args: argparse.Namespace) -> list[Row]:
@@ -74,8 +76,9 @@ def run(args: argparse.Namespace) -> list[Row]:
     print(
         f"\nInside the timing: {settings.describe()}. Segmentation models take each image in one whole pass; an "
         f"encoder of timm ends with its features. Device: {device_name(torch.device(device))}, "
-        f"{torch.get_num_threads()} CPU threads. Memory: the most bytes {memory}, weights included. The last line "
-        f"relates the model's multiply-adds per second to those of a large {args.dtype} matrix product in its process."
+        f"{torch.get_num_threads()} CPU threads. Memory: the most bytes {memory} in the first pass, "
+        f"weights included. The last lines relate the model's multiply-adds per second to those of a large "
+        f"{args.dtype} matrix product in its process: the fastest that is known, and PyTorch's."
     )
     return rows
 

@@ -10,6 +10,8 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForSemanticSegmentation,
+    MaskFormerConfig,
+    MaskFormerForInstanceSegmentation,
     PreTrainedConfig,
     SegformerConfig,
     SwinConfig,
@@ -21,6 +23,7 @@ from vitseg.recipes.lookup import unknown_name
 
 
 NUM_LABELS = 150
+STAGES = ["stage1", "stage2", "stage3", "stage4"]
 SEGFORMER = {
     "segformer-b0": {"hidden_sizes": [32, 64, 160, 256], "depths": [2, 2, 2, 2], "decoder_hidden_size": 256},
     "segformer-b1": {"hidden_sizes": [64, 128, 320, 512], "depths": [2, 2, 2, 2], "decoder_hidden_size": 256},
@@ -35,13 +38,14 @@ UPERNET_SWIN = {
     "upernet-swin-base": {"embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "window_size": 12},
     "upernet-swin-large": {"embed_dim": 192, "depths": [2, 2, 18, 2], "num_heads": [6, 12, 24, 48], "window_size": 12},
 }
+MASKFORMER_SWIN = {name.replace("upernet", "maskformer"): settings for name, settings in UPERNET_SWIN.items()}
 
 
 def check_name(name: str) -> None:
     """Raises ValueError if `name` is nothing that `build_model` can build."""
     is_timm = name.startswith("timm:") and timm.is_model(name.removeprefix("timm:"))
     recipes = (key for key, recipe in RECIPES.items() if recipe.task == "segmentation")
-    known = (*recipes, *SEGFORMER, *UPERNET_SWIN)
+    known = (*recipes, *SEGFORMER, *UPERNET_SWIN, *MASKFORMER_SWIN)
     if not (is_timm or name in known or Path(name).is_dir()):
         raise unknown_name("recipe, model folder or peer", name, known)
 
@@ -56,8 +60,11 @@ def load_config(name: str) -> PreTrainedConfig:
     if name in SEGFORMER:
         return SegformerConfig(**SEGFORMER[name], **labels)
     if name in UPERNET_SWIN:
-        backbone_config = SwinConfig(**UPERNET_SWIN[name], out_features=["stage1", "stage2", "stage3", "stage4"])
+        backbone_config = SwinConfig(**UPERNET_SWIN[name], out_features=STAGES)
         return UperNetConfig(backbone_config=backbone_config, use_auxiliary_head=False, **labels)
+    if name in MASKFORMER_SWIN:
+        backbone_config = SwinConfig(**MASKFORMER_SWIN[name], out_features=STAGES)
+        return MaskFormerConfig(backbone_config=backbone_config, **labels)
     if Path(name).is_dir():
         return AutoConfig.from_pretrained(name)
     return get_recipe(name).build_config()
@@ -70,6 +77,8 @@ def build_model(name: str, input_size: tuple[int, int]) -> nn.Module:
         size = {"img_size": input_size} if timm.get_pretrained_cfg(timm_name).fixed_input_size else {}
         return timm.create_model(timm_name, num_classes=0, global_pool="", **size)
     config = load_config(name)
+    if name in MASKFORMER_SWIN:
+        return MaskFormerForInstanceSegmentation(config)
     config.inference_mode = "whole"
     if Path(name).is_dir() and torch.get_default_device().type != "meta":
         return AutoModelForSemanticSegmentation.from_pretrained(name, config=config)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from vitseg.evaluation.results import device_name
-from vitseg.evaluation.throughput import count_multiply_adds, matmul_peak, time_in_turn
+from vitseg.evaluation.throughput import count_multiply_adds, matmul_shares, time_in_turn
 from vitseg.models.configuration_plain_vit import as_pair
 from vitseg.models.modeling_cts_segmenter import CtsSegmenterForSemanticSegmentation
 from vitseg.recipes import RECIPES, get_recipe
@@ -112,10 +112,10 @@ def measure(name: str, unshared_name: str, settings: Settings) -> Row:
     images = torch.randn(settings.batch_size, 3, height, width, device=device).to(dtype)
 
     calls = {key: forward_pass(model, images, settings.compile) for key, model in models.items()}
-    seconds = time_in_turn(calls, repeats=settings.repeats, device=device)
+    seconds = time_in_turn(calls, repeats=settings.repeats, warmup=5, device=device)
     ratios = [slow / fast for slow, fast in zip(seconds["without"], seconds["with"], strict=True)]
     rates = {key: settings.batch_size / statistics.median(times) for key, times in seconds.items()}
-    peak = matmul_peak(device, dtype)
+    shares = {key: matmul_shares(rates[key] * multiply_adds[key], device, dtype) for key in rates}
     images_per_second = [RECIPES[recipe].published.images_per_second for recipe in (name, unshared_name)]
     return {
         "benchmark": "sharing",
@@ -125,7 +125,7 @@ def measure(name: str, unshared_name: str, settings: Settings) -> Row:
         "published_ratio": images_per_second[0] / images_per_second[1],
         "flop_ratio": multiply_adds["without"] / multiply_adds["with"],
         "overhead": sharing_seconds(models, images, settings) / statistics.median(seconds["with"]),
-        **{f"matmul_share_{key}": rates[key] * multiply_adds[key] / peak for key in rates},
+        **{f"{name}_{key}": share for key in rates for name, share in shares[key].items()},
         **vars(settings),
     }
 

@@ -17,11 +17,13 @@ from vitseg.evaluation.throughput import (
     append_rows,
     calls_per_second,
     count_multiply_adds,
-    matmul_peak,
+    matmul_shares,
+    matmul_speed,
     measure_model,
     peak_memory,
     time_in_turn,
 )
+from vitseg.models.linear import linear
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -57,7 +59,16 @@ def test_functions_are_called_in_turn():
 
 
 def test_matrix_products_have_a_speed():
-    assert 1e6 < matmul_peak("cpu", torch.float32, size=128, repeats=2) < 1e15
+    assert 1e6 < matmul_speed("cpu", torch.float32, size=128, repeats=2) < 1e15
+
+
+def test_shares_are_of_the_fastest_product(monkeypatch):
+    speeds = {torch.matmul: 100.0, linear: 250.0}
+    monkeypatch.setattr(
+        "vitseg.evaluation.throughput.matmul_speed",
+        lambda device, dtype, product=torch.matmul: speeds[product],
+    )
+    assert matmul_shares(50.0, "cpu", torch.float32) == {"matmul_share": 0.2, "torch_matmuls": 0.5}
 
 
 def memory_of_a_large_tensor() -> int:
@@ -100,7 +111,8 @@ def test_figures_of_a_model(monkeypatch):
     assert figures["gflops"] == pytest.approx(8 * 12 * 4 * 3 * 3 * 3 / 1e9)
     assert figures["latency_ms_min"] <= figures["latency_ms"] <= figures["latency_ms_max"]
     assert figures["images_per_second"] == pytest.approx(2 / (figures["latency_ms"] / 1e3))
-    assert figures["matmul_share"] > 0
+    assert figures["gflops_per_second"] == pytest.approx(figures["images_per_second"] * figures["gflops"])
+    assert 0 < figures["matmul_share"] <= figures["torch_matmuls"]
     assert figures["peak_memory_mb"] >= 0
     assert len(Recorder.inputs) == 5
     for images in Recorder.inputs:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import (
+    encoder,
     label_maps,
     loading,
     metric,
@@ -211,6 +212,15 @@ def test_peers_have_the_published_cost(name, side, gflops):
     assert counted / 1e9 == pytest.approx(gflops, rel=0.01)
 
 
+@pytest.mark.parametrize(("size", "side", "gflops"), [("tiny", 512, 55), ("small", 512, 79), ("base", 640, 195)])
+def test_maskformers_have_about_the_published_cost(size, side, gflops):
+    with torch.device("meta"):
+        model = named_models.build_model(f"maskformer-swin-{size}", (side, side)).eval()
+        counted = count_multiply_adds(model, torch.empty(1, 3, side, side))
+    # Published is the mean over images of several sizes.
+    assert counted / 1e9 == pytest.approx(gflops, rel=0.1)
+
+
 @pytest.mark.parametrize("size", ["small", "base", "large"])
 def test_larger_peers_run(size):
     named_models.check_name(f"upernet-swin-{size}")
@@ -227,10 +237,34 @@ def test_encoders_of_timm_take_the_input_size(name):
     assert features.ndim in (3, 4)
 
 
+@pytest.mark.parametrize("size", encoder.SIZES)
+def test_both_encoders_do_the_same_work(size):
+    with torch.device("meta"):
+        models = [build(size, 64).eval() for build in (encoder.build_ours, encoder.build_timms)]
+        images = torch.empty(1, 3, 64, 64)
+        assert models[0](images).feature_maps[0].shape == (1, encoder.SIZES[size][0], 4, 4)
+        assert models[1](images).shape == (1, 17, encoder.SIZES[size][0])
+        ours, timms = (count_multiply_adds(model, images) for model in models)
+    assert ours == timms
+    ours, timms = (sum(parameter.numel() for parameter in model.parameters()) for model in models)
+    assert ours == timms
+
+
+def test_encoders_leave_a_table_and_a_row(tmp_path, capsys, here_and_now):
+    file = tmp_path / "figures.json"
+    options = ["--side", "32", "--repeats", "2", "--device", "cpu", "--output", str(file)]
+    assert benchmark.main(["encoder", "--sizes", "tiny", *options]) == 0
+    (row,) = json.loads(file.read_text(encoding="utf-8"))
+    assert row["size"] == "tiny"
+    assert min(row[f"milliseconds_{name}"] for name in ("vitseg", "timm")) > 0
+    assert row["ratio"] > 0
+    assert "timm's time / vitseg's" in capsys.readouterr().out
+
+
 @pytest.fixture
 def here_and_now(monkeypatch):
     """Functions run in this process."""
-    for module in (label_maps, models, sctnet_speed, startup, token_sharing, training_step, windows):
+    for module in (encoder, label_maps, models, sctnet_speed, startup, token_sharing, training_step, windows):
         monkeypatch.setattr(module, "in_own_process", lambda function, *arguments: function(*arguments))
 
 

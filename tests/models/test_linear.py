@@ -76,10 +76,13 @@ def test_leaves_other_kinds_of_weights_to_themselves(layer):
 
 
 @torch.no_grad()
-def test_exported_programs_hold_a_linear_layer(layer):
-    program = torch.export.export(layer, (torch.randn(MIN_ROWS, 48),))
+def test_exported_programs_hold_a_linear_layer_for_any_number_of_rows(layer):
+    rows = torch.export.Dim("rows")
+    program = torch.export.export(layer, (torch.randn(MIN_ROWS, 48),), dynamic_shapes=({0: rows},))
     called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
     assert called == ["aten.linear.default"]
+    values = torch.randn(3, 48)
+    torch.testing.assert_close(program.module()(values), layer(values))
 
 
 @pytest.mark.usefixtures("threads")

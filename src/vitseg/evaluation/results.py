@@ -33,6 +33,8 @@ COLUMNS = {"iou": "IoU", "accuracy": "accuracy", "precision": "precision", "dice
 LIBRARIES = ("torch", "transformers", "accelerate", "numpy")
 GREEN, YELLOW, RED, PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
 
+LINUX_PROCESSORS = Path("/proc/cpuinfo")
+
 _NAMED = ("model", "dataset")
 
 Record = dict[str, Any]
@@ -69,7 +71,19 @@ def result_record(scores: Mapping[str, Any], names: Sequence[str], protocol: Pro
 
 def device_name(device: torch.device) -> str:
     """A device in words."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor_name()} ({device.type})"
+
+
+def _processor_name() -> str:
+    """The processor's name where the operating system tells it, or its kind."""
+    if LINUX_PROCESSORS.exists():
+        for line in LINUX_PROCESSORS.read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def console_table(record: Record, colored: bool) -> str:

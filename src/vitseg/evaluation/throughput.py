@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
+from ..models.linear import linear
 from ..replacing import replacing
 
 
@@ -114,20 +115,46 @@ def count_multiply_adds(function: Callable[..., object], *arguments: Any) -> int
     return counter.get_total_flops() // 2
 
 
-def matmul_peak(device: torch.device | str, dtype: torch.dtype, size: int | None = None, repeats: int = 5) -> float:
+def matmul_speed(
+    device: torch.device | str,
+    dtype: torch.dtype,
+    *,
+    product: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = torch.matmul,
+    size: int | None = None,
+    repeats: int = 5,
+) -> float:
     """
     Multiply-adds per second of a product of two square matrices, at its fastest.
 
     Args:
         device: where.
         dtype: of the matrices.
+        product: what multiplies them, by default PyTorch's own matrix product.
         size: their side; by default large, see `MATMUL_SIZE`.
         repeats: how many products are timed.
     """
     size = size or MATMUL_SIZE[torch.device(device).type]
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    seconds = time_in_turn({"a matrix product": lambda: left @ right}, repeats=repeats, device=device)
+    seconds = time_in_turn({"a matrix product": lambda: product(left, right)}, repeats=repeats, device=device)
     return size**3 / min(seconds["a matrix product"])
+
+
+@torch.inference_mode()
+def matmul_shares(multiply_adds_per_second: float, device: torch.device | str, dtype: torch.dtype) -> dict[str, float]:
+    """
+    What a speed is in terms of large matrix products.
+
+    Returns:
+        `matmul_share`: as a share of the fastest that the machine is known to compute, be it PyTorch's matrix product
+        or the linear layer of vitseg's models; `torch_matmuls`: as a multiple of PyTorch's matrix product, which on
+        some processors is well below that.
+    """
+    torch_speed = matmul_speed(device, dtype)
+    fastest = max(torch_speed, matmul_speed(device, dtype, product=linear))
+    return {
+        "matmul_share": multiply_adds_per_second / fastest,
+        "torch_matmuls": multiply_adds_per_second / torch_speed,
+    }
 
 
 def peak_memory(device: torch.device | str) -> int:
@@ -159,7 +186,7 @@ class ModelSettings:
         compile: whether the model goes through `torch.compile`.
         channels_last: whether weights and images are laid out channels last.
         repeats: how many batches are timed.
-        warmup: how many batches go before.
+        warmup: how many batches go before, one or more.
     """
 
     device: str = "cpu"
@@ -169,7 +196,7 @@ class ModelSettings:
     compile: bool = False
     channels_last: bool = False
     repeats: int = 20
-    warmup: int = 3
+    warmup: int = 5
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -199,9 +226,9 @@ def measure_model(build: Callable[[], nn.Module], settings: ModelSettings) -> di
 
     Returns:
         `parameters`; `gflops`: 1e9 multiply-adds per image, see `count_multiply_adds`; `latency_ms`,
-        `latency_ms_min`, `latency_ms_max`: of a batch, the first being the median; `images_per_second`: at the median;
-        `peak_memory_mb`: 1e6 bytes, weights included; `matmul_share`: multiply-adds per second of the model in those
-        of `matmul_peak` with the same dtype. All are plain numbers.
+        `latency_ms_min`, `latency_ms_max`: of a batch, the first being the median; `images_per_second` and
+        `gflops_per_second`: at the median; `peak_memory_mb`: 1e6 bytes in the first pass, weights included;
+        `matmul_share` and `torch_matmuls`: see `matmul_shares`, with the same dtype. All are plain numbers.
 
     Raises:
         RuntimeError: if memory runs out; `accelerate.utils.memory.should_reduce_batch_size` tells this from others.
@@ -216,10 +243,12 @@ def measure_model(build: Callable[[], nn.Module], settings: ModelSettings) -> di
     images = torch.randn(settings.batch_size, 3, *settings.input_size, device=device)
     images = images.to(dtype=dtype, memory_format=settings.memory_format)
     forward = torch.compile(model) if settings.compile else model
-    seconds = time_in_turn(
-        {"the model": lambda: forward(images)}, repeats=settings.repeats, warmup=settings.warmup, device=device
-    )["the model"]
+    forward(images)
+    # Of one pass: a process that passes through a model again and again may come to hold more.
     memory = peak_memory(device) - memory_before
+    seconds = time_in_turn(
+        {"the model": lambda: forward(images)}, repeats=settings.repeats, warmup=settings.warmup - 1, device=device
+    )["the model"]
 
     latency = statistics.median(seconds)
     images_per_second = settings.batch_size / latency
@@ -230,8 +259,9 @@ def measure_model(build: Callable[[], nn.Module], settings: ModelSettings) -> di
         "latency_ms_min": 1e3 * min(seconds),
         "latency_ms_max": 1e3 * max(seconds),
         "images_per_second": images_per_second,
+        "gflops_per_second": images_per_second * multiply_adds / 1e9,
         "peak_memory_mb": memory / 1e6,
-        "matmul_share": images_per_second * multiply_adds / matmul_peak(device, dtype),
+        **matmul_shares(images_per_second * multiply_adds, device, dtype),
     }
 
 

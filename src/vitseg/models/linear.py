@@ -51,15 +51,15 @@ def convolve_pixels(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 def suits_convolution(input: torch.Tensor, weight: torch.Tensor) -> bool:
     """Whether a product of `(..., in_features)` with a weight is better computed as a convolution."""
     return (
-        input.device.type == "cpu"
+        # Compilers know what linear layers are, and a comparison of sizes would fix an exported program to some.
+        not torch.compiler.is_compiling()
+        and input.device.type == "cpu"
         and input.dtype == weight.dtype == torch.float32
-        and input.numel() >= MIN_ROWS * input.shape[-1]
         # oneDNN's derivatives by the weight are slow.
         and not torch.is_grad_enabled()
-        # Compilers know what linear layers are.
-        and not torch.compiler.is_compiling()
         # Quantised and distributed weights have their own ways.
         and type(weight) in (torch.Tensor, nn.Parameter)
         and torch.backends.mkl.is_available()
         and torch.backends.mkldnn.is_available()
+        and input.numel() >= MIN_ROWS * input.shape[-1]
     )
