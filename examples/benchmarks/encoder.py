@@ -28,9 +28,7 @@ SIZES = {"tiny": (192, 3, 12), "small": (384, 6, 12), "base": (768, 12, 12), "la
 def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser = commands.add_parser("encoder", parents=[shared])
     parser.set_defaults(run=run)
-    parser.add_argument(
-        "sizes", nargs="*", choices=[*SIZES, []], metavar="SIZE", help="tiny, small, base, large (all)"
-    )
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     add_device(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--batch-size", type=count, default=1, metavar="N", help="images in a batch (1)")
