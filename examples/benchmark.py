@@ -37,6 +37,8 @@ import argparse
 import os
 import platform
 import sys
+from datetime import datetime
+from importlib.metadata import version
 
 import torch
 from benchmarks import (
@@ -56,6 +58,7 @@ from benchmarks import (
 )
 from benchmarks.arguments import add_device, choose_device, count, table_file
 
+from vitseg.evaluation.results import device_name
 from vitseg.evaluation.throughput import append_rows
 
 
@@ -78,6 +81,7 @@ COMMANDS = (
 SETR, SEGVIT = "setr-pup-vit-l-ade20k-512-160k", "segvit-atm-vit-l-coco-stuff-10k-512-80k"
 STRUCTTOKEN, SCTNET = "structtoken-sse-vit-s-ade20k-512-160k", "sctnet-b-ade20k-512-160k"
 HLG = "hlg-setr-small-ade20k-512-160k"
+LIBRARIES = ("vitseg", "torch", "transformers", "timm", "opencv-python-headless", "numpy")
 # Memory comes in large pages, and stays in the process when it is freed, as with the allocators that PyTorch's guide
 # to CPU performance recommends: else a pass may wait longer for new memory than for its arithmetic, and how long
 # depends on what else the machine does. It is read when a process starts, as those that measure models do.
@@ -106,7 +110,7 @@ ON_CUDA = (
     "speed --dtype float16",
     "windows setr-pup-vit-l-cityscapes-768-80k",
     "windows setr-pup-vit-l-cityscapes-768-80k --dtype bfloat16",
-    f"training {SETR} --batch-size 8 --forms float32 bfloat16 compiled",
+    f"training {SETR} --batch-size 8 --forms float32 fused bfloat16 compiled",
 )
 
 
@@ -118,6 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
             run(args)
         else:
             device = choose_device(args.device)
+            print(circumstances(device))
             options = ["--output", str(args.output)] if args.output else []
             for command in everything(device):
                 print(f"\n## {' '.join(command)}\n", flush=True)
@@ -128,10 +133,19 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def circumstances(device: str) -> str:
+    """When, on what and with what `all` measures, in a sentence."""
+    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return (
+        f"Measured on {datetime.now():%Y-%m-%d} on {device_name(torch.device(device))}, {torch.get_num_threads()} CPU "
+        f"threads, with Python {platform.python_version()}, {versions}."
+    )
+
+
 def run(args: argparse.Namespace) -> None:
     rows = args.run(args)
     if args.output:
-        machine = {"torch": torch.__version__, "processor": platform.processor() or platform.machine()}
+        machine = {"torch": torch.__version__, "processor": device_name(torch.device("cpu"))}
         append_rows(args.output, [row | machine for row in rows])
 
 

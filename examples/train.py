@@ -267,7 +267,8 @@ class Training:
             self.evaluated = copy.deepcopy(self.model).to(accelerator.device)
             shard_by_layer(accelerator, self.model)
 
-        self.wrapped, self.optimizer = accelerator.prepare(self.model, build_optimizer(self.model, training))
+        optimizer = build_optimizer(self.model, training, fused=accelerator.device.type == "cuda")
+        self.wrapped, self.optimizer = accelerator.prepare(self.model, optimizer)
         self.schedule = build_schedule(self.optimizer.optimizer, training)
         self.progress = Progress(accelerator.device)
         accelerator.register_for_checkpointing(self.schedule, self.progress)

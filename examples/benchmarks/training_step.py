@@ -22,7 +22,7 @@ from .named_models import build_model
 from .processes import in_own_process
 
 
-FORMS = ("float32", "bfloat16", "channels-last", "compiled")
+FORMS = ("float32", "fused", "bfloat16", "channels-last", "compiled")
 
 
 def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("recipes", nargs="+", metavar="NAME")
     add_device(parser)
     parser.add_argument("--batch-size", type=count, default=2, metavar="N", help="images in a step (2)")
-    parser.add_argument("--forms", nargs="+", choices=FORMS, default=["float32", "bfloat16", "channels-last"])
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=["float32", "fused", "bfloat16", "channels-last"])
 
 
 def run(args: argparse.Namespace) -> list[Row]:
@@ -50,9 +50,10 @@ def run(args: argparse.Namespace) -> list[Row]:
     print(markdown_table(header, [(row["model"], *(f"{row[form]:.2f}" for form in args.forms)) for row in rows]))
     print(
         f"\nInside the timing: forward, backward and the recipe's optimizer on {args.batch_size} random images of the "
-        f"crop's size on {device}; loading data is not. bfloat16: under autocast; channels-last: float32 weights and "
-        f"images laid out so; compiled: bfloat16 through torch.compile. Median of {args.repeats}, random weights. "
-        f"Device: {device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
+        f"crop's size on {device}; loading data is not. fused: with a fused optimizer; bfloat16: under autocast; "
+        "channels-last: float32 weights and images laid out so; compiled: bfloat16 through torch.compile, fused. "
+        f"Median of {args.repeats}, random weights. Device: {device_name(torch.device(device))}, "
+        f"{torch.get_num_threads()} CPU threads."
     )
     return rows
 
@@ -62,7 +63,7 @@ def images_per_second(name: str, form: str, batch_size: int, device: str, repeat
     height, width = as_pair(recipe.training.crop_size)
     memory_format = torch.channels_last if form == "channels-last" else torch.contiguous_format
     model = build_model(name, (height, width)).train().to(device).to(memory_format=memory_format)
-    optimizer = build_optimizer(model, recipe.training)
+    optimizer = build_optimizer(model, recipe.training, fused=form in ("fused", "compiled"))
     images = torch.randn(batch_size, 3, height, width, device=device).to(memory_format=memory_format)
     labels = torch.randint(model.config.num_labels, (batch_size, height, width), device=device)
     forward: nn.Module = torch.compile(model) if form == "compiled" else model

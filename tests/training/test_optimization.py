@@ -53,6 +53,21 @@ def test_first_steps_use_the_first_rates():
     assert rates == pytest.approx([1.0, 0.75, 0.5, 0.25])
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_fused_steps_are_the_same(optimizer):
+    recipe = dataclasses.replace(RECIPE, optimizer=optimizer, learning_rate=0.01, weight_decay=0.1)
+    weights = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        model = nn.Linear(7, 5)
+        steps = build_optimizer(model, recipe, fused=fused)
+        for _ in range(3):
+            model(torch.ones(1, 7)).square().sum().backward()
+            steps.step()
+        weights.append(model.weight.detach())
+    torch.testing.assert_close(weights[0], weights[1])
+
+
 class Model(nn.Module):
     def __init__(self):
         super().__init__()
