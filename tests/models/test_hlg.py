@@ -9,7 +9,6 @@ import pytest
 import torch
 from citizenship import (
     NUM_LABELS,
-    Citizenship,
     cold_compiler,  # noqa: F401
     gradients_of,
     images,
@@ -18,6 +17,7 @@ from citizenship import (
 )
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from peft import LoraConfig, get_peft_model
+from tiny_hlg import NUM_LAYERS, objects, small_config, small_model
 from torch import nn
 from transformers import (
     AutoBackbone,
@@ -41,165 +41,11 @@ from vitseg import (
     HlgModel,
 )
 from vitseg.models.modeling_hlg import Grouping, HlgBatchNorm, HlgLocalGlobalAttention, HlgPositionBias
-from vitseg.models.modeling_hlg_detection import (
-    PYRAMID_STRIDES,
-    decode_boxes,
-    encode_boxes,
-    level_anchors,
-    match_anchors,
-)
 
 
-NUM_LAYERS = 5
 # A classifier as it was published, but for its size.
 PUBLISHED_CLASSIFIER = {"global_bias": "prefix", "use_stage_norm": False, "layer_norm_eps": 1e-5}
-
-
-def small_config(**kwargs) -> HlgConfig:
-    """Both kinds of block in the first stage, one block in the others, and nothing random in training."""
-    settings = {
-        "hidden_sizes": [32, 32, 64, 64],
-        "depths": [2, 1, 1, 1],
-        "num_attention_heads": [1, 1, 2, 2],
-        "window_size": 64,
-        "decoder_hidden_size": 64,
-        "auxiliary_heads": [{"in_index": 2, "hidden_size": 8}],
-        "pyramid_hidden_size": 16,
-        "detector_hidden_size": 16,
-        "detector_num_layers": 1,
-        "drop_path_rate": 0.0,
-        "decoder_dropout": 0.0,
-        "num_labels": NUM_LABELS,
-    }
-    return HlgConfig(**{**settings, **kwargs})
-
-
-def small_model(model_class: type[PreTrainedModel] = HlgForSemanticSegmentation, **kwargs) -> PreTrainedModel:
-    torch.manual_seed(0)
-    return model_class(small_config(**kwargs)).eval()
-
-
-class TestSegmentation(Citizenship):
-    # What takes long is done once: a training step is compiled here, windows are with other methods, and the models of
-    # all tasks are exported below.
-    test_compiled_forward = None
-    test_compiled_windows = None
-    test_export_with_dynamic_height_and_width = None
-    test_onnx_with_dynamic_height_and_width = None
-    # Two in each block of the encoder and of the decoder.
-    num_adapted = {"hlg": 2 * (NUM_LAYERS + 2)}
-
-    @pytest.fixture
-    def variant(self) -> str:
-        return "hlg"
-
-    def small_model(self, variant, **kwargs):
-        return small_model(**kwargs)
-
-    def shallow_model(self, variant):
-        return small_model(depths=[1, 1, 1, 1])
-
-    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-    def test_half_precision_gives_the_same_label_maps(self, variant, dtype):
-        # Coloured quarters, and a classifier that knows what the model makes of each of them.
-        model = small_model()
-        pixel_values = 6 * images(1, 3, 2, 2).repeat_interleave(32, dim=2).repeat_interleave(32, dim=3)
-        inputs = []
-        handle = model.decode_head.classifier.register_forward_hook(
-            lambda module, inputs_, _: inputs.append(inputs_[0])
-        )
-        logits_of(model, pixel_values)
-        handle.remove()
-        features = inputs[0][0] - inputs[0][0].mean(dim=(1, 2), keepdim=True)
-        prototypes = features[:, 4:14:8, 4:14:8].flatten(1).T  # one in the middle of each quarter
-        with torch.no_grad():
-            model.decode_head.classifier.weight[:4] = prototypes[:, :, None, None]
-            model.decode_head.classifier.weight[4:] = 0
-            means = inputs[0][0].mean(dim=(1, 2))
-            model.decode_head.classifier.bias[:4] = -(prototypes @ means) - prototypes.square().sum(dim=1) / 2
-            model.decode_head.classifier.bias[4:] = -1e3
-        expected = logits_of(model, pixel_values).argmax(dim=1)
-        assert len(expected.unique()) == 4
-        logits = logits_of(model.to(dtype), pixel_values.to(dtype))
-        assert logits.dtype == dtype
-        assert (logits.argmax(dim=1) == expected).float().mean() >= 0.99
-
-    def test_loading_options(self, variant, tmp_path):
-        model, pixel_values = small_model(), images(1, 3, 64, 64)
-        model.save_pretrained(tmp_path)
-        load = HlgForSemanticSegmentation.from_pretrained
-        anywhere = load(tmp_path, device_map="auto")
-        # What convolutions round depends on how the weights lie in memory.
-        self.assert_same_logits(
-            logits_of(anywhere, pixel_values.to(anywhere.device)).cpu(), logits_of(model, pixel_values)
-        )
-        half = load(tmp_path, dtype=torch.bfloat16)
-        assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
-        eager = load(tmp_path, attn_implementation="eager")
-        assert eager.backbone.config._attn_implementation == "eager"
-
-    def test_hidden_states(self, variant):
-        outputs = small_model()(images(2, 3, 50, 64), output_hidden_states=True)
-        sizes = [(32, 32, 32), (32, 16, 16), (32, 8, 8), (64, 4, 4), (64, 2, 2)]
-        assert [hidden_state.shape for hidden_state in outputs.hidden_states] == [(2, *size) for size in sizes]
-        assert outputs.attentions is None
-
-    def test_attentions(self, variant):
-        model = small_model()
-        model.set_attn_implementation("eager")
-        outputs = model(images(2, 3, 64, 64), output_attentions=True)
-        # Of each block heads, positions, and windows or, in the last stage, positions.
-        shapes = [(1, 256, 9), (1, 256, 9), (1, 64, 4), (2, 16, 1), (2, 4, 4)]
-        expected = [(2, *shape) for shape in shapes]
-        assert [attention.shape for attention in outputs.attentions] == expected
-        for attention in outputs.attentions:
-            torch.testing.assert_close(attention.sum(dim=-1), torch.ones(attention.shape[:-1]))
-
-    @pytest.mark.parametrize("argument", ["output_hidden_states", "output_attentions"])
-    def test_windows_have_no_common_hidden_states(self, variant, argument):
-        model, pixel_values = small_model(), images(1, 3, 65, 64)
-        with pytest.raises(ValueError, match=r"65 x 64 .* windows of 64.*inference_mode = 'whole'"):
-            model(pixel_values, **{argument: True})
-        model.set_attn_implementation("eager")
-        model.config.inference_mode = "whole"
-        outputs = model(pixel_values, **{argument: True})
-        assert len(outputs[argument.removeprefix("output_")]) == {"hidden": 5}.get(argument.split("_")[1], NUM_LAYERS)
-
-    @pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable")
-    def test_gradient_checkpointing_gives_the_same_gradients(self, variant):
-        gradients, forward_passes = [], []
-        for checkpointing in (False, True):
-            model = small_model().train()
-            if checkpointing:
-                model.gradient_checkpointing_enable()
-            calls = []
-            for layer in (model.backbone.stages[0].layers[1], model.decode_head.layers[1]):
-                layer.attention.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
-            model(images(2, 3, 64, 64), labels=label_maps(2, 64, 64)).loss.backward()
-            gradients.append(gradients_of(model))
-            forward_passes.append(len(calls))
-        # The attention of the decoder is used twice in each pass.
-        assert forward_passes == [3, 6]
-        for name, gradient in gradients[0].items():
-            assert gradient is not None, name
-            torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-6)
-
-
-# Classification and detection.
-
 OTHER_TASKS = pytest.mark.parametrize("model_class", [HlgForImageClassification, HlgForObjectDetection])
-
-
-def objects(*counts: int) -> list[dict[str, torch.Tensor]]:
-    """Labels of a detector: so many objects in each image."""
-    generator = torch.Generator().manual_seed(3)
-    return [
-        {
-            "class_labels": torch.randint(0, NUM_LABELS, (count,), generator=generator),
-            "boxes": torch.rand(count, 4, generator=generator) * 0.4 + 0.3,
-        }
-        for count in counts
-    ]
 
 
 def labels_for(model_class: type[PreTrainedModel]):
@@ -710,27 +556,6 @@ def test_configuration_round_trip(tmp_path):
     assert loaded.to_dict() == AutoConfig.from_pretrained(tmp_path).to_dict()
 
 
-def test_losses_of_several_auxiliary_heads():
-    heads = [{"in_index": 2, "hidden_size": 8}, {"in_index": 3, "hidden_size": 4}]
-    model = small_model(auxiliary_heads=heads, auxiliary_loss_weight=0.5)
-    outputs = model(images(2, 3, 50, 64), labels=label_maps(2, 50, 64))
-    assert set(outputs.loss_dict) == {"decode.loss_seg", "aux_0.loss_seg", "aux_1.loss_seg"}
-    torch.testing.assert_close(outputs.loss, sum(outputs.loss_dict.values()))
-
-
-def test_the_answer_is_squeezed_through_a_square():
-    model, pixel_values = small_model(window_size=[64, 160]), images(1, 3, 64, 160)
-    squares = []
-    model.decode_head.register_forward_hook(lambda module, inputs, output: squares.append(output))
-    logits = logits_of(model, pixel_values)
-    assert squares[0].shape == (1, NUM_LABELS, 160, 160)
-    expected = nn.functional.interpolate(squares[0], size=(64, 160), mode="bilinear", align_corners=False)
-    assert torch.equal(logits, expected)
-
-
-# Classification and detection losses.
-
-
 def test_soft_targets():
     model, pixel_values = small_model(HlgForImageClassification), images(2, 3, 64, 64)
     targets = torch.tensor([[0.7, 0.3, 0, 0, 0], [0, 0, 0.2, 0.2, 0.6]])
@@ -749,155 +574,8 @@ def test_multi_label_classification():
     torch.testing.assert_close(outputs.loss, expected)
 
 
-def test_anchors():
-    anchors = level_anchors(small_config(), 16, (2, 3), torch.device("cpu"))
-    assert anchors.shape == (2 * 3 * 9, 4)
-    for index, anchor in enumerate(anchors.tolist()):
-        cell, number = divmod(index, 9)
-        row, column = divmod(cell, 3)
-        ratio, scale = (0.5, 1.0, 2.0)[number // 3], 4 * 2 ** (number % 3 / 3)
-        width, height = 16 * scale / ratio**0.5, 16 * scale * ratio**0.5
-        # Centred on the corner of the cell, not on its middle.
-        expected = [16 * column - width / 2, 16 * row - height / 2, 16 * column + width / 2, 16 * row + height / 2]
-        assert anchor == pytest.approx(expected, abs=1e-4)
-
-
-def test_box_coding():
-    anchors = torch.tensor([[0.0, 0, 10, 20], [5, 5, 15, 15]])
-    boxes = torch.tensor([[2.0, 4, 22, 14], [5, 5, 15, 15]])
-    deltas = encode_boxes(boxes, anchors)
-    torch.testing.assert_close(
-        deltas[0],
-        torch.tensor([0.7, -0.05, 2.0, 0.5])
-        .log()
-        .where(torch.tensor([0, 0, 1, 1]) > 0, torch.tensor([0.7, -0.05, 0, 0])),
-    )
-    assert not deltas[1].any()
-    torch.testing.assert_close(decode_boxes(deltas, anchors), boxes)
-    # No box is more than 62.5 times as wide or high as its anchor.
-    huge = decode_boxes(torch.tensor([[0.0, 0, 100, -100]]), torch.tensor([[0.0, 0, 16, 16]]))
-    torch.testing.assert_close(huge, torch.tensor([[8 - 500.0, 8 - 0.128, 8 + 500, 8 + 0.128]]))
-
-
-def assign_by_hand(anchors: torch.Tensor, boxes: list[list[float]]) -> list[int]:
-    """The rule, one box after the other: 0 nothing, -1 ignored, i the i-th object."""
-    # In the precision of the model, where ties are ties.
-    boxes = torch.tensor(boxes)
-    overlaps = []
-    for anchor in anchors:
-        sides = (torch.minimum(anchor[2:], boxes[:, 2:]) - torch.maximum(anchor[:2], boxes[:, :2])).clamp(min=0)
-        both = sides.prod(dim=1)
-        either = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1) + (anchor[2:] - anchor[:2]).prod() - both
-        overlaps.append((both / either).tolist())
-    assigned = []
-    for of_anchor in overlaps:
-        best = max(of_anchor)
-        assigned.append(0 if best < 0.4 else of_anchor.index(best) + 1 if best >= 0.5 else -1)
-    for number in range(len(boxes)):
-        best = max(of_anchor[number] for of_anchor in overlaps)
-        for index, of_anchor in enumerate(overlaps):
-            if of_anchor[number] == best:
-                assigned[index] = number + 1
-    return assigned
-
-
-def test_matching_of_anchors_and_objects():
-    anchors = level_anchors(small_config(), 16, (6, 6), torch.device("cpu"))
-    # The second lies inside several anchors of the same size, the third and the fourth are the same.
-    boxes = [[8.0, 8, 80, 72], [40, 40, 44, 44], [16, 0, 80, 64], [16, 0, 80, 64], [30, 30, 76, 70]]
-    expected = assign_by_hand(anchors, boxes)
-    assert sorted(set(expected)) == [-1, 0, 1, 2, 3, 4, 5]
-    assert expected.count(2) > 1
-    classes = torch.tensor([[0, 1, 2, 3, 4]])
-    targets = match_anchors(anchors, torch.ones(1, len(anchors), dtype=torch.bool), torch.tensor([boxes]), classes, 5)
-    labels = [5 if number < 1 else number - 1 for number in expected]
-    assert targets.labels[0].tolist() == labels
-    assert targets.counts[0].tolist() == [number >= 0 for number in expected]
-    assert targets.positive[0].tolist() == [number > 0 for number in expected]
-    for index, number in enumerate(expected):
-        if number > 0:
-            delta = encode_boxes(torch.tensor(boxes[number - 1]), anchors[index])
-            torch.testing.assert_close(targets.deltas[0, index], delta)
-        else:
-            assert not targets.deltas[0, index].any()
-
-
-def test_images_without_objects():
-    model, pixel_values = small_model(HlgForObjectDetection), images(2, 3, 64, 64)
-    both = model(pixel_values, labels=objects(0, 0))
-    assert all(both.loss_dict[f"loss_bbox_{level}"] == 0 for level in range(5))
-    one_hot = torch.zeros_like(both.logits)
-    probability = both.logits.sigmoid()
-    focal = (
-        0.75 * probability**2 * nn.functional.binary_cross_entropy_with_logits(both.logits, one_hot, reduction="none")
-    )
-    # Each of the two counts as one positive.
-    torch.testing.assert_close(both.loss, focal.sum() / 2)
-
-
-def test_anchors_beyond_an_image_do_not_count():
-    """An image that fills a corner of the batch, padded to a multiple of 32 on its own."""
-    torch.manual_seed(0)
-    model = HlgForObjectDetection(small_config()).eval()
-    mask = torch.zeros(1, 128, 160, dtype=torch.int64)
-    mask[:, :50, :70] = 1
-    pixel_values, found = images(1, 3, 128, 160), []
-    original = model.find_targets
-    model.find_targets = lambda *arguments: found.append(original(*arguments)) or found[-1]
-    outputs = model(pixel_values, pixel_mask=mask, labels=objects(2))
-    (targets,) = found
-    # 64 x 96 pixels: cells of 8, 16, 32, 64 and 128 pixels, of 16 x 20, 8 x 10, 4 x 5, 2 x 3 and 1 x 2.
-    inside = [(8, 12, 20), (4, 6, 10), (2, 3, 5), (1, 2, 3), (1, 1, 2)]
-    for level, (rows, columns, width) in enumerate(inside):
-        counts = (targets.counts | targets.positive)[0, outputs.levels[0] == level].view(-1, width, 9)
-        assert not counts[rows:].any()
-        assert not counts[:, columns:].any()
-        assert counts[:rows, :columns].any()
-    # Boxes are shares of the 50 x 70 pixels, and never reach beyond them.
-    centres, sizes = outputs.pred_boxes.split(2, dim=-1)
-    assert (centres - sizes / 2).min() >= -1e-5
-    assert (centres + sizes / 2).max() <= 1 + 1e-5
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (objects(1), "labels hold the objects of 1 images; expected those of 2"),
-        (
-            [{"class_labels": torch.tensor([5]), "boxes": torch.rand(1, 4)}, *objects(0)],
-            r"labels\[0\] holds the class 5",
-        ),
-        (
-            [{"class_labels": torch.tensor([1]), "boxes": torch.rand(2, 4)}, *objects(0)],
-            r"boxes of shape \(2, 4\) for 1",
-        ),
-    ],
-)
-def test_wrong_objects_are_refused(labels, message):
-    with pytest.raises(ValueError, match=message):
-        small_model(HlgForObjectDetection)(images(2, 3, 64, 64), labels=labels)
-
-
-def test_a_wrong_mask_is_refused():
-    with pytest.raises(ValueError, match=r"pixel_mask has shape \(2, 32, 64\).*\(2, 64, 64\)"):
-        small_model(HlgForObjectDetection)(images(2, 3, 64, 64), pixel_mask=torch.ones(2, 32, 64))
-
-
 @pytest.mark.parametrize("shape", [(2, 4, 64, 64), (3, 64, 64)])
 @OTHER_TASKS
 def test_images_that_are_not_images_are_refused(model_class, shape):
     with pytest.raises(ValueError, match=re.escape(f"{shape}; expected (batch, 3, height, width)")):
         small_model(model_class)(images(*shape))
-
-
-def test_nothing_waits_for_the_device(monkeypatch):
-    """No value of a tensor is read in a training step on an accelerator; here, under a device that has no values."""
-    with torch.device("meta"):
-        model = HlgForObjectDetection(small_config()).train()
-        pixel_values, mask = torch.empty(2, 3, 64, 64), torch.empty(2, 64, 64)
-        labels = [
-            {"class_labels": torch.empty(count, dtype=torch.int64), "boxes": torch.empty(count, 4)} for count in (2, 1)
-        ]
-    outputs = model(pixel_values, pixel_mask=mask, labels=labels)
-    assert outputs.loss.device.type == "meta"
-    assert PYRAMID_STRIDES == (8, 16, 32, 64, 128)
