@@ -4,7 +4,7 @@
 
 import pytest
 import torch
-from citizenship import NUM_LABELS, Citizenship, cold_compiler, gradients_of, images, label_maps, logits_of  # noqa: F401
+from citizenship import images
 from tiny_hlg import objects, small_config, small_model
 from torch import nn
 

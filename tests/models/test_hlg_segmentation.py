@@ -4,7 +4,15 @@
 
 import pytest
 import torch
-from citizenship import NUM_LABELS, Citizenship, cold_compiler, gradients_of, images, label_maps, logits_of  # noqa: F401
+from citizenship import (
+    NUM_LABELS,
+    Citizenship,
+    cold_compiler,  # noqa: F401
+    gradients_of,
+    images,
+    label_maps,
+    logits_of,
+)
 from tiny_hlg import NUM_LAYERS, small_model
 from torch import nn
 
