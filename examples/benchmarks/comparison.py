@@ -3,7 +3,8 @@
 """Two functions that do the same work, timed in turn on one core."""
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import cv2
 import torch
@@ -14,14 +15,24 @@ from vitseg.recipes.cards import markdown_table
 from .arguments import Row
 
 
-def use_one_core() -> None:
+@contextmanager
+def one_core() -> Iterator[None]:
+    """PyTorch and OpenCV use a single thread inside."""
+    threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])
 
 
 def compare(benchmark: str, functions: Mapping[str, Callable[[], object]], images: int, repeats: int) -> Row:
-    """Prints images/s of two functions, each of which takes so many images in a call, and returns them as a row."""
-    seconds = time_in_turn(functions, repeats=repeats)
+    """Prints images/s of one core of two functions, each of which takes so many images in a call, and returns them as
+    a row."""
+    with one_core():
+        seconds = time_in_turn(functions, repeats=repeats)
     rates = {name: [images / second for second in times] for name, times in seconds.items()}
     ours, theirs = seconds.values()
     ratio = statistics.median(their / our for our, their in zip(ours, theirs, strict=True))

@@ -10,7 +10,7 @@ import numpy as np
 from vitseg.evaluation.metric import MeanIoU
 
 from .arguments import Row
-from .comparison import compare, use_one_core
+from .comparison import compare
 
 
 HEIGHT, WIDTH, NUM_LABELS, IGNORE_INDEX = 512, 683, 150, 255
@@ -21,7 +21,6 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> list[Row]:
-    use_one_core()
     rng = np.random.default_rng(0)
     reference = rng.integers(0, NUM_LABELS, (HEIGHT, WIDTH), dtype=np.uint8)
     reference[rng.random(reference.shape) < 0.1] = IGNORE_INDEX

@@ -22,7 +22,9 @@ def in_own_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
 
 
 def seconds_and_memory(function: Callable[[], object], repeats: int, device: str) -> dict[str, Any]:
-    """Median `seconds` of a call, and `megabytes`, 1e6 bytes that this process came to hold more than before it."""
+    """Median `seconds` of a call, and `megabytes`, 1e6 bytes by which this process grew in the first of them."""
     before = peak_memory(device)
-    times = time_in_turn({"a call": function}, repeats=repeats, warmup=1, device=device)["a call"]
-    return {"seconds": statistics.median(times), "megabytes": (peak_memory(device) - before) / 1e6}
+    function()
+    megabytes = (peak_memory(device) - before) / 1e6
+    times = time_in_turn({"a call": function}, repeats=repeats, device=device)["a call"]
+    return {"seconds": statistics.median(times), "megabytes": megabytes}

@@ -20,7 +20,7 @@ from vitseg.data.augmentation import TrainingTransform
 from vitseg.data.streaming import SegmentationStream
 
 from .arguments import Row
-from .comparison import compare, use_one_core
+from .comparison import compare
 from .opencv_pipeline import OpenCvPipeline
 
 
@@ -35,7 +35,6 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> list[Row]:
-    use_one_core()
     pairs = [synthetic_pair(seed) for seed in range(NUM_EXAMPLES)]
     with tempfile.TemporaryDirectory() as folder:
         streams = {"vitseg": vitseg_examples(pairs, Path(folder)), "OpenCV and NumPy": opencv_examples(pairs)}
