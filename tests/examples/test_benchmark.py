@@ -10,10 +10,12 @@ import warnings
 from pathlib import Path
 
 import benchmark
+import cv2
 import numpy as np
 import pytest
 import torch
 from benchmarks import (
+    comparison,
     encoder,
     label_maps,
     loading,
@@ -77,11 +79,15 @@ def model_folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def few_threads(monkeypatch):
-    """Measuring on one core is a setting of the process, which other tests share."""
-    for module in (training_data, metric):
-        monkeypatch.setattr(module, "use_one_core", lambda: None)
+def test_comparisons_use_one_core_and_leave_the_others_as_they_were():
+    before, seen = torch.get_num_threads(), []
+
+    def count_threads() -> None:
+        seen.append((torch.get_num_threads(), cv2.getNumThreads()))
+
+    comparison.compare("threads", {"one": count_threads, "other": count_threads}, images=1, repeats=2)
+    assert set(seen) == {(1, 1)}
+    assert torch.get_num_threads() == before
 
 
 def test_synthetic_images_are_like_photographs(pair):
