@@ -25,6 +25,7 @@ AFTER_METHODS = [
     "evaluation.md",
     "conversion.md",
     "deployment.md",
+    "performance.md",
     "recipes.md",
 ]
 
