@@ -5,6 +5,7 @@
 import argparse
 import tempfile
 import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -42,14 +43,19 @@ def run(args: argparse.Namespace) -> list[Row]:
     return rows
 
 
+def load_step(batches: Iterator[Any], watch: Stopwatch) -> list[Any]:
+    """As in training: what it returns is freed when no one is waiting any more."""
+    with watch.waiting():
+        return list(islice(batches, 1))
+
+
 def measure(pairs: list[tuple[bytes, bytes]], folder: Path, workers: int, args: argparse.Namespace) -> Row:
     batches = iter(train_loader(vitseg_stream(pairs, folder, args.batch_size), workers))
     watch = Stopwatch(0)
     for step in range(WARMUP_STEPS + args.repeats):
         if step == WARMUP_STEPS:
             watch.restart(0)
-        with watch.waiting():
-            list(islice(batches, 1))
+        load_step(batches, watch)
         time.sleep(args.milliseconds / 1e3)
     images_per_second, share_waiting = watch.read(args.repeats, args.batch_size)
     return {

@@ -34,8 +34,8 @@ from transformers.processing_utils import ImagesKwargs, Unpack
 
 # OpenCV's fixed-point weights of a bilinear resize have this many bits.
 WEIGHT_BITS = 11
-# Post-processing holds at most this many upsampled class scores at a time (64 MB in float32).
-MAX_SCORES = 2**24
+# Post-processing holds at most this many upsampled class scores at a time (16 MB in float32).
+MAX_SCORES = 2**22
 LABEL_PADDING = 255
 
 IntegerArray = TypeVar("IntegerArray", torch.Tensor, np.ndarray)
