@@ -46,7 +46,6 @@ def run(args: argparse.Namespace) -> list[Row]:
                 batch_size=number,
                 input_size=(side, side),
                 repeats=args.repeats,
-                warmup=1,
             )
             rows.append(measure_in_own_process(name, settings) | {"benchmark": "growth"})
     header = ("", "images", "side", "latency (ms)", "ms per megapixel", "peak memory (MB)", "share of peak")

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> list[Row]:
         f"policy network included; the two forms in turn, medians of {settings.repeats}, the ratio that of the turns. "
         "Overhead: the policy network by itself, what embedding the shared tokens takes more than embedding all "
         "patches, and giving the patches their logits, in the time of the pass with sharing; not compiled. Share of "
-        "peak: the multiply-adds per second in those of a large matrix product. Random weights. Device: "
+        "peak: the multiply-adds per second in those of the fastest large matrix product. Random weights. Device: "
         f"{device_name(torch.device(settings.device))}, {torch.get_num_threads()} CPU threads. Published: a batch of "
         "32 on a GPU that is not named."
     )
