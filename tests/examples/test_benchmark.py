@@ -433,8 +433,8 @@ def test_windows_together_and_one_by_one(model_folder, capsys, monkeypatch, here
     monkeypatch.setattr(SetrForSemanticSegmentation, "segment", watched)
     options = ["--image-size", "64", "96", "--together", "4", "--repeats", "1", "--device", "cpu"]
     assert benchmark.main(["windows", str(model_folder), *options]) == 0
-    # Six windows: to warm up and once.
-    assert sizes == [1] * 12 + [4, 2] * 2
+    # Six windows: once for the memory, twice to warm up, once for the time.
+    assert sizes == [1] * 6 * 4 + [4, 2] * 4
     assert "1 x 3 x 64 x 96" in capsys.readouterr().out
     assert benchmark.main(["windows", "segformer-b0", *options]) == 2
     assert "is not tested in windows" in capsys.readouterr().err
