@@ -28,7 +28,7 @@ masks      from logits to a label map: in bands of rows, and for the whole image
 training   images/s of training steps in several forms
 precision  what bfloat16, float16, int8, ONNX Runtime and torch.compile gain, and how many pixels keep their class
 startup    importing, loading and the first pass
-all        all of these, as docs/performance.md has them
+all        all of these, as docs/performance.md has them; `make demo` makes the model whose precision is measured
 
 Each prints a table and says what was timed. `--output FILE.json` or `FILE.csv` adds the figures to a file.
 """
@@ -89,7 +89,14 @@ LIBRARIES = ("vitseg", "torch", "transformers", "timm", "opencv-python-headless"
 # depends on what else the machine does. It is read when a process starts, as those that measure models do.
 KEEP_MEMORY = {"THP_MEM_ALLOC_ENABLE": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 # What `all` runs.
-COMMON = ("data", "loading", "metric", "masks", f"startup {SETR}")
+COMMON = (
+    "precision --model demo/model --images demo/scene_0.jpg --forms bfloat16 float16 onnx compiled",
+    "data",
+    "loading",
+    "metric",
+    "masks",
+    f"startup {SETR}",
+)
 ON_CPU = (
     "encoder --sizes small base large --repeats 7",
     f"models {SETR} {SEGVIT} --peer segformer-b5 --peer upernet-swin-base --peer maskformer-swin-base "
