@@ -56,8 +56,9 @@ from benchmarks import (
     training_step,
     windows,
 )
-from benchmarks.arguments import add_device, choose_device, count, table_file
+from benchmarks.arguments import add_device, choose_device, table_file
 
+from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
 from vitseg.evaluation.throughput import append_rows
 
@@ -163,7 +164,9 @@ def run(args: argparse.Namespace) -> None:
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--output", type=table_file, metavar="FILE", help="add the figures to this .json or .csv file")
-    shared.add_argument("--repeats", type=count, default=20, metavar="N", help="timings to take the median of (20)")
+    shared.add_argument(
+        "--repeats", type=positive_int, default=20, metavar="N", help="timings to take the median of (20)"
+    )
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

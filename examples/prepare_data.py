@@ -22,7 +22,6 @@ interrupted run is continued by the same command. `datasets.load_dataset(OUTPUT)
 """
 
 import argparse
-import os
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -44,6 +43,7 @@ from vitseg.data.preparation import (
     is_prepared,
     prepare,
 )
+from vitseg.data.streaming import num_processors
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -105,11 +105,6 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         except HFValidationError as error:
             parser.error(f"--push-to-hub: {error}")
     return args
-
-
-def num_processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_dataset(args: argparse.Namespace) -> RawDataset:

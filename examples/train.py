@@ -38,6 +38,7 @@ from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 from tqdm.auto import tqdm
 
+from vitseg.arguments import positive_int
 from vitseg.data.augmentation import TrainingTransform
 from vitseg.data.dataset_labels import DatasetLabels, load_labels, read_labels
 from vitseg.data.streaming import ExampleStream, SegmentationStream, default_workers, load_examples, train_loader
@@ -128,12 +129,6 @@ def parse_arguments(description: str | None, arguments: list[str] | None) -> arg
     if unknown:
         parser.error(str(unknown_name("option", unknown[0], re.findall(r"--[\w-]+", parser.format_usage()))))
     return args
-
-
-def positive_int(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return int(text)
 
 
 def recipe_changes(args: argparse.Namespace) -> dict[str, Any]:

@@ -13,12 +13,6 @@ Row = dict[str, Any]
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)
-
-
 def table_file(text: str) -> Path:
     if Path(text).suffix not in (".json", ".csv"):
         raise argparse.ArgumentTypeError(f"{text!r} ends in neither .json nor .csv")

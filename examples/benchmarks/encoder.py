@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from vitseg import PlainVitBackbone, PlainVitConfig
+from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
 from vitseg.evaluation.throughput import count_multiply_adds, matmul_shares, time_in_turn
 from vitseg.recipes.cards import markdown_table
 
-from .arguments import DTYPES, Row, add_device, choose_device, count
+from .arguments import DTYPES, Row, add_device, choose_device
 from .processes import in_own_process
 
 
@@ -31,8 +32,8 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     add_device(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--batch-size", type=count, default=1, metavar="N", help="images in a batch (1)")
-    parser.add_argument("--side", type=count, default=512, metavar="N", help="of the square images (512)")
+    parser.add_argument("--batch-size", type=positive_int, default=1, metavar="N", help="images in a batch (1)")
+    parser.add_argument("--side", type=positive_int, default=512, metavar="N", help="of the square images (512)")
     parser.add_argument("--compile", action="store_true", help="both through torch.compile")
 
 

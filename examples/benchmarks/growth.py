@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
+from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
 from vitseg.evaluation.throughput import ModelSettings
 from vitseg.recipes.cards import markdown_table
 from vitseg.replacing import replacing
 
-from .arguments import DTYPES, Row, add_device, choose_device, count
+from .arguments import DTYPES, Row, add_device, choose_device
 from .models import measure_in_own_process
 from .named_models import check_name
 
@@ -25,9 +26,9 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="NAME_OR_FOLDER", help="recipes and model folders")
     add_device(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--sides", type=count, nargs="+", default=[256, 384, 512, 768, 1024], metavar="N")
-    parser.add_argument("--batch-sizes", type=count, nargs="+", default=[1, 2, 4, 8], metavar="N")
-    parser.add_argument("--side", type=count, default=512, metavar="N", help="of the images in batches (512)")
+    parser.add_argument("--sides", type=positive_int, nargs="+", default=[256, 384, 512, 768, 1024], metavar="N")
+    parser.add_argument("--batch-sizes", type=positive_int, nargs="+", default=[1, 2, 4, 8], metavar="N")
+    parser.add_argument("--side", type=positive_int, default=512, metavar="N", help="of the images in batches (512)")
     parser.add_argument("--plot", type=Path, default=Path("growth.png"), metavar="FILE.png")
 
 

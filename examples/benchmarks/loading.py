@@ -10,11 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from vitseg.arguments import positive_int
 from vitseg.data.streaming import train_loader
 from vitseg.recipes.cards import markdown_table
 from vitseg.training.history import Stopwatch
 
-from .arguments import Row, count
+from .arguments import Row
 from .training_data import NUM_EXAMPLES, synthetic_pair, vitseg_stream
 
 
@@ -24,9 +25,13 @@ WARMUP_STEPS = 5
 def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser = commands.add_parser("loading", parents=[shared])
     parser.set_defaults(run=run)
-    parser.add_argument("--milliseconds", type=count, default=200, metavar="N", help="that the model takes (200)")
-    parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images in a step (16)")
-    parser.add_argument("--workers", type=count, nargs="+", default=[1, 2], metavar="N", help="loading processes")
+    parser.add_argument(
+        "--milliseconds", type=positive_int, default=200, metavar="N", help="that the model takes (200)"
+    )
+    parser.add_argument("--batch-size", type=positive_int, default=16, metavar="N", help="images in a step (16)")
+    parser.add_argument(
+        "--workers", type=positive_int, nargs="+", default=[1, 2], metavar="N", help="loading processes"
+    )
 
 
 def run(args: argparse.Namespace) -> list[Row]:

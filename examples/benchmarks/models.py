@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 
+from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
 from vitseg.evaluation.throughput import ModelSettings, measure_model
 from vitseg.recipes.cards import markdown_table
 
-from .arguments import DTYPES, Row, add_device, choose_device, count
+from .arguments import DTYPES, Row, add_device, choose_device
 from .named_models import build_model, check_name, own_input_size
 from .processes import in_own_process
 
@@ -48,11 +49,15 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     add_device(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--batch-size", type=count, default=1, metavar="N", help="halved until it fits in memory (1)")
-    parser.add_argument("--input-size", type=count, nargs=2, metavar=("H", "W"), help="default: the first model's own")
+    parser.add_argument(
+        "--batch-size", type=positive_int, default=1, metavar="N", help="halved until it fits in memory (1)"
+    )
+    parser.add_argument(
+        "--input-size", type=positive_int, nargs=2, metavar=("H", "W"), help="default: the first model's own"
+    )
     parser.add_argument("--compile", action="store_true", help="through torch.compile")
     parser.add_argument("--channels-last", action="store_true", help="channels-last memory layout")
-    parser.add_argument("--warmup", type=count, default=5, metavar="N", help="passes before the timed ones (5)")
+    parser.add_argument("--warmup", type=positive_int, default=5, metavar="N", help="passes before the timed ones (5)")
 
 
 def run(args: argparse.Namespace) -> list[Row]:

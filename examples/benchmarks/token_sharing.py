@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
 from vitseg.evaluation.throughput import count_multiply_adds, matmul_shares, time_in_turn
 from vitseg.models.configuration_plain_vit import as_pair
@@ -18,7 +19,7 @@ from vitseg.models.modeling_cts_segmenter import CtsSegmenterForSemanticSegmenta
 from vitseg.recipes import RECIPES, get_recipe
 from vitseg.recipes.cards import markdown_table
 
-from .arguments import DTYPES, Row, add_device, choose_device, count
+from .arguments import DTYPES, Row, add_device, choose_device
 from .processes import in_own_process
 
 
@@ -39,7 +40,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("recipes", nargs="*", metavar="NAME", help="recipes with token sharing (default: all)")
     add_device(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--batch-size", type=count, default=4, metavar="N", help="images in a batch (4)")
+    parser.add_argument("--batch-size", type=positive_int, default=4, metavar="N", help="images in a batch (4)")
     parser.add_argument("--compile", action="store_true", help="through torch.compile")
 
 

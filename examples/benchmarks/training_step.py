@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
 from vitseg.evaluation.throughput import time_in_turn
 from vitseg.models.configuration_plain_vit import as_pair
@@ -17,7 +18,7 @@ from vitseg.recipes.cards import markdown_table
 from vitseg.recipes.lookup import unknown_name
 from vitseg.training.optimization import build_optimizer
 
-from .arguments import Row, add_device, choose_device, count
+from .arguments import Row, add_device, choose_device
 from .named_models import build_model
 from .processes import in_own_process
 
@@ -30,7 +31,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("recipes", nargs="+", metavar="NAME")
     add_device(parser)
-    parser.add_argument("--batch-size", type=count, default=2, metavar="N", help="images in a step (2)")
+    parser.add_argument("--batch-size", type=positive_int, default=2, metavar="N", help="images in a step (2)")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=["float32", "fused", "bfloat16", "channels-last"])
 
 

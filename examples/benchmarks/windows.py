@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
+from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
 from vitseg.recipes.cards import markdown_table
 
-from .arguments import DTYPES, Row, add_device, choose_device, count
+from .arguments import DTYPES, Row, add_device, choose_device
 from .named_models import build_model, check_name, load_config
 from .processes import in_own_process, seconds_and_memory
 
@@ -21,8 +22,8 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="NAME_OR_FOLDER", help="recipes and folders, tested in windows")
     add_device(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--image-size", type=count, nargs=2, default=(1024, 2048), metavar=("H", "W"))
-    parser.add_argument("--together", type=count, default=8, metavar="N", help="windows at a time (8)")
+    parser.add_argument("--image-size", type=positive_int, nargs=2, default=(1024, 2048), metavar=("H", "W"))
+    parser.add_argument("--together", type=positive_int, default=8, metavar="N", help="windows at a time (8)")
 
 
 def run(args: argparse.Namespace) -> list[Row]:

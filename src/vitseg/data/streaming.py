@@ -436,11 +436,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def num_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_workers(num_processes: int = 1) -> int:
     """How many loading processes each of `num_processes` processes on this machine should have: up to four, if there
     are processors for them."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(min(processors // num_processes, 4), 1)
+    return max(min(num_processors() // num_processes, 4), 1)
 
 
 def train_loader(stream: ExampleStream, num_workers: int) -> DataLoader:

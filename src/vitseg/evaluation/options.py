@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..arguments import positive_int
 from ..data.streaming import default_workers
 from ..recipes import get_recipe
 from .protocol import RATIOS, Protocol
@@ -31,7 +32,7 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--flip", action="store_true", help="average over the image and its mirror image")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the model")
-    parser.add_argument("--window-batch-size", type=_count, metavar="N", help="windows at a time (the model's)")
+    parser.add_argument("--window-batch-size", type=positive_int, metavar="N", help="windows at a time (the model's)")
     parser.add_argument(
         "--workers", type=int, default=default_workers(), metavar="N", help="processes that read images (%(default)s)"
     )
@@ -39,7 +40,7 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
         "--scores-dtype", choices=DTYPES, default="float32", help="in which several views are summed (float32)"
     )
     parser.add_argument("--scores-device", metavar="DEVICE", help="where they are summed (the model's device)")
-    parser.add_argument("--limit", type=_count, metavar="N", help="only the first N images")
+    parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N images")
 
 
 def choose_protocol(
@@ -72,10 +73,3 @@ def run_options(args: argparse.Namespace) -> dict[str, Any]:
         "scores_dtype": getattr(torch, args.scores_dtype),
         "scores_device": args.scores_device,
     }
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
-    return number
