@@ -127,7 +127,7 @@ ON_CUDA = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    os.environ.update(KEEP_MEMORY)
+    os.environ.update(KEEP_MEMORY | os.environ)
     args = parse_arguments(arguments)
     try:
         if args.run is not None:

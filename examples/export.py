@@ -103,7 +103,10 @@ def onnx_session(model: PreTrainedModel, pixel_values: torch.Tensor) -> onnxrunt
     # Of one image, the number would be fixed.
     program = onnx_ir.to_proto(to_onnx(model.cpu(), pixel_values.cpu().repeat(2, 1, 1, 1)))
     providers = ["CUDAExecutionProvider"] if pixel_values.is_cuda else ["CPUExecutionProvider"]
-    return onnxruntime.InferenceSession(program.SerializeToString(), providers=providers)
+    options = onnxruntime.SessionOptions()
+    # Threads that wait for the next pass by spinning would slow whatever is timed in turn with it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(program.SerializeToString(), options, providers=providers)
 
 
 def check(model: PreTrainedModel, file: Path, shapes: list[tuple[int, int, int]]) -> None:

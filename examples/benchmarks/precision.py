@@ -19,6 +19,7 @@ from vitseg.evaluation.throughput import time_in_turn
 from vitseg.recipes.cards import markdown_table
 
 from .arguments import Row, add_device, choose_device
+from .processes import in_own_process
 
 
 FORMS = ("bfloat16", "float16", "int8", "onnx", "compiled")
@@ -35,39 +36,41 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> list[Row]:
     device = choose_device(args.device)
-    images = load_images(args.model, args.images, device)
-    config = {"inference_mode": "whole"}
-    model = AutoModelForSemanticSegmentation.from_pretrained(args.model, **config).eval().to(device)
-    reference = forward_pass("float32", model, images)
-    expected = reference().argmax(dim=1)
-    rows = []
-    for form in args.forms:
-        call = forward_pass(form, model, images)
-        agreement = (call().argmax(dim=1) == expected).float().mean().item()
-        seconds = time_in_turn({"float32": reference, form: call}, repeats=args.repeats, device=device)
-        ratios = [slow / fast for slow, fast in zip(seconds["float32"], seconds[form], strict=True)]
-        rows.append(
-            {
-                "benchmark": "precision",
-                "model": args.model,
-                "form": form,
-                "device": device,
-                "ratio": statistics.median(ratios),
-                "milliseconds": 1e3 * statistics.median(seconds[form]),
-                "agreement": agreement,
-            }
-        )
+    rows = [in_own_process(measure, form, args.model, args.images, device, args.repeats) for form in args.forms]
     lines = [
         (row["form"], f"{row['milliseconds']:.1f}", f"{row['ratio']:.2f}", f"{row['agreement']:.2%}") for row in rows
     ]
     print(markdown_table(("", "latency (ms)", "times as fast as float32", "pixels of the same class"), lines))
+    height, width = rows[0]["height"], rows[0]["width"]
     print(
-        f"\nInside the timing: one whole pass over {len(images)} images of {images.shape[-2]} x {images.shape[-1]} on "
-        f"{device}, in turn with float32; medians of {args.repeats}. int8: the weights of linear layers by torchao "
-        "and, on a CPU, their inputs too; onnx: float32 in ONNX Runtime; compiled: float32 through torch.compile, on "
-        f"a GPU with CUDA graphs. Device: {device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
+        f"\nInside the timing: one whole pass over {len(args.images)} images of {height} x {width} on {device}, in turn "
+        f"with float32, each form in a process of its own; medians of {args.repeats}. int8: the weights of linear "
+        "layers by torchao and, on a CPU, their inputs too; onnx: float32 in ONNX Runtime; compiled: float32 through "
+        f"torch.compile, on a GPU with CUDA graphs. Device: {device_name(torch.device(device))}, "
+        f"{torch.get_num_threads()} CPU threads."
     )
     return rows
+
+
+def measure(form: str, folder: str, files: list[Path], device: str, repeats: int) -> Row:
+    """The figures of a form beside float32, as plain numbers."""
+    images = load_images(folder, files, device)
+    config = {"inference_mode": "whole"}
+    model = AutoModelForSemanticSegmentation.from_pretrained(folder, **config).eval().to(device)
+    calls = {name: forward_pass(name, model, images) for name in ("float32", form)}
+    expected, actual = (call().argmax(dim=1) for call in calls.values())
+    seconds = time_in_turn(calls, repeats=repeats, warmup=5, device=device)
+    return {
+        "benchmark": "precision",
+        "model": folder,
+        "form": form,
+        "device": device,
+        "height": images.shape[-2],
+        "width": images.shape[-1],
+        "ratio": statistics.median(slow / fast for slow, fast in zip(seconds["float32"], seconds[form], strict=True)),
+        "milliseconds": 1e3 * statistics.median(seconds[form]),
+        "agreement": (actual == expected).float().mean().item(),
+    }
 
 
 def load_images(model: str, files: list[Path], device: str) -> torch.Tensor:

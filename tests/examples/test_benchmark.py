@@ -23,6 +23,7 @@ from benchmarks import (
     models,
     named_models,
     opencv_pipeline,
+    precision,
     sctnet_speed,
     startup,
     token_sharing,
@@ -270,7 +271,17 @@ def test_encoders_leave_a_table_and_a_row(tmp_path, capsys, here_and_now):
 @pytest.fixture
 def here_and_now(monkeypatch):
     """Functions run in this process."""
-    for module in (encoder, label_maps, models, sctnet_speed, startup, token_sharing, training_step, windows):
+    for module in (
+        encoder,
+        label_maps,
+        models,
+        precision,
+        sctnet_speed,
+        startup,
+        token_sharing,
+        training_step,
+        windows,
+    ):
         monkeypatch.setattr(module, "in_own_process", lambda function, *arguments: function(*arguments))
 
 
@@ -483,7 +494,7 @@ def test_training_steps_of_a_recipe(monkeypatch, tmp_path, here_and_now):
     assert all(row[form] > 0 for form in ("float32", "bfloat16", "channels-last"))
 
 
-def test_precisions_agree_on_a_photo(model_folder, tmp_path, capsys):
+def test_precisions_agree_on_a_photo(model_folder, tmp_path, capsys, here_and_now):
     SetrImageProcessor(size={"height": 32, "width": 48}).save_pretrained(model_folder)
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / "photo.png")
@@ -497,7 +508,7 @@ def test_precisions_agree_on_a_photo(model_folder, tmp_path, capsys):
     assert first_cells(capsys.readouterr().out) == ["bfloat16", "onnx"]
 
 
-def test_what_int8_needs_is_said(model_folder, tmp_path, capsys, monkeypatch):
+def test_what_int8_needs_is_said(model_folder, tmp_path, capsys, monkeypatch, here_and_now):
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
     SetrImageProcessor(size={"height": 32, "width": 48}).save_pretrained(model_folder)
     Image.new("RGB", (60, 40)).save(tmp_path / "photo.png")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from vitseg.models.linear import MIN_ROWS, Linear, mix_channels
 
@@ -44,6 +45,22 @@ def test_takes_views(layer):
     torch.testing.assert_close(layer(values.transpose(1, 2)[:, ::2]), expected[:, ::2].float(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("rows", "gradients"), [(MIN_ROWS, False), (MIN_ROWS - 1, False), (MIN_ROWS, True)])
+def test_many_rows_without_gradients_go_through_a_convolution_on_x86(layer, rows, gradients):
+    called = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            called.append(function)
+            return function(*args, **(kwargs or {}))
+
+    with torch.set_grad_enabled(gradients), Watch():
+        layer(torch.randn(rows, 48))
+    on_x86 = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+    convolves = rows >= MIN_ROWS and not gradients and on_x86
+    assert (nn.functional.conv2d in called, nn.functional.linear in called) == (convolves, not convolves)
+
+
 def test_has_the_gradients_of_a_linear_layer(layer):
     values = torch.randn(MIN_ROWS, 48, requires_grad=True)
     layer(values).sum().backward()
@@ -70,7 +87,7 @@ def test_leaves_other_kinds_of_weights_to_themselves(layer):
             return super().__torch_function__(function, types, args, kwargs or {})
 
     values = torch.randn(MIN_ROWS, 48)
-    expected = 2 * layer(values)
+    expected = 2 * (values @ layer.weight.T + layer.bias)
     layer.weight = nn.Parameter(layer.weight.data.as_subclass(Doubled), requires_grad=False)
     torch.testing.assert_close(layer(values), expected)
 
@@ -82,7 +99,7 @@ def test_exported_programs_hold_a_linear_layer_for_any_number_of_rows(layer):
     called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
     assert called == ["aten.linear.default"]
     values = torch.randn(3, 48)
-    torch.testing.assert_close(program.module()(values), layer(values))
+    torch.testing.assert_close(program.module()(values), values @ layer.weight.T + layer.bias)
 
 
 @pytest.mark.usefixtures("threads")
