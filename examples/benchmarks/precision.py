@@ -44,9 +44,9 @@ def run(args: argparse.Namespace) -> list[Row]:
     height, width = rows[0]["height"], rows[0]["width"]
     print(
         f"\nInside the timing: one whole pass over {len(args.images)} images of {height} x {width} on {device}, in "
-        f"turn with float32, each form in a process of its own; medians of {args.repeats}. int8: the weights of linear "
-        "layers by torchao and, on a CPU, their inputs too; onnx: float32 in ONNX Runtime; compiled: float32 through "
-        f"torch.compile, on a GPU with CUDA graphs. Device: {device_name(torch.device(device))}, "
+        f"turn with float32, each form in a process of its own; medians of {args.repeats}. int8: the weights of "
+        "linear layers by torchao and, on a CPU, their inputs too; onnx: float32 in ONNX Runtime; compiled: float32 "
+        f"through torch.compile, on a GPU with CUDA graphs. Device: {device_name(torch.device(device))}, "
         f"{torch.get_num_threads()} CPU threads."
     )
     return rows
