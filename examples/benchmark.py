@@ -16,14 +16,14 @@ loading    the share of a training step that waits for data, by the number of lo
 metric     images/s of one core: vitseg's mean IoU, and NumPy histograms as mmsegmentation has them
 models     size, arithmetic, speed and memory of recipes (with random weights) and model folders, and of peers (with
            random weights): an encoder of timm (timm:NAME), segformer-b0 to -b5, upernet-swin-tiny, -small, -base or
-           -large, and maskformer-swin- likewise
+           -large, mask2former-swin- likewise, and eomt-small, -base or -large
 encoder    the plain ViT beside timm's
 growth     time and memory against the size and the number of images, drawn
 sharing    images/s of CTS Segmenter with token sharing over without, beside the published ratios, and the share of the
            time that goes into choosing, gathering and scattering tokens
 speed      frames/s of SCTNet by its authors' protocol, each published row at its own input size: as it is, fused,
            fused and compiled, and in ONNX Runtime, beside the published figures
-windows    the windows of a large image together, and one by one
+windows    an image tested in windows, at one scale or several: windows together, and one by one
 masks      from logits to a label map: in bands of rows, and for the whole image
 training   images/s of training steps in several forms
 precision  what bfloat16, float16, int8, ONNX Runtime and torch.compile gain, and how many pixels keep their class
@@ -82,8 +82,8 @@ COMMANDS = (
 SETR, SEGVIT = "setr-pup-vit-l-ade20k-512-160k", "segvit-atm-vit-l-coco-stuff-10k-512-80k"
 STRUCTTOKEN, SCTNET = "structtoken-sse-vit-s-ade20k-512-160k", "sctnet-b-ade20k-512-160k"
 HLG = "hlg-setr-small-ade20k-512-160k"
-# Of the six that ADE20K is tested at.
-LARGEST_SCALE = "--image-size 896 1195"
+# As ADE20K is tested at six scales.
+MULTI_SCALE = "--image-size 512 683 --ratios 0.5 0.75 1 1.25 1.5 1.75 --flip"
 LIBRARIES = ("vitseg", "torch", "transformers", "timm", "opencv-python-headless", "numpy")
 # Memory comes in large pages, and stays in the process when it is freed, as with the allocators that PyTorch's guide
 # to CPU performance recommends: else a pass may wait longer for new memory than for its arithmetic, and how long
@@ -100,28 +100,29 @@ COMMON = (
 )
 ON_CPU = (
     "encoder --sizes small base large --repeats 7",
-    f"models {SETR} {SEGVIT} --peer segformer-b5 --peer upernet-swin-base --peer maskformer-swin-base "
-    "--input-size 512 512 --repeats 7",
+    f"models {SETR} {SEGVIT} --peer segformer-b5 --peer upernet-swin-base "
+    "--peer mask2former-swin-base --peer eomt-large --input-size 512 512 --repeats 7",
     f"models {STRUCTTOKEN} {HLG} {SCTNET} --input-size 512 512 --repeats 9",
     "growth segmenter-mask-vit-s-ade20k-512 sctnet-s-ade20k-512-160k --repeats 3",
     "sharing cts-segmenter-mask-30-vit-t-ade20k-512 cts-segmenter-mask-30-vit-s-ade20k-512 "
     "cts-segmenter-mask-30-vit-b-ade20k-512 --repeats 9",
     "speed --variants unfused fused compiled onnx --peer segformer-b0 --seconds 3",
-    "windows cts-segmenter-mask-0-vit-s-cityscapes-768 --repeats 3",
-    f"windows segmenter-mask-vit-s-ade20k-512 {LARGEST_SCALE} --repeats 3",
+    "windows setr-pup-vit-l-cityscapes-768-80k --repeats 3",
+    f"windows segmenter-mask-vit-s-ade20k-512 {MULTI_SCALE} --repeats 3",
     "training segmenter-mask-vit-s-ade20k-512 sctnet-s-ade20k-512-160k --repeats 3",
 )
 ON_CUDA = (
     "encoder --sizes base large --batch-size 16 --dtype bfloat16 --compile",
     f"models {SETR} {SEGVIT} structtoken-pwe-vit-l-ade20k-640-160k "
     "--input-size 512 512 --batch-size 16 --dtype bfloat16 --compile",
-    f"models {SETR} {SEGVIT} --peer segformer-b5 --peer upernet-swin-large --input-size 512 512 --batch-size 16",
+    f"models {SETR} {SEGVIT} --peer segformer-b5 --peer upernet-swin-large --peer mask2former-swin-large "
+    "--peer eomt-large --input-size 512 512 --batch-size 16",
     f"growth {SETR} --dtype bfloat16",
     "sharing --dtype bfloat16 --batch-size 32 --compile",
     "speed --dtype float16",
     "windows setr-pup-vit-l-cityscapes-768-80k",
     "windows setr-pup-vit-l-cityscapes-768-80k --dtype bfloat16",
-    f"windows {SETR} {LARGEST_SCALE} --dtype bfloat16",
+    f"windows {SETR} {MULTI_SCALE} --dtype bfloat16",
     f"training {SETR} --batch-size 8 --forms float32 fused bfloat16 compiled",
 )
 

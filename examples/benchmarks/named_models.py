@@ -5,13 +5,13 @@
 from pathlib import Path
 
 import timm
-import torch
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForSemanticSegmentation,
-    MaskFormerConfig,
-    MaskFormerForInstanceSegmentation,
+    AutoModelForUniversalSegmentation,
+    EomtConfig,
+    Mask2FormerConfig,
     PreTrainedConfig,
     SegformerConfig,
     SwinConfig,
@@ -38,14 +38,19 @@ UPERNET_SWIN = {
     "upernet-swin-base": {"embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "window_size": 12},
     "upernet-swin-large": {"embed_dim": 192, "depths": [2, 2, 18, 2], "num_heads": [6, 12, 24, 48], "window_size": 12},
 }
-MASKFORMER_SWIN = {name.replace("upernet", "maskformer"): settings for name, settings in UPERNET_SWIN.items()}
+MASK2FORMER_SWIN = {name.replace("upernet", "mask2former"): settings for name, settings in UPERNET_SWIN.items()}
+EOMT = {
+    "eomt-small": {"hidden_size": 384, "num_attention_heads": 6, "num_hidden_layers": 12, "num_blocks": 3},
+    "eomt-base": {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 12, "num_blocks": 3},
+    "eomt-large": {"hidden_size": 1024, "num_attention_heads": 16, "num_hidden_layers": 24, "num_blocks": 4},
+}
 
 
 def check_name(name: str) -> None:
     """Raises ValueError if `name` is nothing that `build_model` can build."""
     is_timm = name.startswith("timm:") and timm.is_model(name.removeprefix("timm:"))
     recipes = (key for key, recipe in RECIPES.items() if recipe.task == "segmentation")
-    known = (*recipes, *SEGFORMER, *UPERNET_SWIN, *MASKFORMER_SWIN)
+    known = (*recipes, *SEGFORMER, *UPERNET_SWIN, *MASK2FORMER_SWIN, *EOMT)
     if not (is_timm or name in known or Path(name).is_dir()):
         raise unknown_name("recipe, model folder or peer", name, known)
 
@@ -62,9 +67,11 @@ def load_config(name: str) -> PreTrainedConfig:
     if name in UPERNET_SWIN:
         backbone_config = SwinConfig(**UPERNET_SWIN[name], out_features=STAGES)
         return UperNetConfig(backbone_config=backbone_config, use_auxiliary_head=False, **labels)
-    if name in MASKFORMER_SWIN:
-        backbone_config = SwinConfig(**MASKFORMER_SWIN[name], out_features=STAGES)
-        return MaskFormerConfig(backbone_config=backbone_config, **labels)
+    if name in MASK2FORMER_SWIN:
+        backbone_config = SwinConfig(**MASK2FORMER_SWIN[name], out_features=STAGES)
+        return Mask2FormerConfig(backbone_config=backbone_config, **labels)
+    if name in EOMT:
+        return EomtConfig(**EOMT[name], num_queries=100, **labels)
     if Path(name).is_dir():
         return AutoConfig.from_pretrained(name)
     return get_recipe(name).build_config()
@@ -77,9 +84,22 @@ def build_model(name: str, input_size: tuple[int, int]) -> nn.Module:
         size = {"img_size": input_size} if timm.get_pretrained_cfg(timm_name).fixed_input_size else {}
         return timm.create_model(timm_name, num_classes=0, global_pool="", **size)
     config = load_config(name)
-    if name in MASKFORMER_SWIN:
-        return MaskFormerForInstanceSegmentation(config)
+    if name in MASK2FORMER_SWIN:
+        return AutoModelForUniversalSegmentation.from_config(config)
+    if name in EOMT:
+        return build_eomt(config, input_size)
     config.inference_mode = "whole"
-    if Path(name).is_dir() and torch.get_default_device().type != "meta":
+    if Path(name).is_dir():
         return AutoModelForSemanticSegmentation.from_pretrained(name, config=config)
     return AutoModelForSemanticSegmentation.from_config(config)
+
+
+def build_eomt(config: EomtConfig, input_size: tuple[int, int]) -> nn.Module:
+    """As it is after training, when no masks are left in its attention: a ViT with queries."""
+    height, width = input_size
+    if height != width:
+        raise ValueError(f"EoMT takes square images; --input-size is {height} x {width}.")
+    config.image_size = height
+    model = AutoModelForUniversalSegmentation.from_config(config)
+    model.attn_mask_probs.zero_()
+    return model

@@ -26,5 +26,5 @@ def seconds_and_memory(function: Callable[[], object], repeats: int, device: str
     before = peak_memory(device)
     function()
     megabytes = (peak_memory(device) - before) / 1e6
-    times = time_in_turn({"a call": function}, repeats=repeats, device=device)["a call"]
+    times = time_in_turn({"a call": function}, repeats=repeats, warmup=1, device=device)["a call"]
     return {"seconds": statistics.median(times), "megabytes": megabytes}

@@ -3,7 +3,6 @@
 """CTS Segmenter with token sharing beside itself without, and what sharing costs; a process for each pair."""
 
 import argparse
-import copy
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,15 +101,13 @@ def measure(name: str, unshared_name: str, settings: Settings) -> Row:
     """The figures of a recipe with token sharing, beside the one without, as plain numbers."""
     device, dtype = settings.device, getattr(torch, settings.dtype)
     height, width = as_pair(get_recipe(name).training.crop_size)
-    models, multiply_adds = {}, {}
+    models = {}
     for key, recipe in (("without", unshared_name), ("with", name)):
         config = get_recipe(recipe).build_config()
         config.inference_mode = "whole"
         models[key] = CtsSegmenterForSemanticSegmentation(config).eval().to(device, dtype)
-        with torch.device("meta"):
-            on_meta = CtsSegmenterForSemanticSegmentation(copy.deepcopy(config)).eval()
-            multiply_adds[key] = count_multiply_adds(on_meta, torch.empty(1, 3, height, width))
     images = torch.randn(settings.batch_size, 3, height, width, device=device).to(dtype)
+    multiply_adds = {key: count_multiply_adds(model, images[:1]) for key, model in models.items()}
 
     calls = {key: forward_pass(model, images, settings.compile) for key, model in models.items()}
     seconds = time_in_turn(calls, repeats=settings.repeats, warmup=5, device=device)

@@ -1,14 +1,22 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Sliding windows: those of an image together, beside one by one."""
+"""An image tested in sliding windows: the windows of a view together, beside one by one."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from accelerate import Accelerator
+from PIL import Image
+from transformers import AutoImageProcessor
 
 from vitseg.arguments import positive_int
+from vitseg.evaluation.inference import predict_images
+from vitseg.evaluation.protocol import Protocol
 from vitseg.evaluation.results import device_name
+from vitseg.recipes import get_recipe
 from vitseg.recipes.cards import markdown_table
 
 from .arguments import DTYPES, Row, add_device, choose_device
@@ -23,6 +31,8 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     add_device(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--image-size", type=positive_int, nargs=2, default=(1024, 2048), metavar=("H", "W"))
+    parser.add_argument("--ratios", type=float, nargs="+", default=[1.0], metavar="RATIO", help="scales (1)")
+    parser.add_argument("--flip", action="store_true", help="each scale flipped as well")
     parser.add_argument("--together", type=positive_int, default=8, metavar="N", help="windows at a time (8)")
 
 
@@ -34,10 +44,7 @@ def run(args: argparse.Namespace) -> list[Row]:
             raise ValueError(f"{name} is not tested in windows; name a model whose inference_mode is 'slide'.")
     rows = []
     for name in args.models:
-        measured = [
-            in_own_process(measure, name, number, tuple(args.image_size), args.dtype, device, args.repeats)
-            for number in (1, args.together)
-        ]
+        measured = [in_own_process(measure, name, number, args, device) for number in (1, args.together)]
         rows.append(
             {
                 "benchmark": "windows",
@@ -48,6 +55,8 @@ def run(args: argparse.Namespace) -> list[Row]:
                 "megabytes_one_by_one": measured[0]["megabytes"],
                 "megabytes_together": measured[1]["megabytes"],
                 "together": args.together,
+                "scales": len(args.ratios),
+                "flip": args.flip,
                 "dtype": args.dtype,
                 "device": device,
             }
@@ -64,19 +73,29 @@ def run(args: argparse.Namespace) -> list[Row]:
     ]
     print(markdown_table(header, lines))
     height, width = args.image_size
+    scales = f" at {len(args.ratios)} scales" if len(args.ratios) > 1 else ""
     print(
-        f"\nInside the timing: one image, from 1 x 3 x {height} x {width} {args.dtype} pixel values on {device} to "
-        f"the logits averaged over the model's windows. Median of {args.repeats}; memory: weights not included. "
-        f"Device: {device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
+        f"\nInside the timing: one image of {height} x {width}{scales}{', flipped as well' if args.flip else ''}: "
+        f"resizing and normalising it, the model in {args.dtype}, the mean over its windows and over the views, the "
+        f"class of each pixel. Median of {args.repeats}; memory: weights not included. Device: "
+        f"{device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
     )
     return rows
 
 
-@torch.inference_mode()
-def measure(
-    name: str, number: int, image_size: tuple[int, int], dtype: str, device: str, repeats: int
-) -> dict[str, float]:
-    model = build_model(name, image_size).eval().to(device, getattr(torch, dtype))
+def measure(name: str, number: int, args: argparse.Namespace, device: str) -> dict[str, float]:
+    model = build_model(name, tuple(args.image_size)).eval().to(device, getattr(torch, args.dtype))
     model.config.inference_mode, model.config.window_batch_size = "slide", number
-    images = torch.randn(1, 3, *image_size, device=device).to(getattr(torch, dtype))
-    return seconds_and_memory(lambda: model(images).logits, repeats, device)
+    is_folder = Path(name).is_dir()
+    image_processor = (
+        AutoImageProcessor.from_pretrained(name) if is_folder else get_recipe(name).build_image_processor()
+    )
+    protocol = Protocol.of_model(model.config, image_processor, ratios=args.ratios, flip=args.flip)
+    pixels = np.random.default_rng(0).integers(0, 256, (*args.image_size, 3), dtype=np.uint8)
+    examples = [{"image": Image.fromarray(pixels)}]
+    accelerator = Accelerator(cpu=device == "cpu")
+    return seconds_and_memory(
+        lambda: list(predict_images(model, image_processor, examples, [0], accelerator, protocol)),
+        args.repeats,
+        device,
+    )

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
@@ -106,11 +107,11 @@ def count_multiply_adds(function: Callable[..., object], *arguments: Any) -> int
     Multiply-adds of the matrix products, convolutions and attention of one call: what papers state as "FLOPs".
 
     It is half of what PyTorch's `FlopCounterMode` counts, which takes additions apart from multiplications. What works
-    element by element, such as normalisation, activation or interpolation, counts as nothing. Put modules and tensors
-    on the device "meta": then nothing is computed, and PyTorch 2.11 too counts fused attention, which it does not on
-    the CPU.
+    element by element, such as normalisation, activation or interpolation, counts as nothing. With modules and tensors
+    on the device "meta" nothing is computed; models whose course depends on their numbers need another.
     """
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # The counter does not know the CPU's fused attention, but the matrix products that it stands for.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         function(*arguments)
     return counter.get_total_flops() // 2
 
@@ -234,9 +235,6 @@ def measure_model(build: Callable[[], nn.Module], settings: ModelSettings) -> di
         RuntimeError: if memory runs out; `accelerate.utils.memory.should_reduce_batch_size` tells this from others.
     """
     dtype, device = getattr(torch, settings.dtype), settings.device
-    with torch.device("meta"):
-        multiply_adds = count_multiply_adds(build().eval(), torch.empty(1, 3, *settings.input_size))
-
     memory_before = peak_memory(device)
     model = build().eval().to(device, dtype).to(memory_format=settings.memory_format)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -246,6 +244,7 @@ def measure_model(build: Callable[[], nn.Module], settings: ModelSettings) -> di
     forward(images)
     # Of one pass: a process that passes through a model again and again may come to hold more.
     memory = peak_memory(device) - memory_before
+    multiply_adds = count_multiply_adds(model, images[:1])
     seconds = time_in_turn(
         {"the model": lambda: forward(images)}, repeats=settings.repeats, warmup=settings.warmup - 1, device=device
     )["the model"]
