@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     ]
     print(markdown_table(header, lines))
     print(
-        f"\nInside the timing: one pass without gradients over {args.batch_size} images of {args.side} x {args.side} "
+        f"\nInside the timing: one pass without gradients over {args.batch_size} x 3 x {args.side} x {args.side} "
         f"random {args.dtype} pixel values on {device}{' through torch.compile' if args.compile else ''}, from pixel "
         f"values to the features of the last block; random weights, the same number of tokens. In turn, medians of "
         f"{args.repeats}, the ratio that of the turns. Share of peak: of the fastest large matrix product in the same "

@@ -43,11 +43,11 @@ def run(args: argparse.Namespace) -> list[Row]:
     print(markdown_table(("", "latency (ms)", "times as fast as float32", "pixels of the same class"), lines))
     height, width = rows[0]["height"], rows[0]["width"]
     print(
-        f"\nInside the timing: one whole pass over {len(args.images)} images of {height} x {width} on {device}, in "
-        f"turn with float32, each form in a process of its own; medians of {args.repeats}. int8: the weights of "
-        "linear layers by torchao and, on a CPU, their inputs too; onnx: float32 in ONNX Runtime; compiled: float32 "
-        f"through torch.compile, on a GPU with CUDA graphs. Device: {device_name(torch.device(device))}, "
-        f"{torch.get_num_threads()} CPU threads."
+        f"\nInside the timing: one whole pass over {len(args.images)} x 3 x {height} x {width} pixel values on "
+        f"{device}, in turn with float32, each form in a process of its own; medians of {args.repeats}. int8: the "
+        "weights of linear layers by torchao and, on a CPU, their inputs too; onnx: float32 in ONNX Runtime; "
+        "compiled: float32 through torch.compile, on a GPU with CUDA graphs. Device: "
+        f"{device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
     )
     return rows
 

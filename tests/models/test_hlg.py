@@ -40,7 +40,8 @@ from vitseg import (
     HlgForSemanticSegmentation,
     HlgModel,
 )
-from vitseg.models.modeling_hlg import Grouping, HlgBatchNorm, HlgLocalGlobalAttention, HlgPositionBias
+from vitseg.models.modeling_hlg import HlgBatchNorm, HlgLocalGlobalAttention, HlgPositionBias
+from vitseg.models.position_groups import Grouping
 
 
 # A classifier as it was published, but for its size.

@@ -13,7 +13,7 @@ from golden_cases import GoldenCase, case_names, convert_case, load_case
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, SegformerConfig
 
-from vitseg.models import modeling_sctnet, modeling_semantic
+from vitseg.models import modeling_semantic, sctnet_alignment
 
 
 NAMES = case_names("sctnet")
@@ -133,14 +133,14 @@ def test_losses_as_the_original(name, load, load_teacher, monkeypatch):
         divergences.append(original_divergence(expected, actual, temperature))
         return divergences[-1]
 
-    original_divergence, original_match = modeling_sctnet.channel_divergence, modeling_sctnet.match_statistics
+    original_divergence, original_match = sctnet_alignment.channel_divergence, sctnet_alignment.match_statistics
 
     def match(maps, reference):
         taught["features"] = (reference, original_match(maps, reference))
         return taught["features"][1]
 
-    monkeypatch.setattr(modeling_sctnet, "channel_divergence", divergence)
-    monkeypatch.setattr(modeling_sctnet, "match_statistics", match)
+    monkeypatch.setattr(sctnet_alignment, "channel_divergence", divergence)
+    monkeypatch.setattr(sctnet_alignment, "match_statistics", match)
     mode = case.description["mode"]
     assert (mode["dropout"], mode["drop_path"]) == (0, 0)
     model.train(mode["batch_norm"] == "train")

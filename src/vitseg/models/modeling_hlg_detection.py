@@ -22,8 +22,9 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_hlg import IMAGE_MULTIPLE, HlgConfig
-from .modeling_hlg import HlgHeadConv, HlgModel, HlgPreTrainedModel, HlgPyramidConv, divide
+from .modeling_hlg import HlgHeadConv, HlgModel, HlgPreTrainedModel, HlgPyramidConv
 from .modeling_plain_vit import check_images
+from .position_groups import divide
 
 
 # Strides of the levels of the feature pyramid in pixels, from P3 to P7.

@@ -19,20 +19,16 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_hlg import ATTENTION_WINDOW, IMAGE_MULTIPLE, HlgConfig
 from .linear import Linear
 from .modeling_hlg import (
-    Grouping,
     HlgAttention,
     HlgHeadConv,
     HlgModel,
     HlgPositionBias,
     HlgPreTrainedModel,
     HlgSmoothing,
-    channels_first,
-    channels_last,
-    cut,
-    pad_to_multiple,
 )
 from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy, resize
 from .modeling_setr import SetrConvLayer
+from .position_groups import Grouping, channels_first, channels_last, cut, pad_to_multiple
 
 
 class HlgDecoderAttention(nn.Module):
