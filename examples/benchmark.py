@@ -107,7 +107,7 @@ ON_CPU = (
     "sharing cts-segmenter-mask-30-vit-t-ade20k-512 cts-segmenter-mask-30-vit-s-ade20k-512 "
     "cts-segmenter-mask-30-vit-b-ade20k-512 --repeats 9",
     "speed --variants unfused fused compiled onnx --peer segformer-b0 --seconds 3",
-    "windows setr-pup-vit-l-cityscapes-768-80k --repeats 3",
+    "windows setr-pup-vit-l-cityscapes-768-80k --repeats 1",
     f"windows segmenter-mask-vit-s-ade20k-512 {MULTI_SCALE} --repeats 3",
     "training segmenter-mask-vit-s-ade20k-512 sctnet-s-ade20k-512-160k --repeats 3",
 )

@@ -19,6 +19,7 @@ import argparse
 import dataclasses
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ from vitseg.training.run_folder import RunFolder
 def main(arguments: list[str] | None = None) -> int:
     args = parse_arguments(arguments)
     try:
-        train(args)
+        PolicyTraining(args).run()
     except (ValueError, CheckpointError) as error:
         # What a worker of the data loader raises carries its traceback in front.
         print(f"train_policy.py: {str(error).rpartition('ValueError: ')[2].strip()}", file=sys.stderr)
@@ -77,86 +78,119 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def train(args: argparse.Namespace) -> None:
-    changes = {name: getattr(args, name) for name in ("iterations", "batch_size", "learning_rate")}
-    recipe = load_policy_recipe(args.recipe, {name: value for name, value in changes.items() if value is not None})
-    accelerator = Accelerator()
-    folder = RunFolder(args.output)
-    names = ("dataset", "train_split", "reduce_labels", "init", "seed")
-    settings = {"recipe": dataclasses.asdict(recipe), **{name: getattr(args, name) for name in names}}
-    folder.require(settings, resumes=args.resume)
-    labels, transform = load_labels(args.dataset), PolicyTransform(recipe=recipe)
-    examples = load_examples(args.dataset, args.validation_split, args.reduce_labels)
+class PolicyTraining:
+    """A run, and all that it holds from step to step."""
 
-    set_seed(args.seed)
-    checkpoint = find_checkpoint(folder.checkpoints)[0] if args.resume else None
-    model = initial_policy_net("none" if checkpoint else args.init)
-    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-        model = convert_sync_batchnorm(model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    progress = Progress(accelerator.device)
-    accelerator.register_for_checkpointing(progress)
-    if checkpoint:
-        load_checkpoint(checkpoint, accelerator)
-    stream = SegmentationStream(
-        args.dataset,
-        args.train_split,
-        transform,
-        num_labels=len(labels.names),
-        do_reduce_labels=args.reduce_labels,
-        batch_size=recipe.batch_size,
-        seed=args.seed,
-        rank=accelerator.process_index,
-        world_size=accelerator.num_processes,
-        start=progress.step * recipe.batch_size,
-    )
-    if accelerator.is_main_process:
-        folder.begin(settings, progress.step)
+    def __init__(self, args: argparse.Namespace):
+        self.args = args
+        changes = {name: getattr(args, name) for name in ("iterations", "batch_size", "learning_rate")}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        self.recipe = load_policy_recipe(args.recipe, changes)
+        self.accelerator = Accelerator()
+        self.folder = RunFolder(args.output)
+        names = ("dataset", "train_split", "reduce_labels", "init", "seed")
+        self.settings = {"recipe": dataclasses.asdict(self.recipe), **{name: getattr(args, name) for name in names}}
+        self.folder.require(self.settings, resumes=args.resume)
+        self.num_labels = len(load_labels(args.dataset).names)
+        self.transform = PolicyTransform(recipe=self.recipe)
+        self.examples = load_examples(args.dataset, args.validation_split, args.reduce_labels)
+        self.progress = Progress(self.accelerator.device)
+        set_seed(args.seed)
+        self.prepare_model()
 
-    def record(row: dict[str, Any]) -> None:
-        if accelerator.is_main_process:
-            folder.metrics.append({"step": progress.step, **row})
+    def prepare_model(self) -> None:
+        """Weights and optimizer as at the start, or as the newest checkpoint has them."""
+        checkpoint = find_checkpoint(self.folder.checkpoints)[0] if self.args.resume else None
+        self.model = initial_policy_net("none" if checkpoint else self.args.init)
+        if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
+            self.model = convert_sync_batchnorm(self.model)
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
+        )
+        self.wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        self.accelerator.register_for_checkpointing(self.progress)
+        if checkpoint:
+            load_checkpoint(checkpoint, self.accelerator)
 
-    validate_every = args.validate_every or math.ceil(recipe.iterations / 5)
-    workers = default_workers(accelerator.num_processes) if args.workers is None else args.workers
-    batches = iter(train_loader(stream, workers))
-    bar = tqdm(total=recipe.iterations, initial=progress.step, unit="step", disable=not accelerator.is_main_process)
-    with StopRequest() as stop, bar:
-        while progress.step < recipe.iterations and not stop.received_by_any(accelerator):
-            wrapped.train()
-            batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in next(batches).items()}
-            loss = wrapped(**batch).loss
-            accelerator.backward(loss)
-            optimizer.step()
-            optimizer.zero_grad()
-            progress.losses.add({"loss": loss})
-            progress.step += 1
-            bar.update()
-            is_last = progress.step == recipe.iterations
-            if is_last or progress.step % args.log_every == 0:
-                losses = progress.losses.read(accelerator)
-                if not math.isfinite(losses["loss"]):
-                    raise ValueError(f"The training diverged at step {progress.step}: use a lower --learning-rate.")
-                record(losses)
-                bar.set_postfix(losses)
-            if is_last or progress.step % validate_every == 0:
-                scores = policy_accuracy(model, examples, transform, accelerator, args.validation_limit)
-                record(scores)
-                bar.write(
-                    f"Step {progress.step}: {scores['accuracy']:.1%} of the superpatches right "
-                    f"({scores['single_class']:.1%} hold a single class)"
-                )
-            if is_last or progress.step % args.checkpoint_every == 0:
-                save_checkpoint(folder.checkpoints, progress.step, accelerator, keep=2)
-    if progress.step < recipe.iterations:
-        save_checkpoint(folder.checkpoints, progress.step, accelerator, keep=2)
-        accelerator.print(f"Stopped after step {progress.step}. To go on, add --resume to the command.")
-        return
-    if accelerator.is_main_process:
-        size = dict(recipe.size) or {"shortest_edge": min(recipe.crop_size or (512, 512))}
-        folder.save_model("model", model, CtsSegmenterImageProcessor(size=size))
-    accelerator.print(f"Done: {folder.path / 'model'}")
+    def load_batches(self) -> Iterator[dict[str, torch.Tensor]]:
+        """Those after the step that the run has come to."""
+        stream = SegmentationStream(
+            self.args.dataset,
+            self.args.train_split,
+            self.transform,
+            num_labels=self.num_labels,
+            do_reduce_labels=self.args.reduce_labels,
+            batch_size=self.recipe.batch_size,
+            seed=self.args.seed,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+            start=self.progress.step * self.recipe.batch_size,
+        )
+        workers = default_workers(self.accelerator.num_processes) if self.args.workers is None else self.args.workers
+        return iter(train_loader(stream, workers))
+
+    def run(self) -> None:
+        """All steps, or those until the run is asked to stop, which leaves a checkpoint."""
+        is_main, progress, iterations = self.accelerator.is_main_process, self.progress, self.recipe.iterations
+        if is_main:
+            self.folder.begin(self.settings, progress.step)
+        batches = self.load_batches()
+        bar = tqdm(total=iterations, initial=progress.step, unit="step", disable=not is_main)
+        with StopRequest() as stop, bar:
+            while progress.step < iterations and not stop.received_by_any(self.accelerator):
+                self.train_step(next(batches))
+                bar.update()
+                self.report(bar)
+        if progress.step < iterations:
+            self.save_checkpoint()
+            self.accelerator.print(f"Stopped after step {progress.step}. To go on, add --resume to the command.")
+            return
+        if is_main:
+            size = dict(self.recipe.size) or {"shortest_edge": min(self.recipe.crop_size or (512, 512))}
+            self.folder.save_model("model", self.model, CtsSegmenterImageProcessor(size=size))
+        self.accelerator.print(f"Done: {self.folder.path / 'model'}")
+
+    def train_step(self, batch: dict[str, torch.Tensor]) -> None:
+        self.wrapped.train()
+        batch = {name: tensor.to(self.accelerator.device, non_blocking=True) for name, tensor in batch.items()}
+        loss = self.wrapped(**batch).loss
+        self.accelerator.backward(loss)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.progress.losses.add({"loss": loss})
+        self.progress.step += 1
+
+    def report(self, bar: tqdm) -> None:
+        """What is due after a step: losses, scores, a checkpoint."""
+        step = self.progress.step
+
+        def is_due(every: int) -> bool:
+            return step % every == 0 or step == self.recipe.iterations
+
+        if is_due(self.args.log_every):
+            losses = self.progress.losses.read(self.accelerator)
+            if not math.isfinite(losses["loss"]):
+                raise ValueError(f"The training diverged at step {step}: use a lower --learning-rate.")
+            self.record(losses)
+            bar.set_postfix(losses)
+        if is_due(self.args.validate_every or math.ceil(self.recipe.iterations / 5)):
+            scores = policy_accuracy(
+                self.model, self.examples, self.transform, self.accelerator, self.args.validation_limit
+            )
+            self.record(scores)
+            bar.write(
+                f"Step {step}: {scores['accuracy']:.1%} of the superpatches right "
+                f"({scores['single_class']:.1%} hold a single class)"
+            )
+        if is_due(self.args.checkpoint_every):
+            self.save_checkpoint()
+
+    def record(self, row: dict[str, Any]) -> None:
+        if self.accelerator.is_main_process:
+            self.folder.metrics.append({"step": self.progress.step, **row})
+
+    def save_checkpoint(self) -> None:
+        save_checkpoint(self.folder.checkpoints, self.progress.step, self.accelerator, keep=2)
 
 
 if __name__ == "__main__":
