@@ -83,7 +83,7 @@ SETR, SEGVIT = "setr-pup-vit-l-ade20k-512-160k", "segvit-atm-vit-l-coco-stuff-10
 STRUCTTOKEN, SCTNET = "structtoken-sse-vit-s-ade20k-512-160k", "sctnet-b-ade20k-512-160k"
 HLG = "hlg-setr-small-ade20k-512-160k"
 # As ADE20K is tested at six scales.
-MULTI_SCALE = "--image-size 512 683 --ratios 0.5 0.75 1 1.25 1.5 1.75 --flip"
+MULTI_SCALE = "--image-size 512 683 --flip --multi-scale"
 LIBRARIES = ("vitseg", "torch", "transformers", "timm", "opencv-python-headless", "numpy")
 # Memory comes in large pages, and stays in the process when it is freed, as with the allocators that PyTorch's guide
 # to CPU performance recommends: else a pass may wait longer for new memory than for its arithmetic, and how long

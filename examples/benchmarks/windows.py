@@ -14,7 +14,7 @@ from transformers import AutoImageProcessor
 
 from vitseg.arguments import positive_int
 from vitseg.evaluation.inference import predict_images
-from vitseg.evaluation.protocol import Protocol
+from vitseg.evaluation.options import add_view_options, choose_protocol
 from vitseg.evaluation.results import device_name
 from vitseg.recipes import get_recipe
 from vitseg.recipes.cards import markdown_table
@@ -31,8 +31,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
     add_device(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--image-size", type=positive_int, nargs=2, default=(1024, 2048), metavar=("H", "W"))
-    parser.add_argument("--ratios", type=float, nargs="+", default=[1.0], metavar="RATIO", help="scales (1)")
-    parser.add_argument("--flip", action="store_true", help="each scale flipped as well")
+    add_view_options(parser)
     parser.add_argument("--together", type=positive_int, default=8, metavar="N", help="windows at a time (8)")
 
 
@@ -55,8 +54,7 @@ def run(args: argparse.Namespace) -> list[Row]:
                 "megabytes_one_by_one": measured[0]["megabytes"],
                 "megabytes_together": measured[1]["megabytes"],
                 "together": args.together,
-                "scales": len(args.ratios),
-                "flip": args.flip,
+                "protocol": measured[0]["protocol"],
                 "dtype": args.dtype,
                 "device": device,
             }
@@ -73,29 +71,30 @@ def run(args: argparse.Namespace) -> list[Row]:
     ]
     print(markdown_table(header, lines))
     height, width = args.image_size
-    scales = f" at {len(args.ratios)} scales" if len(args.ratios) > 1 else ""
     print(
-        f"\nInside the timing: one image of {height} x {width}{scales}{', flipped as well' if args.flip else ''}: "
-        f"resizing and normalising it, the model in {args.dtype}, the mean over its windows and over the views, the "
-        f"class of each pixel. Median of {args.repeats}; memory: weights not included. Device: "
-        f"{device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
+        f"\nInside the timing: one image of {height} x {width}, from its pixels to the class of each, resizing, "
+        f"normalising and averaging included; the model in {args.dtype}. Protocol: "
+        f"{' / '.join(dict.fromkeys(row['protocol'] for row in rows))}. Median of {args.repeats}; memory: weights not "
+        f"included. Device: {device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
     )
     return rows
 
 
-def measure(name: str, number: int, args: argparse.Namespace, device: str) -> dict[str, float]:
+def measure(name: str, number: int, args: argparse.Namespace, device: str) -> dict[str, Any]:
     model = build_model(name, tuple(args.image_size)).eval().to(device, getattr(torch, args.dtype))
-    model.config.inference_mode, model.config.window_batch_size = "slide", number
-    is_folder = Path(name).is_dir()
-    image_processor = (
-        AutoImageProcessor.from_pretrained(name) if is_folder else get_recipe(name).build_image_processor()
-    )
-    protocol = Protocol.of_model(model.config, image_processor, ratios=args.ratios, flip=args.flip)
+    model.config.inference_mode = "slide"
+    if Path(name).is_dir():
+        recipe, image_processor = None, AutoImageProcessor.from_pretrained(name)
+    else:
+        recipe, image_processor = name, get_recipe(name).build_image_processor()
+    options = argparse.Namespace(**vars(args), recipe=recipe, window_batch_size=number)
+    protocol, image_processor = choose_protocol(options, model, image_processor)
     pixels = np.random.default_rng(0).integers(0, 256, (*args.image_size, 3), dtype=np.uint8)
     examples = [{"image": Image.fromarray(pixels)}]
     accelerator = Accelerator(cpu=device == "cpu")
-    return seconds_and_memory(
-        lambda: list(predict_images(model, image_processor, examples, [0], accelerator, protocol)),
-        args.repeats,
-        device,
-    )
+
+    def predict() -> None:
+        for _ in predict_images(model, image_processor, examples, [0], accelerator, protocol):
+            pass
+
+    return seconds_and_memory(predict, args.repeats, device) | {"protocol": protocol.describe()}

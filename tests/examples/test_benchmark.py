@@ -219,15 +219,19 @@ def test_peers_have_the_published_cost(name, side, gflops):
     assert counted / 1e9 == pytest.approx(gflops, rel=0.01)
 
 
-# As Mask2Former's paper publishes them for ADE20K. Its deformable attention samples, which counts as nothing here.
-@pytest.mark.parametrize(
-    ("size", "side", "gflops", "parameters"), [("tiny", 512, 74, 47), ("small", 512, 98, 69), ("base", 640, 223, 107)]
-)
-def test_mask2formers_have_about_the_published_cost(size, side, gflops, parameters):
-    model = named_models.build_model(f"mask2former-swin-{size}", (side, side)).eval()
-    counted = count_multiply_adds(model, torch.zeros(1, 3, side, side))
-    assert counted / 1e9 == pytest.approx(gflops, rel=0.07)
-    assert model.num_parameters() / 1e6 == pytest.approx(parameters, abs=0.6)
+# Millions, of the checkpoints for ADE20K that the Hub has.
+@pytest.mark.parametrize(("size", "parameters"), [("tiny", 47.4), ("small", 68.8), ("base", 106.9), ("large", 215.5)])
+def test_mask2formers_have_the_published_size(size, parameters):
+    with torch.device("meta"):
+        model = named_models.build_model(f"mask2former-swin-{size}", (512, 512))
+    assert model.num_parameters() / 1e6 == pytest.approx(parameters, abs=0.05)
+
+
+def test_models_whose_course_depends_on_numbers_can_be_counted():
+    model = named_models.build_model("mask2former-swin-tiny", (64, 64)).eval()
+    small, large = (count_multiply_adds(model, torch.zeros(1, 3, side, side)) for side in (64, 128))
+    # Four times the pixels; what the queries do among themselves stays as it is.
+    assert 2 * small < large < 4 * small
 
 
 def test_eomt_has_no_masks_in_its_attention():
@@ -461,12 +465,14 @@ def test_windows_together_and_one_by_one(model_folder, capsys, monkeypatch, here
     assert benchmark.main(["windows", str(model_folder), *options]) == 0
     # Six windows: once for the memory, once to warm up, once for the time.
     assert sizes == [1] * 6 * 3 + [4, 2] * 3
-    assert "one image of 64 x 96: resizing" in capsys.readouterr().out
+    assert "one image of 64 x 96, from its pixels" in capsys.readouterr().out
     sizes.clear()
-    assert benchmark.main(["windows", str(model_folder), *options, "--ratios", "0.5", "1", "--flip"]) == 0
+    assert benchmark.main(["windows", str(model_folder), *options, "--multi-scale", "0.5", "1", "--flip"]) == 0
     # Half the size has two windows; both sizes are shown twice.
     assert sizes == [1] * (2 + 2 + 6 + 6) * 3 + [2, 2, 4, 2, 4, 2] * 3
-    assert "at 2 scales, flipped as well" in capsys.readouterr().out
+    assert (
+        "original size times 0.5, 1; windows of 32 x 32 at a stride of 32 x 32; with flip" in capsys.readouterr().out
+    )
     assert benchmark.main(["windows", "segformer-b0", *options]) == 2
     assert "is not tested in windows" in capsys.readouterr().err
 

@@ -23,14 +23,7 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which model is run, by which protocol, and how."""
     parser.add_argument("--model", required=True, metavar="DIR_OR_ID", help="model folder, or name on the Hub")
     parser.add_argument("--recipe", metavar="NAME", help="test as this recipe, not as the model folder, says")
-    parser.add_argument(
-        "--multi-scale",
-        nargs="*",
-        type=float,
-        metavar="RATIO",
-        help=f"average several scales: these, or the recipe's, or {', '.join(map(str, RATIOS))}",
-    )
-    parser.add_argument("--flip", action="store_true", help="average over the image and its mirror image")
+    add_view_options(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the model")
     parser.add_argument("--window-batch-size", type=positive_int, metavar="N", help="windows at a time (the model's)")
     parser.add_argument(
@@ -41,6 +34,18 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--scores-device", metavar="DEVICE", help="where they are summed (the model's device)")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="only the first N images")
+
+
+def add_view_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say at which scales an image is shown, and whether flipped."""
+    parser.add_argument(
+        "--multi-scale",
+        nargs="*",
+        type=float,
+        metavar="RATIO",
+        help=f"average several scales: these, or the recipe's, or {', '.join(map(str, RATIOS))}",
+    )
+    parser.add_argument("--flip", action="store_true", help="average over the image and its mirror image")
 
 
 def choose_protocol(
