@@ -50,7 +50,7 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor
 
 import vitseg
-from vitseg.auto import SEGMENTATION_METHODS
+from vitseg.methods import METHODS as TABLE
 from vitseg.models.configuration_plain_vit import as_pair
 from vitseg.publishing import fingerprint, provenance
 from vitseg.publishing.fingerprint import check_fingerprint, largest_difference, load_folder, take_fingerprint
@@ -324,7 +324,7 @@ def default_image_processor(
     settings = read(original, checkpoint.state_dict) if read else {}
     if "size" not in settings:
         settings["size"] = {"shortest_edge": min(as_pair(config.window_size))}
-    return getattr(vitseg, f"{SEGMENTATION_METHODS[method.__name__]}ImageProcessor")(**settings)
+    return getattr(vitseg, str(TABLE[method.__name__].processor_class))(**settings)
 
 
 def write_folder(

@@ -10,7 +10,7 @@ from markdown_blocks import PAGES, ROOT
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
-from vitseg.auto import SEGMENTATION_METHODS
+from vitseg.methods import METHODS
 from vitseg.recipes import RECIPES
 
 
@@ -26,7 +26,7 @@ def site(tmp_path_factory) -> dict[str, str]:
 def test_every_method_has_a_page_with_a_figure_and_its_recipes(site):
     methods = {recipe.method for recipe in RECIPES.values()}
     assert {path.stem for path in (ROOT / "docs/methods").glob("*.md")} == methods
-    assert methods <= set(SEGMENTATION_METHODS)
+    assert methods <= set(METHODS)
     for recipe in RECIPES.values():
         page = site[f"methods/{recipe.method}.html"]
         assert f"figures/{recipe.method}.svg" in page

@@ -1,7 +1,7 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Published segmentation models, and what they see in pictures.
+Published segmentation models, from the data to the mask.
 
     vitseg list                                          the published results, and whether their weights exist
     vitseg describe setr-pup-vit-l-ade20k-512-160k       one of them: figures, weights, licence, protocol, labels
@@ -13,32 +13,43 @@ if the command was wrong (an option, or a name that does not exist).
 """
 
 import argparse
-import difflib
+import importlib
+import re
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from . import __version__
-from .recipes import RECIPES
-from .recipes.cards import results_table
+from .recipes.lookup import unknown_name
 
 
-SEGMENT = """\
-Segment images. For image.jpg the output folder gets
+class Command(NamedTuple):
+    """
+    A command: the module of vitseg that does it, and what it does in a few words.
 
-  image_overlay.jpg   the image under the colours of its classes, with a legend
-  image_palette.png   the label map in these colours: a PNG with a palette, whose pixel values are class ids
-  image_ids.png       the same label map as plain bytes, one class id per pixel
-  image.json          the area of each class that is present, largest first
+    The module's docstring describes the command, its `add_arguments(parser)` adds the options to a parser, and its
+    `run(args)` does the work and returns the exit status. A ValueError or an OSError from there says why the work
+    failed; for a wrong command there is `args.usage_error(message)`.
+    """
 
-Images of the same name keep as many of their folders as tell them apart. A file that is not an image is named and
-skipped, and the exit status is 1.
-"""
+    module: str
+    summary: str
+
+
+COMMANDS: Mapping[str, Command] = {
+    "list": Command("recipes.listing", "list the published results"),
+    "describe": Command("publishing.description", "tell all about a published result or a model"),
+    "segment": Command("inference.segment", "segment images"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (those of the process by default); returns the exit status."""
-    args = parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
+    args, unknown = build_parser(chosen).parse_known_args(arguments)
+    if unknown:
+        args.usage_error(_unknown_argument(unknown[0], args.options))
     try:
         return args.run(args)
     except (OSError, ValueError) as error:
@@ -46,73 +57,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="vitseg", description=__doc__, formatter_class=raw)
+def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The parser for the `chosen` command; of the others, which are not loaded, it knows the names."""
+    layout: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+    parser = argparse.ArgumentParser(prog="vitseg", description=__doc__, **layout)
     parser.add_argument("--version", action="version", version=f"vitseg {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    text = "list the published results"
-    command = commands.add_parser("list", help=text, description=f"{text[0].upper()}{text[1:]}, in percent of mIoU.")
-    methods = list(dict.fromkeys(recipe.method for recipe in RECIPES.values()))
-    command.add_argument("--method", choices=methods, help="only those of a method")
-    command.set_defaults(run=list_recipes)
-
-    text = "tell all about a published result or a model"
-    command = commands.add_parser("describe", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    command.add_argument("subject", metavar="RECIPE_OR_DIR_OR_ID", help="recipe, model folder, or name on the Hub")
-    command.set_defaults(run=describe, usage_error=command.error)
-
-    command = commands.add_parser("segment", help="segment images", description=SEGMENT, formatter_class=raw)
-    command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image file, or folder of images")
-    command.add_argument("--model", required=True, metavar="DIR_OR_ID", help="model folder, or name on the Hub")
-    command.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write to")
-    command.add_argument("--batch-size", type=int, default=1, metavar="N", help="images of one size at a time (1)")
-    command.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
-    command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    command.set_defaults(run=segment, usage_error=command.error)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=command.summary, **layout)
+        if name == chosen:
+            module = importlib.import_module(f"{__package__}.{command.module}")
+            subparser.description = module.__doc__
+            module.add_arguments(subparser)
+            options = re.findall(r"--[\w-]+", subparser.format_usage())
+            subparser.set_defaults(run=module.run, usage_error=subparser.error, options=options)
     return parser
 
 
-def list_recipes(args: argparse.Namespace) -> int:
-    print(results_table(recipe for recipe in RECIPES.values() if args.method in (None, recipe.method)))
-    return 0
-
-
-def describe(args: argparse.Namespace) -> int:
-    from .description import describe_model, describe_recipe
-
-    if args.subject in RECIPES:
-        print(describe_recipe(RECIPES[args.subject]))
-    elif Path(args.subject).is_dir() or args.subject.count("/") == 1:
-        print(describe_model(args.subject))
-    else:
-        closest = difflib.get_close_matches(args.subject, RECIPES, n=3)
-        args.usage_error(
-            f"there is no recipe and no folder {args.subject}. "
-            + (f"Did you mean {' or '.join(closest)}?" if closest else "`vitseg list` lists the recipes.")
-        )
-    return 0
-
-
-def segment(args: argparse.Namespace) -> int:
-    # They load torch, which the other commands can do without.
-    import torch
-
-    from .segmentation import choose_device, find_images, is_model_name, load_model, segment_files
-
-    if args.batch_size < 1:
-        args.usage_error(f"--batch-size is {args.batch_size}; expected at least 1")
-    if args.output.exists() and not args.output.is_dir():
-        args.usage_error(f"--output {args.output} is a file; give a folder")
-    if not is_model_name(args.model):
-        args.usage_error(f"there is no model folder {args.model}")
-    try:
-        paths = find_images(args.images, args.output)
-    except ValueError as error:
-        args.usage_error(str(error))
-    model, image_processor = load_model(args.model, choose_device(args.device), getattr(torch, args.dtype))
-    failures = segment_files(paths, args.output, model, image_processor, args.batch_size)
-    for path, reason in failures.items():
-        print(f"skipped {path}: {reason}", file=sys.stderr)
-    return 1 if failures else 0
+def _unknown_argument(argument: str, options: Sequence[str]) -> str:
+    if not argument.startswith("-"):
+        return f"unrecognized argument: {argument}"
+    return str(unknown_name("option", argument, options))

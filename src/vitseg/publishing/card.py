@@ -15,11 +15,11 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
 
-from ..description import published_figures
 from ..evaluation.protocol import Protocol
 from ..evaluation.results import MEANS, Record, add_to_model_card
 from ..recipes import RECIPES, PublishedRecipe
 from ..recipes.cards import family_metadata, family_sections, markdown_table
+from .description import published_figures
 from .fingerprint import auto_class_of
 from .provenance import read_conversion, weights_digest
 

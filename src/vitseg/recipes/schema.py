@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..auto import ALL_TASKS, SEGMENTATION_METHODS
+from ..methods import METHODS, methods_for
 from .labels import CLASS_LISTS, LABEL_SETS, load_id2label
 from .lookup import unknown_name
 
@@ -355,10 +355,9 @@ class Recipe:
     evaluation: EvaluationRecipe | None = None
 
     def __post_init__(self) -> None:
-        _check_choice("method", self.method, SEGMENTATION_METHODS)
         _check_choice("task", self.task, TASKS)
-        if self.task != "segmentation":
-            _check_choice(f"method for {self.task}", self.method, ALL_TASKS)
+        _check_choice("method", self.method, methods_for("segmentation"))
+        _check_choice(f"method for {self.task}", self.method, methods_for(self.task))
         if not isinstance(self.training, TRAINING_RECIPES[self.task]):
             raise ValueError(f"training is a {type(self.training).__name__}, which is not one for {self.task}.")
         if (self.evaluation is not None) != (self.task == "segmentation"):
@@ -376,7 +375,7 @@ class Recipe:
         Raises:
             ValueError: if `model` or its `backbone_config` holds an argument that the configuration does not have.
         """
-        config_class = self._public_class("Config")
+        config_class = self._public_class(METHODS[self.method].config_class)
         _check_keywords(f"{config_class.__name__} argument", self.model, _field_names(config_class))
         protocol: dict[str, Any] = {}
         if self.evaluation is not None:
@@ -404,15 +403,15 @@ class Recipe:
         Raises:
             ValueError: if `image_processor` holds an argument that the image processor does not have.
         """
-        processor_class = self._public_class("ImageProcessor")
+        processor_class = self._public_class(METHODS[self.method].processor_class)
         valid_names = processor_class.valid_kwargs.__annotations__
         _check_keywords(f"{processor_class.__name__} argument", self.image_processor, valid_names)
         return processor_class(**copy.deepcopy(dict(self.image_processor)))
 
-    def _public_class(self, kind: str) -> Any:
+    def _public_class(self, name: str | None) -> Any:
         import vitseg
 
-        return getattr(vitseg, SEGMENTATION_METHODS[self.method] + kind)
+        return getattr(vitseg, str(name))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from ..auto import ALL_TASKS
+from ..methods import METHODS
 from ..models.image_processing_semantic import SemanticImageProcessor
 from ..models.modeling_plain_vit import PlainVitBackbone
 from ..models.modeling_sctnet import SctNetBackbone, SctNetForSemanticSegmentation
@@ -149,7 +149,7 @@ def _from_model(
     model_class, ending = MODEL_CLASSES[recipe.task]
     settings: dict[str, Any] = {"id2label": id2label, "label2id": label2id, "ignore_mismatched_sizes": True}
     is_of_task = all(name.endswith(ending) for name in config.architectures or ())
-    is_other_task = config.model_type in ALL_TASKS and not is_of_task
+    is_other_task = len(getattr(METHODS.get(config.model_type), "tasks", ())) > 2 and not is_of_task
     if is_other_task:
         if config.model_type != recipe.method:
             raise ValueError(

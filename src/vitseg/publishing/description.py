@@ -1,7 +1,9 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Recipes and model folders in words: figures, weights and licence, test protocol, labels, configuration."""
+"""Tell all about a published result or a model: figures, weights and licence, test protocol, labels, configuration."""
 
+import argparse
+import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,16 +11,34 @@ from pathlib import Path
 from huggingface_hub import ModelCard, snapshot_download
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
 
-from .evaluation.protocol import Protocol
-from .publishing.fingerprint import read_fingerprint
-from .publishing.provenance import read_conversion
-from .recipes import LABEL_SETS, RECIPES, LabelSet, PublishedRecipe, load_label_set
+from ..evaluation.protocol import Protocol
+from ..recipes import LABEL_SETS, RECIPES, LabelSet, PublishedRecipe, load_label_set
+from .fingerprint import read_fingerprint
+from .provenance import read_conversion
 
 
 # Of a configuration, what is said elsewhere or to transformers alone.
 HOUSEKEEPING = {"id2label", "label2id", "auto_map", "transformers_version", "stage_names", "out_features", "dtype"}
 
 Facts = dict[str, str | list[str]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("subject", metavar="RECIPE_OR_DIR_OR_ID", help="recipe, model folder, or name on the Hub")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.subject in RECIPES:
+        print(describe_recipe(RECIPES[args.subject]))
+    elif Path(args.subject).is_dir() or args.subject.count("/") == 1:
+        print(describe_model(args.subject))
+    else:
+        closest = difflib.get_close_matches(args.subject, RECIPES, n=3)
+        args.usage_error(
+            f"there is no recipe and no folder {args.subject}. "
+            + (f"Did you mean {' or '.join(closest)}?" if closest else "`vitseg list` lists the recipes.")
+        )
+    return 0
 
 
 def describe_recipe(recipe: PublishedRecipe) -> str:
