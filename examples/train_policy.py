@@ -29,14 +29,14 @@ from accelerate.utils import set_seed
 from timm.layers import convert_sync_batchnorm
 from tqdm.auto import tqdm
 
-from vitseg import CtsSegmenterImageProcessor
 from vitseg.data.dataset_labels import load_labels
 from vitseg.data.policy_targets import PolicyTransform
 from vitseg.data.streaming import SegmentationStream, default_workers, load_examples, train_loader
-from vitseg.recipes import load_policy_recipe
+from vitseg.recipes import PolicyTraining, load_recipe
 from vitseg.training.checkpoints import CheckpointError, find_checkpoint, load_checkpoint, save_checkpoint
 from vitseg.training.history import Progress
 from vitseg.training.interruption import StopRequest
+from vitseg.training.optimization import build_optimizer
 from vitseg.training.policy import initial_policy_net, policy_accuracy
 from vitseg.training.run_folder import RunFolder
 
@@ -44,7 +44,7 @@ from vitseg.training.run_folder import RunFolder
 def main(arguments: list[str] | None = None) -> int:
     args = parse_arguments(arguments)
     try:
-        PolicyTraining(args).run()
+        PolicyRun(args).run()
     except (ValueError, CheckpointError) as error:
         # What a worker of the data loader raises carries its traceback in front.
         print(f"train_policy.py: {str(error).rpartition('ValueError: ')[2].strip()}", file=sys.stderr)
@@ -56,7 +56,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--recipe", required=True, metavar="NAME_OR_FILE", help="see vitseg.recipes.POLICY_RECIPES")
+    parser.add_argument("--recipe", required=True, metavar="NAME_OR_FILE", help="such as cts-policy-ade20k-512")
     parser.add_argument(
         "--dataset", required=True, metavar="DIR_OR_ID", help="prepared folder, or data set on the Hub"
     )
@@ -78,21 +78,23 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-class PolicyTraining:
+class PolicyRun:
     """A run, and all that it holds from step to step."""
 
     def __init__(self, args: argparse.Namespace):
         self.args = args
-        changes = {name: getattr(args, name) for name in ("iterations", "batch_size", "learning_rate")}
-        changes = {name: value for name, value in changes.items() if value is not None}
-        self.recipe = load_policy_recipe(args.recipe, changes)
+        changes = {f"training.{name}": getattr(args, name) for name in ("iterations", "batch_size", "learning_rate")}
+        self.recipe = load_recipe(args.recipe, {key: value for key, value in changes.items() if value is not None})
+        if not isinstance(self.recipe.training, PolicyTraining):
+            raise ValueError(f"The recipe {self.recipe.name} is for {self.recipe.task}, not for a policy network.")
+        self.training = self.recipe.training
         self.accelerator = Accelerator()
         self.folder = RunFolder(args.output)
         names = ("dataset", "train_split", "reduce_labels", "init", "seed")
         self.settings = {"recipe": dataclasses.asdict(self.recipe), **{name: getattr(args, name) for name in names}}
         self.folder.require(self.settings, resumes=args.resume)
         self.num_labels = len(load_labels(args.dataset).names)
-        self.transform = PolicyTransform(recipe=self.recipe)
+        self.transform = PolicyTransform(recipe=self.training)
         self.examples = load_examples(args.dataset, args.validation_split, args.reduce_labels)
         self.progress = Progress(self.accelerator.device)
         set_seed(args.seed)
@@ -104,9 +106,7 @@ class PolicyTraining:
         self.model = initial_policy_net("none" if checkpoint else self.args.init)
         if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
             self.model = convert_sync_batchnorm(self.model)
-        optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
-        )
+        optimizer = build_optimizer(self.model, self.training)
         self.wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
         self.accelerator.register_for_checkpointing(self.progress)
         if checkpoint:
@@ -120,18 +120,18 @@ class PolicyTraining:
             self.transform,
             num_labels=self.num_labels,
             do_reduce_labels=self.args.reduce_labels,
-            batch_size=self.recipe.batch_size,
+            batch_size=self.training.batch_size,
             seed=self.args.seed,
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
-            start=self.progress.step * self.recipe.batch_size,
+            start=self.progress.step * self.training.batch_size,
         )
         workers = default_workers(self.accelerator.num_processes) if self.args.workers is None else self.args.workers
         return iter(train_loader(stream, workers))
 
     def run(self) -> None:
         """All steps, or those until the run is asked to stop, which leaves a checkpoint."""
-        is_main, progress, iterations = self.accelerator.is_main_process, self.progress, self.recipe.iterations
+        is_main, progress, iterations = self.accelerator.is_main_process, self.progress, self.training.iterations
         if is_main:
             self.folder.begin(self.settings, progress.step)
         batches = self.load_batches()
@@ -146,8 +146,7 @@ class PolicyTraining:
             self.accelerator.print(f"Stopped after step {progress.step}. To go on, add --resume to the command.")
             return
         if is_main:
-            size = dict(self.recipe.size) or {"shortest_edge": min(self.recipe.crop_size or (512, 512))}
-            self.folder.save_model("model", self.model, CtsSegmenterImageProcessor(size=size))
+            self.folder.save_model("model", self.model, self.recipe.build_image_processor())
         self.accelerator.print(f"Done: {self.folder.path / 'model'}")
 
     def train_step(self, batch: dict[str, torch.Tensor]) -> None:
@@ -165,7 +164,7 @@ class PolicyTraining:
         step = self.progress.step
 
         def is_due(every: int) -> bool:
-            return step % every == 0 or step == self.recipe.iterations
+            return step % every == 0 or step == self.training.iterations
 
         if is_due(self.args.log_every):
             losses = self.progress.losses.read(self.accelerator)
@@ -173,7 +172,7 @@ class PolicyTraining:
                 raise ValueError(f"The training diverged at step {step}: use a lower --learning-rate.")
             self.record(losses)
             bar.set_postfix(losses)
-        if is_due(self.args.validate_every or math.ceil(self.recipe.iterations / 5)):
+        if is_due(self.args.validate_every or math.ceil(self.training.iterations / 5)):
             scores = policy_accuracy(
                 self.model, self.examples, self.transform, self.accelerator, self.args.validation_limit
             )

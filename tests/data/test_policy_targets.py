@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from vitseg.data.policy_targets import PolicyTransform, policy_targets
-from vitseg.recipes import PolicyRecipe, get_policy_recipe
+from vitseg.recipes import POLICY_RECIPES, PolicyTraining
 
 
 def transform(**kwargs) -> PolicyTransform:
-    return PolicyTransform(recipe=PolicyRecipe(**{"name": "mine", "flip_probability": 0.0, **kwargs}))
+    values = {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0, "iterations": 1, "batch_size": 1}
+    return PolicyTransform(recipe=PolicyTraining(**{**values, "flip_probability": 0.0, **kwargs}))
 
 
 def scene(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -48,7 +49,7 @@ def test_targets(ignore_mixed_border):
     ],
 )
 def test_examples_of_the_published_recipes(name, size, expected):
-    example = PolicyTransform(recipe=get_policy_recipe(name))(*scene(*size), np.random.default_rng(0))
+    example = PolicyTransform(recipe=POLICY_RECIPES[name].training)(*scene(*size), np.random.default_rng(0))
     assert example["pixel_values"].shape == (3, *expected)
     assert example["pixel_values"].dtype == torch.float32
     assert example["pixel_values"].abs().max() <= 1

@@ -13,12 +13,12 @@ import train_policy
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForSemanticSegmentation
+from transformers import AutoImageProcessor, AutoModel, AutoModelForSemanticSegmentation
 
 from vitseg import CtsPolicyNet
 from vitseg.data.policy_targets import PolicyTransform
 from vitseg.data.scenes import write_scenes
-from vitseg.recipes import PolicyRecipe
+from vitseg.recipes import load_recipe
 from vitseg.training.policy import initial_policy_net, policy_accuracy
 
 
@@ -30,9 +30,10 @@ def folder(tmp_path_factory, tiny_recipe) -> Path:
     """A data set, a recipe of a policy network and one of a tiny model that shares tokens."""
     folder = tmp_path_factory.mktemp("policy")
     write_scenes(folder / "scenes", num_train=16, num_validation=3)
-    (folder / "policy.json").write_text(
-        json.dumps({"learning_rate": 1e-3, "iterations": 16, "batch_size": 4, "size": {"height": 64, "width": 64}})
-    )
+    training = {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-3, "iterations": 16, "batch_size": 4}
+    size = {"height": 64, "width": 64}
+    policy = {"method": "cts_policy", "task": "policy", "model": {}, "image_processor": {"size": size}}
+    (folder / "policy.json").write_text(json.dumps({**policy, "training": {**training, "size": size}}))
     vit = {"model_type": "plain_vit", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     recipe = tiny_recipe | {
         "method": "cts_segmenter",
@@ -68,6 +69,8 @@ def trained(folder, tmp_path_factory) -> Path:
 def test_what_a_run_leaves(trained):
     model = AutoModel.from_pretrained(trained / "model")
     assert isinstance(model, CtsPolicyNet)
+    processor = AutoImageProcessor.from_pretrained(trained / "model")
+    assert dict(processor.size) == {"height": 64, "width": 64}
     losses = [row["loss"] for row in rows(trained) if "loss" in row]
     assert len(losses) == 16
     assert sum(losses[8:]) < sum(losses[:8])
@@ -87,6 +90,11 @@ def test_a_run_goes_on_where_it_stopped(folder, trained, tmp_path):
     assert rows(stopped) == rows(trained)
     expected, actual = (load_file(output / "model" / "model.safetensors") for output in (trained, stopped))
     assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())
+
+
+def test_recipes_of_other_tasks_are_refused(folder, tmp_path, capsys):
+    assert run(train_policy, folder, "cts.json", tmp_path / "policy") == 1
+    assert "is for segmentation, not for a policy network" in capsys.readouterr().err
 
 
 def test_a_folder_with_another_run_is_refused(folder, trained, capsys):
@@ -146,7 +154,7 @@ def test_accuracy_counts_superpatches_that_are_not_ignored():
     label_map[40, 10] = 1  # two classes, bottom left
     label_map[10, 70] = 255  # ignored, top right
     example = {"image": torch.zeros(64, 128, 3, dtype=torch.uint8).numpy(), "label_map": label_map.numpy()}
-    recipe = PolicyRecipe(name="mine", size={"height": 64, "width": 128}, ignore_mixed_border=True)
+    recipe = load_recipe("cts-policy-ade20k-512", {"training.size": {"height": 64, "width": 128}}).training
     scores = policy_accuracy(Left(), [example, example], PolicyTransform(recipe=recipe), Accelerator(cpu=True))
     assert scores["accuracy"] == pytest.approx(3 / 7)
     assert scores["single_class"] == pytest.approx(6 / 7)

@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""CTS Segmenter's recipes: every published row, with and without sharing, the policy networks', and the card."""
+"""CTS Segmenter's recipes: every published row, with and without sharing, and the card."""
 
 import ast
 import functools
@@ -18,7 +18,7 @@ from huggingface_hub import ModelCard
 
 from vitseg import CtsSegmenterForSemanticSegmentation, CtsSegmenterImageProcessor
 from vitseg.evaluation.throughput import count_multiply_adds
-from vitseg.recipes import POLICY_RECIPES, RECIPES, PolicyRecipe, get_recipe, load_policy_recipe, load_recipe
+from vitseg.recipes import RECIPES, get_recipe, load_recipe
 from vitseg.training.optimization import parameter_groups
 
 
@@ -265,43 +265,6 @@ def test_pretrained_weights_exist_in_timm(name):
     assert (model.embed_dim, len(model.blocks)) == (hidden_size, depth)
 
 
-# The policy networks.
-
-
-def test_policy_recipes():
-    assert set(POLICY_RECIPES) == {
-        "cts-policy-ade20k-512",
-        "cts-policy-pascal-context-480",
-        "cts-policy-cityscapes-768",
-    }
-    for recipe in POLICY_RECIPES.values():
-        assert (recipe.learning_rate, recipe.weight_decay, recipe.batch_size) == (5e-5, 1e-3, 8)
-        assert (recipe.iterations, recipe.flip_probability) == (50_000, 0.5)
-        assert recipe.ignore_mixed_border == ("ade20k" in recipe.name)
-        assert load_policy_recipe(recipe.name) == recipe
-    assert load_policy_recipe("cts-policy-ade20k-512", {"iterations": 7}).iterations == 7
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"size": {}}, "multiples of 32"),
-        ({"size": {"height": 500, "width": 512}}, "500 x 512 pixels: sides must be multiples of 32"),
-        ({"size": {"shortest_edge": 512}}, "give a crop_size"),
-        ({"size": {"longest_edge": 512}}, "expected height and width, shortest_edge, or nothing"),
-        ({"size": {}, "crop_size": (64, 64), "iterations": 0}, "iterations is 0"),
-    ],
-)
-def test_impossible_policy_recipes_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        PolicyRecipe(name="mine", **arguments)
-
-
-def test_unknown_policy_recipes():
-    with pytest.raises(ValueError, match=r"no policy recipe 'cts-policy-ade20k'.*cts-policy-ade20k-512"):
-        load_policy_recipe("cts-policy-ade20k")
-
-
 @pytest.mark.parametrize(("name", "shared"), [("", None), ("-30", 26), ("-44", 38)])
 def test_recipes_for_the_drawn_scenes(name, shared):
     recipe = load_recipe(REPOSITORY / "examples" / "recipes" / f"scenes-cts-segmenter{name}.json")
@@ -311,8 +274,8 @@ def test_recipes_for_the_drawn_scenes(name, shared):
     if shared:
         assert round(100 * 3 * shared / 16**2) in (30, 45)
     assert isinstance(recipe.build_image_processor(), CtsSegmenterImageProcessor)
-    policy = load_policy_recipe(REPOSITORY / "examples" / "recipes" / "scenes-cts-policy.json")
-    assert policy.crop_size == recipe.training.crop_size
+    policy = load_recipe(REPOSITORY / "examples" / "recipes" / "scenes-cts-policy.json")
+    assert policy.training.crop_size == recipe.training.crop_size
 
 
 def test_card():

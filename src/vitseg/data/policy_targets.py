@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..models.image_processing_semantic import resize_nearest
-from ..recipes.cts_policy import PolicyRecipe
+from ..recipes import PolicyTraining
 from .augmentation import IGNORE_INDEX
 
 
@@ -52,7 +52,7 @@ class PolicyTransform:
         recipe: says how.
     """
 
-    recipe: PolicyRecipe
+    recipe: PolicyTraining
 
     def __call__(
         self, image: torch.Tensor, label_map: torch.Tensor, rng: np.random.Generator

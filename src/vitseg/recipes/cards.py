@@ -16,7 +16,7 @@ from typing import Any
 from huggingface_hub import ModelCard
 
 from ..replacing import replacing
-from . import RECIPES
+from .published import RECIPES
 from .schema import PretrainedWeights, PublishedRecipe
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .cts_policy import PolicyRecipe
 from .lookup import unknown_name
+from .published import POLICY_RECIPES, RECIPES
 from .schema import TRAINING_RECIPES, Recipe
 
 
@@ -26,39 +26,29 @@ def load_recipe(name_or_file: str | Path, changes: Mapping[str, Any] | None = No
     A recipe by its name or from a file.
 
     Args:
-        name_or_file: name of a published recipe, or a JSON file as `recipe_to_json` writes it; keys that have a
-            default may be left out.
+        name_or_file: name of a published recipe or of one for a policy network, or a JSON file as `recipe_to_json`
+            writes it; keys that have a default may be left out.
         changes: dotted key -> value, such as `{"training.iterations": 1000}`, to replace what the recipe says.
 
     Raises:
         ValueError: if there is no such recipe or file, or a key does not exist (the message names the closest), is
             missing, or has a value of the wrong kind.
     """
-    return _load(Recipe, name_or_file, changes)
-
-
-def load_policy_recipe(name_or_file: str | Path, changes: Mapping[str, Any] | None = None) -> PolicyRecipe:
-    """
-    A policy network's recipe, as [`load_recipe`] loads one.
-
-    Raises:
-        ValueError: see there.
-    """
-    return _load(PolicyRecipe, name_or_file, changes)
-
-
-def _load(record: type, name_or_file: str | Path, changes: Mapping[str, Any] | None) -> Any:
     if str(name_or_file).endswith(".json"):
         values = _read(Path(name_or_file))
     else:
-        from . import get_policy_recipe, get_recipe
-
-        get = get_policy_recipe if record is PolicyRecipe else get_recipe
-        recipe = dataclasses.asdict(get(str(name_or_file)))
-        values = json.loads(json.dumps({field.name: recipe[field.name] for field in dataclasses.fields(record)}))
+        values = json.loads(recipe_to_json(_named(str(name_or_file))))
     for key, value in (changes or {}).items():
         _replace(values, key, value)
-    return _build(record, values, "the recipe")
+    recipe: Recipe = _build(Recipe, values, "the recipe")
+    return recipe
+
+
+def _named(name: str) -> Recipe:
+    recipes: dict[str, Recipe] = {**RECIPES, **POLICY_RECIPES}
+    if name not in recipes:
+        raise unknown_name("recipe", name, recipes, hint="`python -m vitseg.recipes` lists all published results.")
+    return recipes[name]
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -92,7 +82,9 @@ def _build(record: type, values: Any, what: str) -> Any:
         kinds["training"] = TRAINING_RECIPES.get(values.get("task", "segmentation"), kinds["training"])
     for key in values:
         if key not in kinds:
-            raise unknown_name(f"key of {what}", key, kinds)
+            is_of_training = any(key in typing.get_type_hints(training) for training in TRAINING_RECIPES.values())
+            hint = f"It belongs to 'training', as 'training.{key}'." if record is Recipe and is_of_training else ""
+            raise unknown_name(f"key of {what}", key, kinds, hint)
     for field in dataclasses.fields(record):
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and field.name not in values:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from ..models.image_processing_semantic import SemanticImageProcessor
 
-TASKS = ("segmentation", "classification", "detection")
 OPTIMIZERS = ("sgd", "adamw")
 WARMUP_RULES = ("mmcv", "segmenter")
 INFERENCE_MODES = ("whole", "slide")
@@ -194,11 +193,44 @@ class DetectionTraining(OptimizationRecipe):
         _check_share("flip_probability", self.flip_probability)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PolicyTraining(OptimizationRecipe):
+    """
+    How the policy network of token sharing was trained: at a constant learning rate, once the warm-up is over.
+
+    Args:
+        size: what images are resized to: `{"height": ..., "width": ...}`, or `{"shortest_edge": ...}` (the ratio of
+            the sides is kept), or nothing.
+        crop_size: height and width of a random crop in pixels, `None` for none. They, or `size`, must be multiples of
+            32.
+        flip_probability: of the horizontal flip.
+        ignore_mixed_border: whether the loss leaves out superpatches at the border that hold one class and ignored
+            pixels. Elsewhere such superpatches are to have four tokens.
+    """
+
+    size: Mapping[str, int] = field(default_factory=dict)
+    crop_size: tuple[int, int] | None = None
+    flip_probability: float = 0.5
+    ignore_mixed_border: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if set(self.size) not in ({"height", "width"}, {"shortest_edge"}, set()):
+            raise ValueError(f"size is {dict(self.size)}; expected height and width, shortest_edge, or nothing.")
+        if "shortest_edge" in self.size and self.crop_size is None:
+            raise ValueError(f"size is {dict(self.size)}, so images differ in size: give a crop_size.")
+        final = self.crop_size or (self.size.get("height", 0), self.size.get("width", 0))
+        if len(final) != 2 or min(final) < 1 or final[0] % 32 or final[1] % 32:
+            raise ValueError(f"Images of {' x '.join(map(str, final))} pixels: sides must be multiples of 32.")
+        _check_share("flip_probability", self.flip_probability)
+
+
 # Task -> how it is trained.
 TRAINING_RECIPES: Mapping[str, type[OptimizationRecipe]] = {
     "segmentation": TrainingRecipe,
     "classification": ClassificationTraining,
     "detection": DetectionTraining,
+    "policy": PolicyTraining,
 }
 
 
@@ -338,11 +370,13 @@ class Recipe:
     Args:
         name: of the recipe.
         method: the `model_type`, such as `"setr"`.
-        task: `"segmentation"`, `"classification"` or `"detection"`. The latter two are those of HLG alone.
+        task: `"segmentation"`, `"classification"`, `"detection"` (the latter two by HLG alone), or `"policy"`, of
+            which token sharing is made.
         model: keyword arguments of the method's configuration, without labels and test protocol. `backbone_config` is
             a dictionary with `model_type`.
         image_processor: keyword arguments of the method's image processor.
-        training: see there: a [`TrainingRecipe`], [`ClassificationTraining`] or [`DetectionTraining`].
+        training: see there: a [`TrainingRecipe`], [`ClassificationTraining`], [`DetectionTraining`] or
+            [`PolicyTraining`].
         evaluation: see there; `None` for the tasks that have but one way, the image processor's.
     """
 
@@ -355,8 +389,8 @@ class Recipe:
     evaluation: EvaluationRecipe | None = None
 
     def __post_init__(self) -> None:
-        _check_choice("task", self.task, TASKS)
-        _check_choice("method", self.method, methods_for("segmentation"))
+        _check_choice("task", self.task, TRAINING_RECIPES)
+        _check_choice("method", self.method, {name for task in TRAINING_RECIPES for name in methods_for(task)})
         _check_choice(f"method for {self.task}", self.method, methods_for(self.task))
         if not isinstance(self.training, TRAINING_RECIPES[self.task]):
             raise ValueError(f"training is a {type(self.training).__name__}, which is not one for {self.task}.")
@@ -365,31 +399,34 @@ class Recipe:
                 "The recipe has no 'evaluation'." if self.evaluation is None else f"{self.task} takes no 'evaluation'."
             )
 
-    def build_config(self, id2label: Mapping[int, str]) -> "PreTrainedConfig":
+    def build_config(self, id2label: Mapping[int, str] | None = None) -> "PreTrainedConfig":
         """
         The method's configuration, with class names and test protocol.
 
         Args:
-            id2label: train id -> class name.
+            id2label: train id -> class name; `None` for a policy network, which knows no classes.
 
         Raises:
-            ValueError: if `model` or its `backbone_config` holds an argument that the configuration does not have.
+            ValueError: if `model` or its `backbone_config` holds an argument that the configuration does not have, or
+                class names are missing or needless.
         """
+        if (id2label is None) != (self.task == "policy"):
+            raise ValueError(f"id2label is {id2label}; policy networks take none, all other models the class names.")
         config_class = self._public_class(METHODS[self.method].config_class)
         _check_keywords(f"{config_class.__name__} argument", self.model, _field_names(config_class))
-        protocol: dict[str, Any] = {}
+        values: dict[str, Any] = copy.deepcopy(dict(self.model))
         if self.evaluation is not None:
-            protocol = {
+            values |= {
                 "inference_mode": self.evaluation.mode,
                 "window_size": self.evaluation.window_size,
                 "window_stride": self.evaluation.window_stride,
             }
-        config = config_class(
-            **copy.deepcopy(dict(self.model)),
-            **protocol,
-            id2label=dict(id2label),
-            label2id={name: index for index, name in id2label.items()},
-        )
+        if id2label is not None:
+            values |= {
+                "id2label": dict(id2label),
+                "label2id": {name: index for index, name in id2label.items()},
+            }
+        config = config_class(**values)
         for name in {"backbone_config", "encoder_config"} & self.model.keys():
             nested_class = type(getattr(config, name))
             valid_names = {*_field_names(nested_class), "model_type", "out_indices", "out_features"}

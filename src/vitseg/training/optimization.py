@@ -3,7 +3,7 @@
 """The originals' parameter groups and learning-rate schedules."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..recipes import ClassificationTraining, DetectionTraining, OptimizationRecipe, TrainingRecipe
+from ..recipes import ClassificationTraining, DetectionTraining, OptimizationRecipe, PolicyTraining, TrainingRecipe
 
 
 def parameter_groups(
@@ -69,6 +69,8 @@ def build_schedule(optimizer: torch.optim.Optimizer, recipe: OptimizationRecipe)
     if isinstance(recipe, ClassificationTraining):
         return cosine_schedule(optimizer, recipe)
     if isinstance(recipe, DetectionTraining):
+        return step_schedule(optimizer, recipe, recipe.decay_iterations)
+    if isinstance(recipe, PolicyTraining):
         return step_schedule(optimizer, recipe)
     if isinstance(recipe, TrainingRecipe):
         return poly_schedule(optimizer, recipe)
@@ -121,11 +123,13 @@ def cosine_schedule(optimizer: torch.optim.Optimizer, recipe: ClassificationTrai
     return LambdaLR(optimizer, [partial(factor, initial=group["lr"]) for group in optimizer.param_groups])
 
 
-def step_schedule(optimizer: torch.optim.Optimizer, recipe: DetectionTraining) -> LambdaLR:
+def step_schedule(
+    optimizer: torch.optim.Optimizer, recipe: OptimizationRecipe, decay_iterations: Sequence[int] = ()
+) -> LambdaLR:
     """A tenth of the rate after each of `decay_iterations`; in the warm-up linearly from `warmup_ratio` of it."""
 
     def factor(iteration: int) -> float:
-        value = 0.1 ** sum(iteration >= decay for decay in recipe.decay_iterations)
+        value = 0.1 ** sum(iteration >= decay for decay in decay_iterations)
         if iteration < recipe.warmup_iterations:
             value *= 1.0 - (1.0 - iteration / recipe.warmup_iterations) * (1.0 - recipe.warmup_ratio)
         return value
