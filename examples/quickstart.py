@@ -22,11 +22,11 @@ from datasets import Dataset
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
 
 import vitseg  # noqa: F401  registers the models
-from vitseg.data.scenes import SCENE_CLASSES, SCENE_PALETTE, write_scenes
 from vitseg.data.streaming import load_examples
 from vitseg.evaluation.drawing import comparison, plot_class_bars
 from vitseg.evaluation.evaluator import evaluate_model
 from vitseg.evaluation.metric import MeanIoU
+from vitseg.scenes import SCENE_CLASSES, SCENE_PALETTE, write_scenes
 
 
 RECIPE = Path(__file__).with_name("recipes") / "scenes-setr-pup.json"

@@ -13,7 +13,7 @@ weights are those with the highest top-1 accuracy.
 
 Without anything to download, on drawn scenes:
 
-    python -c "from vitseg.data.scenes import write_annotated_scenes as write; write('scenes', 2000, 200)"
+    python -c "from vitseg.scenes import write_annotated_scenes as write; write('scenes', 2000, 200)"
     accelerate launch examples/train_classifier.py --recipe examples/recipes/scenes-hlg-classifier.json \\
         --dataset scenes --output runs/scenes
 """

@@ -14,7 +14,7 @@ latest`, and what the output folder gets; the best weights are those with the hi
 
 Without anything to download, on drawn scenes:
 
-    python -c "from vitseg.data.scenes import write_annotated_scenes as write; write('scenes', 2000, 200)"
+    python -c "from vitseg.scenes import write_annotated_scenes as write; write('scenes', 2000, 200)"
     accelerate launch examples/train_detector.py --recipe examples/recipes/scenes-hlg-detector.json \\
         --dataset scenes --output runs/scenes
 """

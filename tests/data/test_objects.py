@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Drawn scenes with classes and boxes, and the streams and scores of classifiers and detectors."""
+"""Data sets with classes and boxes, and the streams and scores of classifiers and detectors."""
 
 import itertools
 
@@ -13,12 +13,12 @@ from PIL import Image
 
 from vitseg.data.image_labels import ClassificationStream, load_class_names, mixing, training_transform
 from vitseg.data.objects import DetectionStream, DetectionTransform, collate_objects
-from vitseg.data.scenes import SCENE_CLASSES, SCENE_KINDS, SCENE_THINGS, draw_annotated_scene, draw_scene
-from vitseg.data.scenes import write_annotated_scenes as write
 from vitseg.data.streaming import train_loader
 from vitseg.evaluation.classification import evaluate_classifier
 from vitseg.evaluation.detection import score_detections
 from vitseg.recipes import get_recipe
+from vitseg.scenes import SCENE_KINDS, SCENE_THINGS, draw_annotated_scene
+from vitseg.scenes import write_annotated_scenes as write
 
 
 @pytest.fixture(scope="module")
@@ -26,40 +26,6 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("objects") / "scenes"
     write(folder, num_train=12, num_validation=3, num_shards=2)
     return folder
-
-
-def test_objects_lie_where_the_label_map_has_them():
-    categories = set()
-    for seed in range(30):
-        image, label_map = draw_scene(seed)
-        scene = draw_annotated_scene(seed)
-        assert np.array_equal(np.asarray(scene.image), np.asarray(image))
-        label_map, covered = np.asarray(label_map), np.zeros(image.size[::-1], dtype=bool)
-        for thing in scene.objects:
-            categories.add(thing.category)
-            x, y, width, height = thing.bbox
-            label = SCENE_CLASSES.index(SCENE_THINGS[thing.category])
-            inside = label_map[y : y + height, x : x + width]
-            # Outlines are ignored in label maps.
-            assert np.isin(inside, (label, 255)).sum() >= thing.area
-            assert thing.area <= width * height
-            covered[y : y + height, x : x + width] = True
-        things = np.isin(label_map, [SCENE_CLASSES.index(name) for name in SCENE_THINGS])
-        assert (things & ~covered).sum() < 80
-    assert categories == set(range(len(SCENE_THINGS)))
-
-
-def test_kinds_of_scenes_are_what_they_show():
-    kinds, waters = set(), set()
-    for seed in range(20):
-        scene, label_map = draw_annotated_scene(seed), np.asarray(draw_scene(seed)[1])
-        kinds.add(scene.kind)
-        has_water = (label_map == SCENE_CLASSES.index("water")).sum() > 200
-        # The water may be hidden, but there is none elsewhere.
-        assert not has_water or "shore" in SCENE_KINDS[scene.kind]
-        waters.add(has_water)
-    assert waters == {False, True}
-    assert kinds == set(range(len(SCENE_KINDS)))
 
 
 def test_the_data_set_loads_with_datasets(folder):

@@ -16,8 +16,8 @@ from programs import EXAMPLES, launch, load_program
 from tiny_setr import save_tiny_setr, tiny_image_processor, tiny_setr
 from torch.nn import functional as F
 
-from vitseg.data.scenes import SCENE_CLASSES, write_scenes
 from vitseg.data.streaming import load_examples
+from vitseg.scenes import SCENE_CLASSES, write_scenes
 
 
 program = load_program("evaluate")

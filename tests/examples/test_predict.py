@@ -13,8 +13,8 @@ from PIL import Image
 from programs import launch
 from tiny_setr import save_tiny_setr, tiny_image_processor, tiny_setr
 
-from vitseg.data.scenes import SCENE_CLASSES, write_scenes
 from vitseg.recipes import load_label_set
+from vitseg.scenes import SCENE_CLASSES, write_scenes
 
 
 CITYSCAPES = load_label_set("cityscapes").names

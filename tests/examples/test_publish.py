@@ -16,10 +16,10 @@ from huggingface_hub import ModelCard
 from programs import load_program
 from tiny_setr import save_tiny_setr
 
-from vitseg.data.scenes import SCENE_CLASSES, write_scenes
 from vitseg.publishing import fingerprint
 from vitseg.publishing.fingerprint import load_folder, take_fingerprint
 from vitseg.publishing.fresh_process import load_in_fresh_process
+from vitseg.scenes import SCENE_CLASSES, write_scenes
 
 
 program = load_program("publish")

@@ -32,8 +32,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 from vitseg.data.dataset_labels import DatasetLabels
-from vitseg.data.scenes import SCENE_CLASSES, write_scenes
 from vitseg.data.shards import write_shard
+from vitseg.scenes import SCENE_CLASSES, write_scenes
 from vitseg.training.checkpoints import find_checkpoint
 
 

@@ -12,7 +12,7 @@ import train_detector
 from accelerate.state import AcceleratorState, PartialState
 from transformers import AutoImageProcessor, AutoModelForImageClassification, AutoModelForObjectDetection
 
-from vitseg.data.scenes import SCENE_KINDS, SCENE_THINGS, write_annotated_scenes
+from vitseg.scenes import SCENE_KINDS, SCENE_THINGS, write_annotated_scenes
 
 
 pytestmark = pytest.mark.usefixtures("own_state")

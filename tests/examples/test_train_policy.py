@@ -17,8 +17,8 @@ from transformers import AutoImageProcessor, AutoModel, AutoModelForSemanticSegm
 
 from vitseg import CtsPolicyNet
 from vitseg.data.policy_targets import PolicyTransform
-from vitseg.data.scenes import write_scenes
 from vitseg.recipes import load_recipe
+from vitseg.scenes import write_scenes
 from vitseg.training.policy import initial_policy_net, policy_accuracy
 
 

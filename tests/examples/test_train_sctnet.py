@@ -17,7 +17,7 @@ from programs import launch
 from safetensors.torch import load_file
 from transformers import AutoModelForSemanticSegmentation, SegformerConfig, SegformerForSemanticSegmentation
 
-from vitseg.data.scenes import SCENE_CLASSES, write_scenes
+from vitseg.scenes import SCENE_CLASSES, write_scenes
 
 
 pytestmark = pytest.mark.usefixtures("own_state")

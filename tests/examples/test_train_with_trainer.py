@@ -10,7 +10,7 @@ import pytest
 import train_with_trainer
 from transformers import AutoModelForSemanticSegmentation
 
-from vitseg.data.scenes import write_scenes
+from vitseg.scenes import write_scenes
 
 
 @pytest.mark.usefixtures("own_state")

@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 
-from vitseg.data import scenes
-from vitseg.data.scenes import SCENE_CLASSES, SCENE_PALETTE, draw_scene, write_scenes
+from vitseg.scenes import (
+    SCENE_CLASSES,
+    SCENE_KINDS,
+    SCENE_PALETTE,
+    SCENE_THINGS,
+    draw_annotated_scene,
+    draw_scene,
+    write_scenes,
+    writing,
+)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +119,40 @@ def test_label_map_is_aligned_with_the_image(hundred_scenes):
     assert_aligned(hundred_scenes)
 
 
+def test_objects_lie_where_the_label_map_has_them():
+    categories = set()
+    for seed in range(30):
+        image, label_map = draw_scene(seed)
+        scene = draw_annotated_scene(seed)
+        assert np.array_equal(np.asarray(scene.image), np.asarray(image))
+        label_map, covered = np.asarray(label_map), np.zeros(image.size[::-1], dtype=bool)
+        for thing in scene.objects:
+            categories.add(thing.category)
+            x, y, width, height = thing.bbox
+            label = SCENE_CLASSES.index(SCENE_THINGS[thing.category])
+            inside = label_map[y : y + height, x : x + width]
+            # Outlines are ignored in label maps.
+            assert np.isin(inside, (label, 255)).sum() >= thing.area
+            assert thing.area <= width * height
+            covered[y : y + height, x : x + width] = True
+        things = np.isin(label_map, [SCENE_CLASSES.index(name) for name in SCENE_THINGS])
+        assert (things & ~covered).sum() < 80
+    assert categories == set(range(len(SCENE_THINGS)))
+
+
+def test_kinds_of_scenes_are_what_they_show():
+    kinds, waters = set(), set()
+    for seed in range(20):
+        scene, label_map = draw_annotated_scene(seed), np.asarray(draw_scene(seed)[1])
+        kinds.add(scene.kind)
+        has_water = (label_map == SCENE_CLASSES.index("water")).sum() > 200
+        # The water may be hidden, but there is none elsewhere.
+        assert not has_water or "shore" in SCENE_KINDS[scene.kind]
+        waters.add(has_water)
+    assert waters == {False, True}
+    assert kinds == set(range(len(SCENE_KINDS)))
+
+
 def test_written_scenes_load_and_decode(folder, tmp_path):
     dataset = load_dataset(str(folder), cache_dir=str(tmp_path))
     assert {split: len(rows) for split, rows in dataset.items()} == {"train": 7, "validation": 3}
@@ -147,7 +189,7 @@ def test_written_files(folder):
 
 def test_splits_never_share_scenes(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(scenes, "draw_scene", lambda seed: drawn.append(seed) or draw_scene(0))
+    monkeypatch.setattr(writing, "draw_scene", lambda seed: drawn.append(seed) or draw_scene(0))
     train, validation = set(), set()
     for seed in range(3):
         drawn.clear()
@@ -185,7 +227,7 @@ def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(seed):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scenes, "draw_scene", interrupted)
+    monkeypatch.setattr(writing, "draw_scene", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_scenes(tmp_path / "drawn", num_train=1, num_validation=1)
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image
 
-from .scene_canvas import SUPERSAMPLING, Label, Point, Scene, Span, to_image, to_rgb
+from .canvas import SUPERSAMPLING, Label, Point, Scene, Span, to_image, to_rgb
 
 
 _FARTHEST = 3000.0  # metres; the horizon to within a pixel
