@@ -10,154 +10,91 @@ something open, the record holds what the published model must have been: how ma
 nowhere stated, and 160 shared ones reduce their number by the 30% of the table.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from .schema import EvaluationRecipe, PretrainedWeights, PublishedRecipe, PublishedResult, TrainingRecipe, Weights
+from . import datasets
+from .backbones import AUGREG, DEIT_B, plain_vit
+from .datasets import ADE20K, ADE20K_640, Benchmark
+from .schema import PublishedRecipe, PublishedResult, TrainingRecipe, Weights
 
 
 CTS = "https://github.com/tue-mps/cts-segmenter"
 SEGMENTER = "https://github.com/rstrudel/segmenter"
 CHECKPOINTS = "https://www.rocq.inria.fr/cluster-willow/rstrudel/segmenter/checkpoints"
 MMSEG = "https://download.openmmlab.com/mmsegmentation/v0.5/segmenter"
-AUGREG = "https://storage.googleapis.com/vit_models/augreg"
-SIX_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 DEIT_PIXELS = {
     "image_mean": [123.68 / 255, 116.28 / 255, 103.53 / 255],
     "image_std": [58.4 / 255, 57.12 / 255, 57.38 / 255],
 }
 
 
-def _augreg(size: str, file: str) -> PretrainedWeights:
-    return PretrainedWeights(
-        timm_model=f"vit_{size}_patch16_384.augreg_in21k_ft_in1k", url=f"{AUGREG}/{file}-res_384.npz"
-    )
+# The original reads a ViT-B with patches of 8 pixels from `vit_base_patch8_384.pth`, a file of its own that is not
+# published.
+PRETRAINED = {**AUGREG, "deit-b": DEIT_B, "vit-b8": None}
 
-
-@dataclass(frozen=True)
-class Backbone:
-    """A ViT as Segmenter uses it."""
-
-    hidden_size: int
-    depth: int
-    pretrained: PretrainedWeights | None
-    patch_size: int = 16
-    is_deit: bool = False
-
-    def config(self, crop: int) -> dict[str, Any]:
-        return {
-            "model_type": "plain_vit",
-            "hidden_size": self.hidden_size,
-            "num_hidden_layers": self.depth,
-            "num_attention_heads": self.hidden_size // 64,
-            "intermediate_size": 4 * self.hidden_size,
-            "image_size": crop,
-            "patch_size": self.patch_size,
-            "drop_path_rate": 0.1,
-            "layer_norm_eps": 1e-5,
-            "interpolate_by_token_count": True,
-            "use_distillation_token": self.is_deit,
-            "use_final_norm": True,
-        }
-
-
-_TINY = _augreg("tiny", "Ti_16-i21k-300ep-lr_0.001-aug_none-wd_0.03-do_0.0-sd_0.0--imagenet2012-steps_20k-lr_0.03")
-_SMALL = _augreg("small", "S_16-i21k-300ep-lr_0.001-aug_light1-wd_0.03-do_0.0-sd_0.0--imagenet2012-steps_20k-lr_0.03")
-_BASE = _augreg("base", "B_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.0-sd_0.0--imagenet2012-steps_20k-lr_0.01")
-_LARGE = _augreg("large", "L_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.1-sd_0.1--imagenet2012-steps_20k-lr_0.01")
-_DEIT = PretrainedWeights(
-    timm_model="deit_base_distilled_patch16_384.fb_in1k",
-    url="https://dl.fbaipublicfiles.com/deit/deit_base_distilled_patch16_384-d0272ac0.pth",
-)
-BACKBONES = {
-    "vit-t": Backbone(192, 12, _TINY),
-    "vit-s": Backbone(384, 12, _SMALL),
-    "vit-b": Backbone(768, 12, _BASE),
-    "vit-l": Backbone(1024, 24, _LARGE),
-    # The original reads `vit_base_patch8_384.pth`, a file of its own that is not published.
-    "vit-b8": Backbone(768, 12, None, patch_size=8),
-    "deit-b": Backbone(768, 12, _DEIT, is_deit=True),
+PASCAL_CONTEXT = replace(datasets.PASCAL_CONTEXT, scale=(4160, 520), limits_long_side=True)
+CITYSCAPES = replace(datasets.CITYSCAPES, scale=(2048, 1024))
+# Iterations, batch size, learning rate: 64, 256 and 216 epochs.
+SCHEDULES = {
+    "ade20k": (161_728, 8, 0.001),
+    "pascal-context": (80_128, 16, 0.001),
+    "cityscapes": (80_352, 8, 0.01),
 }
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A data set as Segmenter is trained and tested on it; `stride` is that of CTS's evaluation."""
-
-    name: str
-    label_set: str
-    crop: int
-    stride: int
-    short_side: int
-    long_sides: int
-    iterations: int
-    batch_size: int
-    learning_rate: float
-    reduce_labels: bool = False
-
-    @property
-    def scale(self) -> tuple[int, int]:
-        return self.long_sides * self.short_side, self.short_side
-
-
-# 64, 256 and 216 epochs.
-ADE20K = Benchmark("ade20k", "ade20k", 512, 512, 512, 4, 161_728, 8, 0.001, reduce_labels=True)
-ADE20K_640 = Benchmark("ade20k", "ade20k", 640, 640, 640, 4, 161_728, 8, 0.001, reduce_labels=True)
-PASCAL_CONTEXT = Benchmark("pascal-context", "pascal_context60", 480, 320, 520, 8, 80_128, 16, 0.001)
-CITYSCAPES = Benchmark("cityscapes", "cityscapes", 768, 512, 1024, 2, 80_352, 8, 0.01)
 
 
 def _recipe(
     prefix: str,
-    backbone_name: str,
+    backbone: str,
     data: Benchmark,
     *,
     model: dict[str, Any],
     backbone_options: dict[str, Any],
-    stride: int,
+    stride: int | None,
     published: PublishedResult,
     weights: Weights,
     schedule: str = "",
     training_options: dict[str, Any] | None = None,
 ) -> PublishedRecipe:
     """What all rows have in common."""
-    backbone = BACKBONES[backbone_name]
-    crop = (data.crop, data.crop)
-    size = {"shortest_edge": data.scale[1], "longest_edge": data.scale[0]}
+    iterations, batch_size, learning_rate = SCHEDULES[data.name]
+    backbone_config = plain_vit(
+        backbone,
+        data.crop,
+        patch_size=8 if backbone == "vit-b8" else 16,
+        drop_path_rate=0.1,
+        layer_norm_eps=1e-5,
+        interpolate_by_token_count=True,
+        use_distillation_token=backbone == "deit-b",
+        use_final_norm=True,
+    )
     training = {
         "nesterov": True,
         "min_learning_rate": 1e-5,
-        "iterations": data.iterations,
-        "pretrained": backbone.pretrained,
+        "iterations": iterations,
+        "pretrained": PRETRAINED[backbone],
         **(training_options or {}),
     }
     return PublishedRecipe(
-        name=f"{prefix}-{backbone_name}-{data.name}-{data.crop}{schedule}",
+        name=f"{prefix}-{backbone}-{data.name}-{data.crop}{schedule}",
         method="cts_segmenter",
-        model={**model, "backbone_config": {**backbone.config(data.crop), **backbone_options}},
+        model={**model, "backbone_config": {**backbone_config, **backbone_options}},
         image_processor={
-            "size": size,
-            "do_reduce_labels": data.reduce_labels,
-            **(DEIT_PIXELS if backbone.is_deit else {}),
+            **data.image_processor,
+            "do_reduce_labels": data.reduces_labels,
+            **(DEIT_PIXELS if backbone == "deit-b" else {}),
         },
         label_set=data.label_set,
         training=TrainingRecipe(
             optimizer="sgd",
-            learning_rate=data.learning_rate,
+            learning_rate=learning_rate,
             weight_decay=0.0,
-            batch_size=data.batch_size,
-            crop_size=crop,
+            batch_size=batch_size,
+            crop_size=data.crop_size,
             scale=data.scale,
             **training,
         ),
-        evaluation=EvaluationRecipe(
-            mode="slide",
-            window_size=crop,
-            window_stride=(stride, stride),
-            scale=data.scale,
-            ratios=SIX_RATIOS,
-            min_short=None,
-        ),
+        evaluation=data.sliding_test(stride),
         published=published,
         weights=weights,
     )
@@ -173,7 +110,7 @@ def _cts(
         data,
         model={"decoder_type": "mask_transformer"},
         backbone_options={} if shared is None else {"token_sharing": shared},
-        stride=data.stride,
+        stride=data.crop if data.name == "ade20k" else None,
         published=PublishedResult(
             miou=miou,
             miou_multi_scale=None,

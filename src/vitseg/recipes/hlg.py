@@ -10,10 +10,10 @@ the classifiers alone. Where the configurations contradict each other or the pub
 from dataclasses import dataclass
 from typing import Any
 
+from .datasets import ADE20K, CITYSCAPES, Benchmark
 from .schema import (
     ClassificationTraining,
     DetectionTraining,
-    EvaluationRecipe,
     PretrainedWeights,
     PublishedRecipe,
     PublishedResult,
@@ -132,31 +132,14 @@ def _pretrained(name: str) -> PretrainedWeights:
     return PretrainedWeights(recipe=encoder.classifier, url=DRIVE.format(encoder.drive_id))
 
 
-@dataclass(frozen=True)
-class SegmentationData:
-    """How the models of a data set were trained and tested; `scale` is the long and the short side of images."""
-
-    label_set: str
-    crop: int
-    stride: int
-    scale: tuple[int, int]
-    thousands: int
-    reduce_labels: bool
-
-
-CITYSCAPES = SegmentationData("cityscapes", 768, 512, (2049, 1025), 40, False)
-ADE20K = SegmentationData("ade20k", 512, 341, (2048, 512), 160, True)
-
-
-def _segmenter(name: str, data: SegmentationData, miou: float, drop_path_rate: float) -> PublishedRecipe:
-    crop = (data.crop, data.crop)
-    original = f"setr_pup_hlg_{name}_{data.crop}x{data.crop}_{data.thousands}k_{data.label_set}_bs_16.py"
-    size = {"shortest_edge": data.scale[1], "longest_edge": data.scale[0]}
+def _segmenter(name: str, data: Benchmark, thousands: int, miou: float, drop_path_rate: float) -> PublishedRecipe:
+    """A row of the README; `thousands` counts iterations."""
+    original = f"setr_pup_hlg_{name}_{data.crop}x{data.crop}_{thousands}k_{data.label_set}_bs_16.py"
     return PublishedRecipe(
-        name=f"hlg-setr-{name}-{data.label_set}-{data.crop}-{data.thousands}k",
+        name=f"hlg-setr-{name}-{data.label_set}-{data.crop}-{thousands}k",
         method="hlg",
         model=ENCODERS[name].config(drop_path_rate=drop_path_rate),
-        image_processor={"size": size, **({"do_reduce_labels": True} if data.reduce_labels else {})},
+        image_processor=data.image_processor,
         label_set=data.label_set,
         training=TrainingRecipe(
             optimizer="adamw",
@@ -167,21 +150,13 @@ def _segmenter(name: str, data: SegmentationData, miou: float, drop_path_rate: f
             min_learning_rate=0.0,
             warmup_iterations=1500,
             warmup_ratio=1e-6,
-            iterations=1000 * data.thousands,
+            iterations=1000 * thousands,
             batch_size=16,
-            crop_size=crop,
+            crop_size=data.crop_size,
             scale=data.scale,
             pretrained=_pretrained(name),
         ),
-        evaluation=EvaluationRecipe(
-            mode="slide",
-            window_size=crop,
-            window_stride=(data.stride, data.stride),
-            scale=data.scale,
-            ratios=(1.0,),
-            min_short=None,
-            flip=False,
-        ),
+        evaluation=data.sliding_test(ratios=(1.0,), flip=False),
         published=PublishedResult(
             miou=miou, miou_multi_scale=None, source=f"README of {REPOSITORY}, configs/setr_hlg/{original}"
         ),
@@ -226,13 +201,13 @@ def _detector(name: str, box_ap: float, deep: int, drop_path_rate: float) -> Pub
 
 RECIPES = (
     *map(_classifier, ENCODERS),
-    # Encoder, data, mIoU, drop path.
-    _segmenter("small", CITYSCAPES, 81.8, 0.1),
-    _segmenter("medium", CITYSCAPES, 82.5, 0.3),
-    _segmenter("large", CITYSCAPES, 82.9, 0.3),
-    _segmenter("small", ADE20K, 47.3, 0.1),
-    _segmenter("medium", ADE20K, 49.3, 0.1),
-    _segmenter("large", ADE20K, 49.8, 0.1),
+    # Encoder, data, iterations / 1000, mIoU, drop path.
+    _segmenter("small", CITYSCAPES, 40, 81.8, 0.1),
+    _segmenter("medium", CITYSCAPES, 40, 82.5, 0.3),
+    _segmenter("large", CITYSCAPES, 40, 82.9, 0.3),
+    _segmenter("small", ADE20K, 160, 47.3, 0.1),
+    _segmenter("medium", ADE20K, 160, 49.3, 0.1),
+    _segmenter("large", ADE20K, 160, 49.8, 0.1),
     # Encoder, box AP, blocks in the third stage, drop path.
     _detector("small", 44.4, 6, 0.1),
     _detector("medium", 46.6, 14, 0.3),

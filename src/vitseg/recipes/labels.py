@@ -17,7 +17,7 @@ LABEL_SETS = ("ade20k", "cityscapes", "coco_stuff10k", "coco_stuff164k", "pascal
 CLASS_LISTS = ("coco", "imagenet1k")
 
 # The originals read these label maps with mmsegmentation's reduce_zero_label.
-_REDUCED = ("ade20k", "coco_stuff10k", "pascal_context59")
+REDUCED_LABEL_SETS = ("ade20k", "coco_stuff10k", "pascal_context59")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def load_label_set(name: str) -> LabelSet:
         if key in table:
             table[key] = {int(value): target for value, target in table[key].items()}
     table["palette"] = tuple(tuple(colour) for colour in table["palette"])
-    return LabelSet(name=name, reduce_labels=name in _REDUCED, **table)
+    return LabelSet(name=name, reduce_labels=name in REDUCED_LABEL_SETS, **table)
 
 
 def load_id2label(name: str) -> dict[int, str]:

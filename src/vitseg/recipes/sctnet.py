@@ -7,9 +7,11 @@ Sources: the README and the configurations of https://github.com/xzz777/SCTNet a
 Seg50, Seg75 and Seg100 differ in the size that images are tested at; Seg50 and Seg75 share their training.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from . import datasets
+from .datasets import ADE20K, Benchmark
 from .schema import EvaluationRecipe, PretrainedWeights, PublishedRecipe, PublishedResult, TrainingRecipe, Weights
 
 
@@ -32,62 +34,38 @@ SIZES = {
 }
 
 
-@dataclass(frozen=True)
-class Benchmark:
-    """
-    A data set as SCTNet is trained on it.
-
-    `scale` is the long and short side of images before the random factor, `batch_size` that of all processes.
-    """
-
-    name: str
-    label_set: str
-    scale: tuple[int, int]
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    min_learning_rate: float = 0.0
-    decays_norms: bool = False
-    reduces_labels: bool = True
-
-
-ADE20K = Benchmark("ade20k", "ade20k", (2048, 512), batch_size=32, learning_rate=5e-4, weight_decay=0.01)
-COCO_STUFF = Benchmark(
-    "coco-stuff-10k", "coco_stuff10k", (2560, 640), batch_size=16, learning_rate=6e-5, weight_decay=0.01
-)
-CITYSCAPES = Benchmark(
-    "cityscapes",
-    "cityscapes",
-    (2048, 1024),
-    batch_size=16,
-    learning_rate=4e-4,
-    weight_decay=0.0125,
-    min_learning_rate=1e-6,
-    decays_norms=True,
-    reduces_labels=False,
-)
+COCO_STUFF = replace(datasets.COCO_STUFF_10K, crop=640, scale=(2560, 640), limits_long_side=True)
+CITYSCAPES = replace(datasets.CITYSCAPES, crop=1024, scale=(2048, 1024))
+# Data set -> batch size of all processes, learning rate and its floor, weight decay.
+SCHEDULES = {
+    "ade20k": (32, 5e-4, 0.0, 0.01),
+    "coco-stuff-10k": (16, 6e-5, 0.0, 0.01),
+    "cityscapes": (16, 4e-4, 1e-6, 0.0125),
+}
 
 
 def _recipe(
     variant: str,
     data: Benchmark,
     miou: float,
-    crop: tuple[int, int],
-    test_scale: tuple[int, int],
     fps: float,
     fps_tensorrt: float | None = None,
+    crop: tuple[int, int] | None = None,
     ratio_range: tuple[float, float] = (0.5, 2.0),
+    test_scale: tuple[int, int] | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> PublishedRecipe:
     """
-    A row of the README: `variant` is "s" or "b", with the size of the test where that is part of the name;
-    `test_scale` the long and short side of test images; `image_size` the height and width that speed is measured at.
+    A row of the README: `variant` is "s" or "b", with the size of the test where that is part of the name; `crop` and
+    `test_scale` where they are not the data set's; `image_size` the height and width that speed is measured at, where
+    that is not the crop.
     """
     size = SIZES[variant[0]]
+    batch_size, learning_rate, min_learning_rate, weight_decay = SCHEDULES[data.name]
+    crop, test_scale = crop or data.crop_size, test_scale or data.scale
     crop_name = str(crop[0]) if crop[0] == crop[1] else f"{crop[0]}x{crop[1]}"
-    long_side, short_side = test_scale
     rules: dict[str, dict[str, float]] = {"head": {"lr_mult": 10.0}, "alignment": {"lr_mult": 10.0}}
-    if not data.decays_norms:
+    if data is not CITYSCAPES:
         # Those of the attention layers alone: the original's rule does not reach norms of other names.
         rules |= {"attention.norm": {"decay_mult": 0.0}, "mlp.norm": {"decay_mult": 0.0}}
     return PublishedRecipe(
@@ -99,21 +77,21 @@ def _recipe(
             "image_size": list(image_size or crop),
         },
         image_processor={
-            "size": {"shortest_edge": short_side, "longest_edge": long_side},
+            **replace(data, scale=test_scale).image_processor,
             "do_reduce_labels": data.reduces_labels,
         },
         label_set=data.label_set,
         training=TrainingRecipe(
             optimizer="adamw",
-            learning_rate=data.learning_rate,
-            weight_decay=data.weight_decay,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
             parameter_rules=rules,
             power=1.0,
-            min_learning_rate=data.min_learning_rate,
+            min_learning_rate=min_learning_rate,
             warmup_iterations=1500,
             warmup_ratio=1e-6,
             iterations=160_000,
-            batch_size=data.batch_size,
+            batch_size=batch_size,
             crop_size=crop,
             scale=data.scale,
             ratio_range=ratio_range,
@@ -150,17 +128,16 @@ def _recipe(
     )
 
 
-_CITY: dict[str, Any] = {"data": CITYSCAPES, "crop": (512, 1024), "ratio_range": (0.25, 1.5)}
-_SEG50: dict[str, Any] = _CITY | {"test_scale": (1024, 512), "image_size": (512, 1024)}
-_SEG75: dict[str, Any] = _CITY | {"test_scale": (1536, 768), "image_size": (768, 1536)}
-_SEG100: dict[str, Any] = {"data": CITYSCAPES, "crop": (1024, 1024), "test_scale": (2048, 1024)}
+_SMALL_CROP: dict[str, Any] = {"data": CITYSCAPES, "crop": (512, 1024), "ratio_range": (0.25, 1.5)}
+_SEG50: dict[str, Any] = _SMALL_CROP | {"test_scale": (1024, 512)}
+_SEG75: dict[str, Any] = _SMALL_CROP | {"test_scale": (1536, 768), "image_size": (768, 1536)}
 RECIPES = (
-    _recipe("s", ADE20K, 37.91, crop=(512, 512), test_scale=(2048, 512), fps=158.4),
-    _recipe("b", ADE20K, 43.04, crop=(512, 512), test_scale=(2048, 512), fps=145.1),
-    _recipe("b", COCO_STUFF, 35.91, crop=(640, 640), test_scale=(2560, 640), fps=141.5),
+    _recipe("s", ADE20K, 37.91, fps=158.4),
+    _recipe("b", ADE20K, 43.04, fps=145.1),
+    _recipe("b", COCO_STUFF, 35.91, fps=141.5),
     _recipe("s-seg50", miou=72.94, fps=160.3, fps_tensorrt=451.2, **_SEG50),
     _recipe("s-seg75", miou=76.33, fps=149.2, fps_tensorrt=233.3, **_SEG75),
     _recipe("b-seg50", miou=76.46, fps=144.9, fps_tensorrt=374.6, **_SEG50),
     _recipe("b-seg75", miou=79.83, fps=105.2, fps_tensorrt=186.6, **_SEG75),
-    _recipe("b-seg100", miou=80.51, fps=62.8, fps_tensorrt=105.0, image_size=(1024, 2048), **_SEG100),
+    _recipe("b-seg100", CITYSCAPES, 80.51, fps=62.8, fps_tensorrt=105.0, image_size=(1024, 2048)),
 )

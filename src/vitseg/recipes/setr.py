@@ -8,32 +8,14 @@ mmsegmentation 0.30.0. Where a published file has an error, the record holds wha
 the DeiT heads, for one, are as wide as their backbone.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
-from .schema import EvaluationRecipe, PretrainedWeights, PublishedRecipe, PublishedResult, TrainingRecipe, Weights
+from .backbones import DEIT_B, FIRST_VIT_B, FIRST_VIT_L, plain_vit
+from .datasets import ADE20K, CITYSCAPES, PASCAL_CONTEXT, SIX_RATIOS, Benchmark
+from .schema import PublishedRecipe, PublishedResult, TrainingRecipe, Weights
 
 
-LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
-BACKBONES = {"vit-l": LARGE, "vit-b": BASE, "deit-b": BASE}
-
-TIMM_RELEASE = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-vitjx"
-PRETRAINED = {
-    "vit-l": PretrainedWeights(
-        timm_model="vit_large_patch16_384.augreg_in21k_ft_in1k",
-        url=f"{TIMM_RELEASE}/jx_vit_large_p16_384-b3be5167.pth",
-        note="What timm offers under this name are later, AugReg weights of the same architecture.",
-    ),
-    "vit-b": PretrainedWeights(
-        timm_model="vit_base_patch16_384.orig_in21k_ft_in1k", url=f"{TIMM_RELEASE}/jx_vit_base_p16_384-83fb41ba.pth"
-    ),
-    "deit-b": PretrainedWeights(
-        timm_model="deit_base_distilled_patch16_384.fb_in1k",
-        url="https://dl.fbaipublicfiles.com/deit/deit_base_distilled_patch16_384-d0272ac0.pth",
-    ),
-}
-
+PRETRAINED = {"vit-l": FIRST_VIT_L, "vit-b": FIRST_VIT_B, "deit-b": DEIT_B}
 # The blocks whose output the decoder takes, counted from 1.
 OUT_INDICES = {
     ("naive", "vit-l"): [10, 15, 20, 24],
@@ -44,47 +26,6 @@ OUT_INDICES = {
     ("pup", "deit-b"): [5, 8, 10, 12],
     ("mla", "deit-b"): [3, 6, 9, 12],
 }
-
-SIX_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A data set as SETR is trained and tested on it."""
-
-    name: str
-    label_set: str
-    crop: int
-    stride: int
-    scale: tuple[int, int]
-    image_processor: dict[str, Any]
-
-
-ADE20K = Benchmark(
-    "ade20k",
-    "ade20k",
-    crop=512,
-    stride=341,
-    scale=(2048, 512),
-    image_processor={"size": {"shortest_edge": 512, "longest_edge": 2048}, "do_reduce_labels": True},
-)
-CITYSCAPES = Benchmark(
-    "cityscapes",
-    "cityscapes",
-    crop=768,
-    stride=512,
-    scale=(2049, 1025),
-    image_processor={"size": {"shortest_edge": 1025, "longest_edge": 2049}},
-)
-PASCAL_CONTEXT = Benchmark(
-    "pascal-context",
-    "pascal_context60",
-    crop=480,
-    stride=320,
-    scale=(520, 520),
-    # The single-scale test leaves the long side free, although the training scale does not.
-    image_processor={"size": {"shortest_edge": 520}},
-)
 
 
 def _recipe(
@@ -108,14 +49,13 @@ def _recipe(
     if (decoder, backbone) == ("mla", "vit-l") and data is not CITYSCAPES:
         # The only models that are published for two batch sizes.
         name += f"-b{batch_size}"
-    backbone_config = {
-        "model_type": "plain_vit",
-        **BACKBONES[backbone],
-        "image_size": data.crop,
-        "out_indices": OUT_INDICES[decoder, backbone],
-        "use_class_token": decoder != "mla",
+    backbone_config = plain_vit(
+        backbone,
+        data.crop,
+        out_indices=OUT_INDICES[decoder, backbone],
+        use_class_token=decoder != "mla",
         **backbone_options,
-    }
+    )
     return PublishedRecipe(
         name=name,
         method="setr",
@@ -131,18 +71,11 @@ def _recipe(
             min_learning_rate=1e-4,
             iterations=1000 * thousands,
             batch_size=batch_size,
-            crop_size=(data.crop, data.crop),
+            crop_size=data.crop_size,
             scale=data.scale,
             pretrained=PRETRAINED[backbone],
         ),
-        evaluation=EvaluationRecipe(
-            mode="slide",
-            window_size=(data.crop, data.crop),
-            window_stride=(data.stride, data.stride),
-            scale=data.scale,
-            ratios=ratios,
-            min_short=min_short,
-        ),
+        evaluation=data.sliding_test(ratios=ratios, min_short=min_short),
         published=published,
         weights=weights,
     )

@@ -7,67 +7,19 @@ Sources: the README, configurations and release of https://github.com/RockeyCoss
 paper's results on Cityscapes and COCO-Stuff-10K have neither configurations nor weights there.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
-from .schema import EvaluationRecipe, PretrainedWeights, PublishedRecipe, PublishedResult, TrainingRecipe, Weights
+from .backbones import AUGREG, plain_vit
+from .datasets import ADE20K, ADE20K_640
+from .schema import PublishedRecipe, PublishedResult, TrainingRecipe, Weights
 
 
 REPOSITORY = "https://github.com/RockeyCoss/StructToken"
-AUGREG = "https://storage.googleapis.com/vit_models/augreg"
-SIX_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A ViT as StructToken uses it; `file` are its ImageNet weights, without the beginning and end of the name."""
-
-    name: str
-    hidden_size: int
-    depth: int
-    crop: int
-    stride: int
-    timm_size: str
-    file: str
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {
-            "model_type": "plain_vit",
-            "hidden_size": self.hidden_size,
-            "num_hidden_layers": self.depth,
-            "num_attention_heads": self.hidden_size // 64,
-            "intermediate_size": 4 * self.hidden_size,
-            "image_size": self.crop,
-            "drop_path_rate": 0.1,
-            "interpolate_by_token_count": True,
-            "interpolation_mode": "bicubic",
-        }
-
-    @property
-    def pretrained(self) -> PretrainedWeights:
-        return PretrainedWeights(
-            timm_model=f"vit_{self.timm_size}_patch16_384.augreg_in21k_ft_in1k",
-            url=f"{AUGREG}/{self.file}-res_384.npz",
-            note=f"The original reads them from a copy, `vit_{self.timm_size}_p16_384.pth`.",
-        )
-
-
-_TINY = "Ti_16-i21k-300ep-lr_0.001-aug_none-wd_0.03-do_0.0-sd_0.0--imagenet2012-steps_20k-lr_0.03"
-_SMALL = "S_16-i21k-300ep-lr_0.001-aug_light1-wd_0.03-do_0.0-sd_0.0--imagenet2012-steps_20k-lr_0.03"
-_BASE = "B_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.0-sd_0.0--imagenet2012-steps_20k-lr_0.01"
-_LARGE = "L_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.1-sd_0.1--imagenet2012-steps_20k-lr_0.01"
-BACKBONES = {
-    "vit-t": Backbone("vit-t", 192, 12, 512, 341, "tiny", _TINY),
-    "vit-s": Backbone("vit-s", 384, 12, 512, 341, "small", _SMALL),
-    "vit-b": Backbone("vit-b", 768, 12, 512, 341, "base", _BASE),
-    "vit-l": Backbone("vit-l", 1024, 24, 640, 426, "large", _LARGE),
-}
 
 
 def _recipe(
     extraction: str,
-    backbone_name: str,
+    backbone: str,
     miou: float,
     miou_multi_scale: float,
     normalization: str,
@@ -75,23 +27,21 @@ def _recipe(
     head_factor: float,
 ) -> PublishedRecipe:
     """A row of the README; `normalization` of the pixels is that of ImageNet or by `"half"`, to -1..1."""
-    backbone = BACKBONES[backbone_name]
-    crop, scale = (backbone.crop, backbone.crop), (4 * backbone.crop, backbone.crop)
-    key = f"struct-token-{extraction}_{backbone.name}_ade20k"
-    image_processor: dict[str, Any] = {
-        "size": {"shortest_edge": scale[1], "longest_edge": scale[0]},
-        "do_reduce_labels": True,
-    }
-    if normalization == "half":
-        image_processor |= {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
-    original = f"{backbone.name}_struct-token-{extraction}_ade20k_{backbone.crop}x{backbone.crop}.py"
-    wrong_link = (extraction, backbone.name) == ("sse", "vit-s")
+    data = ADE20K_640 if backbone == "vit-l" else ADE20K
+    half = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]} if normalization == "half" else {}
+    backbone_config = plain_vit(
+        backbone, data.crop, drop_path_rate=0.1, interpolate_by_token_count=True, interpolation_mode="bicubic"
+    )
+    pretrained = AUGREG[backbone]
+    size = str(pretrained.timm_model).split("_")[1]
+    original = f"{backbone}_struct-token-{extraction}_ade20k_{data.crop}x{data.crop}.py"
+    wrong_link = (extraction, backbone) == ("sse", "vit-s")
     return PublishedRecipe(
-        name=f"structtoken-{extraction}-{backbone.name}-ade20k-{backbone.crop}-160k",
+        name=f"structtoken-{extraction}-{backbone}-ade20k-{data.crop}-160k",
         method="structtoken",
-        model={"extraction": extraction, "decoder_drop_path_rate": 0.1, "backbone_config": backbone.config},
-        image_processor=image_processor,
-        label_set="ade20k",
+        model={"extraction": extraction, "decoder_drop_path_rate": 0.1, "backbone_config": backbone_config},
+        image_processor={**data.image_processor, **half},
+        label_set=data.label_set,
         training=TrainingRecipe(
             optimizer="adamw",
             learning_rate=learning_rate,
@@ -109,25 +59,18 @@ def _recipe(
             warmup_ratio=1e-6,
             iterations=160_000,
             batch_size=16,
-            crop_size=crop,
-            scale=scale,
-            pretrained=backbone.pretrained,
+            crop_size=data.crop_size,
+            scale=data.scale,
+            pretrained=replace(pretrained, note=f"The original reads them from a copy, `vit_{size}_p16_384.pth`."),
         ),
-        evaluation=EvaluationRecipe(
-            mode="slide",
-            window_size=crop,
-            window_stride=(backbone.stride, backbone.stride),
-            scale=scale,
-            ratios=SIX_RATIOS,
-            min_short=None,
-        ),
+        evaluation=data.sliding_test(),
         published=PublishedResult(
             miou=miou, miou_multi_scale=miou_multi_scale, source=f"README of {REPOSITORY}, {original}"
         ),
         weights=Weights(
             status="published",
             host="release v0.1.0 of the authors' repository",
-            url=f"{REPOSITORY}/releases/download/v0.1.0/{key}.pth",
+            url=f"{REPOSITORY}/releases/download/v0.1.0/struct-token-{extraction}_{backbone}_ade20k.pth",
             licence="Apache-2.0",
             note="the README's link leads to the PWE file" if wrong_link else "",
         ),
