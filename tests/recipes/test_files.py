@@ -119,3 +119,97 @@ def test_the_command_offers_the_closest_name(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         runpy.run_module("vitseg.recipes", run_name="__main__")
     assert NAME in capsys.readouterr().err
+
+
+CROP = "training.crop_size"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "expected"),
+    [
+        (
+            NAME,
+            {CROP: [768, 768]},
+            {
+                "evaluation.window_size": [768, 768],
+                "evaluation.window_stride": [512, 512],
+                "evaluation.min_short": 768,
+                "model.backbone_config.image_size": 768,
+            },
+        ),
+        (
+            NAME,
+            {CROP: [640, 768]},
+            {
+                "evaluation.window_size": [640, 768],
+                "evaluation.window_stride": [426, 512],
+                "evaluation.min_short": 768,
+                "model.backbone_config.image_size": [640, 768],
+            },
+        ),
+        # What is given in the same command stays, and what belongs to it.
+        (
+            NAME,
+            {CROP: [768, 768], "evaluation.window_size": [512, 512]},
+            {"evaluation.window_size": [512, 512], "model.backbone_config.image_size": 768},
+        ),
+        (
+            NAME,
+            {CROP: [768, 768], "evaluation.window_stride": [600, 600], "model.backbone_config.image_size": 512},
+            {
+                "evaluation.window_size": [768, 768],
+                "evaluation.window_stride": [600, 600],
+                "evaluation.min_short": 768,
+            },
+        ),
+        # Segmenter's share without rounding; tokens shared as the published model for this crop does it.
+        (
+            "segmenter-mask-vit-b-ade20k-512",
+            {CROP: [640, 640]},
+            {
+                "evaluation.window_size": [640, 640],
+                "evaluation.window_stride": [600, 600],
+                "model.backbone_config.image_size": 640,
+            },
+        ),
+        (
+            "cts-segmenter-mask-30-vit-b-ade20k-512",
+            {CROP: [640, 640]},
+            {
+                "evaluation.window_size": [640, 640],
+                "evaluation.window_stride": [640, 640],
+                "model.backbone_config.image_size": 640,
+                "model.backbone_config.token_sharing": 160,
+            },
+        ),
+        # No windows; and an image size that never was the crop's.
+        ("sctnet-b-ade20k-512-160k", {CROP: [640, 640]}, {"model.image_size": 640}),
+        ("sctnet-s-seg75-cityscapes-512x1024-160k", {CROP: [640, 640]}, {}),
+        (
+            "hlg-small-imagenet1k-224-300e",
+            {CROP: [192, 192]},
+            {
+                "image_processor.crop_size": {"height": 192, "width": 192},
+                "image_processor.size.shortest_edge": 219,
+            },
+        ),
+        (NAME, {CROP: [512, 512], "training.iterations": 10}, {}),
+        (NAME, {"evaluation.window_size": [640, 640]}, {}),
+    ],
+)
+def test_what_moves_with_the_crop(name, changes, expected):
+    """All that is as large as the crops follows them, and nothing else."""
+    changed = flat(json.loads(recipe_to_json(load_recipe(name, changes))))
+    before = flat(json.loads(recipe_to_json(get_recipe(name))))
+    moved = {key: value for key, value in changed.items() if before.get(key) != value}
+    assert moved == {key: value for key, value in flat({**changes, **expected}).items() if before.get(key) != value}
+    recipe = load_recipe(name, changes)
+    recipe.build_config({0: "cat", 1: "dog"})
+    recipe.build_image_processor()
+
+
+def flat(values, path=""):
+    """A nested dictionary by dotted keys."""
+    if not isinstance(values, dict):
+        return {path: values}
+    return {key: value for name in values for key, value in flat(values[name], f"{path}.{name}".strip(".")).items()}

@@ -9,7 +9,6 @@ import json
 import math
 import re
 import runpy
-import subprocess
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -103,11 +102,6 @@ def parameter_counts(name):
         unused += 2 * model.config.backbone_config.hidden_size
     auxiliary = sum(parameter.numel() for parameter in model.auxiliary_head.parameters())
     return trained + unused, trained - auxiliary
-
-
-def test_importing_recipes_loads_no_torch():
-    code = "import sys, vitseg.recipes; assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_published_row_has_a_recipe():

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .changes import apply_changes
 from .lookup import unknown_name
 from .published import POLICY_RECIPES, RECIPES
 from .schema import TRAINING_RECIPES, Recipe
@@ -28,7 +29,9 @@ def load_recipe(name_or_file: str | Path, changes: Mapping[str, Any] | None = No
     Args:
         name_or_file: name of a published recipe or of one for a policy network, or a JSON file as `recipe_to_json`
             writes it; keys that have a default may be left out.
-        changes: dotted key -> value, such as `{"training.iterations": 1000}`, to replace what the recipe says.
+        changes: dotted key -> value, such as `{"training.iterations": 1000}`, to replace what the recipe says. With
+            `training.crop_size` moves what was as large as the crops, such as test windows, unless it is given, too
+            (see [`apply_changes`]).
 
     Raises:
         ValueError: if there is no such recipe or file, or a key does not exist (the message names the closest), is
@@ -38,8 +41,7 @@ def load_recipe(name_or_file: str | Path, changes: Mapping[str, Any] | None = No
         values = _read(Path(name_or_file))
     else:
         values = json.loads(recipe_to_json(_named(str(name_or_file))))
-    for key, value in (changes or {}).items():
-        _replace(values, key, value)
+    apply_changes(values, changes or {})
     recipe: Recipe = _build(Recipe, values, "the recipe")
     return recipe
 
@@ -59,17 +61,6 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"The recipe {file} holds {values!r}; expected an object.")
     return {"name": file.stem, **values}
-
-
-def _replace(values: dict[str, Any], dotted_key: str, value: Any) -> None:
-    *path, last = dotted_key.split(".")
-    for depth, key in enumerate(path):
-        if values.get(key) is None:
-            values[key] = {}
-        values = values[key]
-        if not isinstance(values, dict):
-            raise ValueError(f"{'.'.join(path[: depth + 1])} is {values!r}, so it has no {last!r} to change.")
-    values[last] = value
 
 
 def _build(record: type, values: Any, what: str) -> Any:

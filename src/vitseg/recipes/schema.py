@@ -3,9 +3,8 @@
 """
 What a recipe holds: model, image processor, training and evaluation; and of a published result, its figures too.
 
-Recipes are plain data: importing them loads no torch, and `json.dumps(dataclasses.asdict(recipe))` works. To change
-one, `dataclasses.replace` it. Wrong values are refused when a record is made, unknown keyword arguments of a model or
-an image processor when it is built.
+Recipes are plain data: `json.dumps(dataclasses.asdict(recipe))` works. To change one, `dataclasses.replace` it. Wrong
+values are refused when a record is made, unknown keyword arguments of a model or an image processor when it is built.
 """
 
 import copy
