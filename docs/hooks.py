@@ -27,6 +27,7 @@ AFTER_METHODS = [
     "deployment.md",
     "performance.md",
     "recipes.md",
+    "architecture.md",
 ]
 
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Draws the figures of the documentation, one for each method:
+Draws the figures of the documentation, one for each method and one of the architecture:
 
     python docs/figures/draw.py [FOLDER]
 """
@@ -321,7 +321,60 @@ def hlg() -> Figure:
     return figure
 
 
-FIGURES = (setr, segvit, structtoken, sctnet, cts_segmenter, hlg)
+def architecture() -> Figure:
+    figure = Figure(104, 62)
+    # Rooms: each imports only what stands to its left.
+    columns = (
+        (1, 14, ENCODER, ("models",)),
+        (20, 14, LEARNED, ("recipes",)),
+        (39, 16, DECODER, ("conversion", "data", "evaluation")),
+        (60, 18, ANSWER, ("training", "inference", "deployment", "publishing", "scenes")),
+        (83, 20, DATA, ("vitseg COMMAND", "python -m vitseg", "examples/, conversion/")),
+    )
+    middle = 46.5
+    for x, width, color, rooms in columns:
+        top = middle + 2.8 * len(rooms)
+        for index, room in enumerate(rooms):
+            figure.box(x, top - 5.6 * index - 5.2, width, 4.8, room, color)
+        if x > 1:
+            figure.arrow((x - 0.6, middle), (x - 4.4, middle))
+    figure.text(8, middle - 6.6, "alone: they travel\nwith the weights", 8)
+    figure.text(27, middle - 6.6, "a record for each\npublished result", 8)
+    figure.text(1, 59, "a room imports what stands to its left", 9.5, "left", weight="bold")
+    # What goes through them.
+    figure.axes.plot([1, 103], [29.4, 29.4], color=INK, lw=0.6, linestyle="dotted")
+    figure.text(1, 26.6, "what goes through them", 9.5, "left", weight="bold")
+    for y, source, room, color in (
+        (17.6, "published\ncheckpoint", "conversion", DECODER),
+        (9.2, "data set", "data", DECODER),
+    ):
+        figure.box(1, y, 14, 5.6, source, "white", 8.5)
+        figure.arrow((15, y + 2.8), (19.4, y + 2.8))
+        figure.box(20, y, 14, 5.6, room, color)
+    figure.arrow((34, 12), (38.4, 12))
+    figure.box(39, 9.2, 14, 5.6, "training", ANSWER)
+    figure.arrow((53, 12), (56, 12), (56, 15.2), (58.4, 15.2))
+    figure.arrow((34, 20.4), (56, 20.4), (56, 17.2), (58.4, 17.2))
+    figure.box(59, 11.6, 14, 9.2, "model folder:\nweights, code,\nprotocol, origin", "white", 8.5)
+    for index, (room, color, outcome) in enumerate(
+        (
+            ("inference", ANSWER, "masks"),
+            ("evaluation", DECODER, "figures"),
+            ("deployment", ANSWER, "ONNX"),
+            ("publishing", ANSWER, "the Hub"),
+        )
+    ):
+        y = 20.4 - 6 * index
+        figure.arrow((73, 16.2), (75.4, 16.2), (75.4, y + 2.4), (77.8, y + 2.4))
+        figure.box(78.2, y, 12, 4.8, room, color, 8.5)
+        figure.arrow((90.2, y + 2.4), (93, y + 2.4))
+        figure.text(98, y + 2.4, outcome, 8.5)
+    figure.arrow((64, 11.4), (64, 4.6), (46, 4.6), (46, 9))
+    figure.text(55, 3, "start weights, teachers", 8)
+    return figure
+
+
+FIGURES = (setr, segvit, structtoken, sctnet, cts_segmenter, hlg, architecture)
 
 
 def main(folder: Path) -> None:
