@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vitseg.recipes import RECIPES
-from vitseg.recipes.cards import family_sections, results_table
+from vitseg.recipes.cards import family_card, results_table
 
 
 BEFORE_METHODS = ["index.md", "getting-started.md"]
@@ -39,8 +39,8 @@ def on_config(config: Any) -> Any:
 
 def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
     def section(match: re.Match[str]) -> str:
-        sections = family_sections(Path(page.file.src_path).stem)
-        sections["beginning"] = sections.pop("")
+        card = family_card(Path(page.file.src_path).stem)
+        sections = {"beginning": card.beginning, **card.sections}
         if match[1] not in sections:
             raise ValueError(
                 f"{page.file.src_path}: the model card has no section {match[1]!r}, but {list(sections)}."

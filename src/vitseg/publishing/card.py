@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
 from ..evaluation.protocol import Protocol
 from ..evaluation.results import MEANS, Record, add_to_model_card
 from ..recipes import RECIPES, PublishedRecipe
-from ..recipes.cards import family_metadata, family_sections, markdown_table
+from ..recipes.cards import FamilyCard, family_card, markdown_table
 from .description import published_figures
 from .fingerprint import auto_class_of
 from .provenance import read_conversion, weights_digest
@@ -85,41 +85,46 @@ def write_model_card(
     config = AutoConfig.from_pretrained(folder)
     conversion = read_conversion(folder)
     recipe = RECIPES.get(conversion["recipe"]) if conversion else None
+    family = family_card(config.model_type)
     parts = [
-        "---\n" + _metadata(config, repository, recipe, license_name).to_yaml() + "\n---",
+        "---\n" + _metadata(config, family, repository, recipe, license_name).to_yaml() + "\n---",
         f"# {repository.partition('/')[2]}",
         _opening(config, recipe, conversion),
-        *_family_text(config, ""),
-        *(_family_text(config, "Licence") if recipe else []),
+        family.beginning,
+        _family_section(family, "Licence") if recipe else "",
         "## Use\n\n" + _snippets(config, repository),
         "## Results\n\n" + _results(recipe, records),
-        *_protocol(config, folder),
+        _protocol(config, folder),
         "## Where the weights come from\n\n" + _provenance(recipe, conversion),
-        *_family_text(config, "Limits"),
+        _family_section(family, "Limits"),
     ]
-    file.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    file.write_text("\n\n".join(filter(None, parts)) + "\n", encoding="utf-8")
     for record in records:
         add_to_model_card(file, record)
 
 
 def _metadata(
-    config: PreTrainedConfig, repository: str, recipe: PublishedRecipe | None, license_name: str | None
+    config: PreTrainedConfig,
+    family: FamilyCard,
+    repository: str,
+    recipe: PublishedRecipe | None,
+    license_name: str | None,
 ) -> ModelCardData:
-    family = family_metadata(config.model_type)
     if recipe is None:
         if license_name is None:
             raise ValueError("The licence of these weights is not known, as they are of no recipe: say --license.")
         license_fields: dict[str, Any] = {"license": license_name}
     else:
         known = HUB_LICENSES.get(recipe.weights.licence)
-        license_fields = {"license": known} if known else {k: v for k, v in family.items() if k.startswith("license")}
+        of_family = {key: value for key, value in family.metadata.items() if key.startswith("license")}
+        license_fields = {"license": known} if known else of_family
         if license_name not in (None, license_fields["license"]):
             raise ValueError(f"The weights of {recipe.name} are under {recipe.weights.licence}, not {license_name}.")
     return ModelCardData(
         **license_fields,
         library_name="transformers",
         pipeline_tag=PIPELINES.get(_auto_class(config)),
-        tags=family.get("tags", [config.model_type, "vitseg"]),
+        tags=family.metadata.get("tags", [config.model_type, "vitseg"]),
         datasets=[HUB_DATASETS.get(recipe.label_set, recipe.label_set)] if recipe else None,
         model_name=repository.partition("/")[2],
     )
@@ -129,10 +134,10 @@ def _auto_class(config: PreTrainedConfig) -> str:
     return auto_class_of(getattr(config, "auto_map", None) or {}) or "AutoModel"
 
 
-def _family_text(config: PreTrainedConfig, heading: str) -> list[str]:
-    """A section of the card of the model's family, with its heading; nothing where it has none."""
-    text = family_sections(config.model_type).get(heading)
-    return [f"## {heading}\n\n{text}" if heading else text] if text else []
+def _family_section(family: FamilyCard, heading: str) -> str:
+    """A section with its heading; nothing where the family's card has none."""
+    text = family.sections.get(heading)
+    return f"## {heading}\n\n{text}" if text else ""
 
 
 def _opening(config: PreTrainedConfig, recipe: PublishedRecipe | None, conversion: dict[str, Any] | None) -> str:
@@ -188,13 +193,11 @@ def _results(recipe: PublishedRecipe | None, records: Sequence[Record]) -> str:
     return "\n\n".join([*parts, "Measured with these weights:", markdown_table(header, rows)])
 
 
-def _protocol(config: PreTrainedConfig, folder: Path) -> list[str]:
+def _protocol(config: PreTrainedConfig, folder: Path) -> str:
     if not hasattr(config, "inference_mode"):
-        return []
+        return ""
     protocol = Protocol.of_model(config, AutoImageProcessor.from_pretrained(folder))
-    return [
-        f"## Test protocol\n\nWhat the folder's image processor and model do by themselves: {protocol.describe()}."
-    ]
+    return f"## Test protocol\n\nWhat the folder's image processor and model do by themselves: {protocol.describe()}."
 
 
 def _provenance(recipe: PublishedRecipe | None, conversion: dict[str, Any] | None) -> str:

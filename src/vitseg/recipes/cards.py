@@ -1,19 +1,20 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Model cards: one for each family of models and an index, made from the recipes and the texts in `templates/`.
+Model cards: one for each family of models and an index, made from the recipes and from `texts/`.
 
 A card states published figures as published; nothing in it is measured.
 """
 
+import functools
 import importlib.resources
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from huggingface_hub import ModelCard
+import yaml
 
 from ..replacing import replacing
 from .published import RECIPES
@@ -47,8 +48,35 @@ def status(recipe: PublishedRecipe) -> str:
     return "convertible" if recipe.weights.status == "published" else "weights never released"
 
 
-def family_card(method: str) -> str:
-    """The model card of all models of a method, such as `"setr"`, as it lies in a Hub repository."""
+@dataclass(frozen=True, kw_only=True)
+class FamilyCard:
+    """
+    The model card of all models of a method.
+
+    Args:
+        title: its heading.
+        metadata: what the Hub reads of it.
+        beginning: Markdown, before the first section.
+        sections: heading -> Markdown.
+    """
+
+    title: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    beginning: str = ""
+    sections: Mapping[str, str] = field(default_factory=dict)
+
+    def to_markdown(self) -> str:
+        """The card as it lies in a repository of the Hub."""
+        metadata = yaml.safe_dump(dict(self.metadata), sort_keys=False)
+        sections = (f"## {heading}\n\n{text}" for heading, text in self.sections.items())
+        return "\n\n".join([f"---\n{metadata}---", f"# {self.title}", self.beginning, *sections]) + "\n"
+
+
+@functools.cache
+def family_card(method: str) -> FamilyCard:
+    """The card of a method, such as `"setr"`; one that says nothing for a method without published results."""
+    if method not in _methods():
+        return FamilyCard(title=method)
     recipes = [recipe for recipe in RECIPES.values() if recipe.method == method]
     header = ("recipe", "batch size", "base rate", "mIoU", "ms + flip", "licence", "weights")
     rows = (
@@ -63,43 +91,30 @@ def family_card(method: str) -> str:
         for recipe in recipes
     )
     pretrained = dict.fromkeys(recipe.training.pretrained for recipe in recipes)
-    return _template(method).substitute(
-        results=markdown_table(header, rows),
-        pretrained="\n".join(_pretrained_item(weights) for weights in pretrained if weights),
+    facts = {
+        "results": markdown_table(header, rows),
+        "pretrained": "\n".join(_pretrained_item(weights) for weights in pretrained if weights),
+    }
+
+    def filled(text: str) -> str:
+        return Template(text.strip()).substitute(facts)
+
+    card = yaml.safe_load(_text(f"{method}.yaml"))
+    sections = {heading: filled(text) for heading, text in card["sections"].items()}
+    return FamilyCard(
+        title=card["title"], metadata=card["metadata"], beginning=filled(card["beginning"]), sections=sections
     )
-
-
-def family_sections(method: str) -> dict[str, str]:
-    """
-    The sections of a family's card by their headings, the text before the first of them under `""`; nothing for a
-    method that has no card.
-    """
-    if method not in _methods():
-        return {}
-    _, _, body = family_card(method).removeprefix("---\n").partition("\n---\n")
-    first, *sections = re.split(r"^## (?=.)", body, flags=re.MULTILINE)
-    # Without the title.
-    texts = {"": first.strip().partition("\n")[2].strip()}
-    for section in sections:
-        heading, _, text = section.partition("\n")
-        texts[heading] = text.strip()
-    return texts
-
-
-def family_metadata(method: str) -> dict[str, Any]:
-    """The metadata at the start of a family's card; nothing for a method that has none."""
-    return ModelCard(family_card(method)).data.to_dict() if method in _methods() else {}
 
 
 def index_card() -> str:
     """The list of all cards and recipes."""
     cards = ", ".join(f"[{method}]({method}.md)" for method in _methods())
-    return _template("index").substitute(cards=cards, results=results_table(RECIPES.values()))
+    return Template(_text("index.md")).substitute(cards=cards, results=results_table(RECIPES.values()))
 
 
 def write_cards(directory: Path) -> list[Path]:
     """Write the index and every family's card to `directory`, which is made if need be; returns their paths."""
-    cards = {INDEX: index_card(), **{f"{method}.md": family_card(method) for method in _methods()}}
+    cards = {INDEX: index_card(), **{f"{method}.md": family_card(method).to_markdown() for method in _methods()}}
     for name, text in cards.items():
         with replacing(directory / name) as unfinished:
             unfinished.write_text(text, encoding="utf-8", newline="\n")
@@ -110,9 +125,8 @@ def _methods() -> list[str]:
     return list(dict.fromkeys(recipe.method for recipe in RECIPES.values()))
 
 
-def _template(name: str) -> Template:
-    path = importlib.resources.files("vitseg.recipes") / "templates" / f"{name}.md"
-    return Template(path.read_text(encoding="utf-8"))
+def _text(file: str) -> str:
+    return (importlib.resources.files("vitseg.recipes") / "texts" / file).read_text(encoding="utf-8")
 
 
 def _pretrained_item(weights: PretrainedWeights) -> str:
