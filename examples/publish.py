@@ -8,7 +8,7 @@ Publish a model folder on the Hugging Face Hub, with a model card, after checkin
 
 The folder is loaded in fresh processes, with vitseg and without it, which must print no warning and answer as its
 fingerprint says. The card states what conversion.json and the recipe say of the weights, published figures as
-published, and measured ones from the results.json files of examples/evaluate.py alone. All files go up in one commit.
+published, and measured ones from the results.json files of examples/validate.py alone. All files go up in one commit.
 A run that failed is started again, and uploads only what is missing; what is there already is not uploaded twice.
 
 With --dry-run nothing leaves the machine: FOLDER gets what the repository would. To log in, `hf auth login`.
@@ -69,7 +69,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         type=Path,
         default=[],
         metavar="FILE",
-        help="results.json files of examples/evaluate.py",
+        help="results.json files of examples/validate.py",
     )
     parser.add_argument("--license", metavar="ID", help="the Hub's name of the licence, for weights of no recipe")
     parser.add_argument("--dry-run", type=Path, metavar="FOLDER", help="write all files to FOLDER, and upload nothing")

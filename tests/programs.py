@@ -1,26 +1,14 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Programs of examples/: as modules, and in several processes."""
+"""Programs of examples/ in several processes."""
 
-import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-
-
-def load_program(name: str) -> ModuleType:
-    """A program as a module, by its path: evaluate.py would be taken for the library `evaluate` by its name."""
-    alias = f"{name}_program"
-    if alias not in sys.modules:
-        spec = importlib.util.spec_from_file_location(alias, EXAMPLES / f"{name}.py")
-        sys.modules[alias] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[alias])
-    return sys.modules[alias]
 
 
 def launch(program: Path, *arguments: str | Path, num_processes: int, **environment: str) -> str:

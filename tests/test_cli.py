@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The command `vitseg`: what it lists and describes, and its exit status; for `segment`, see test_segmentation.py."""
+"""The command `vitseg`: what it lists and describes, and its exit status. Other commands have tests of their own."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import pytest
 from tiny_setr import save_tiny_setr
 
 import vitseg
-from vitseg.cli import main
+from vitseg.cli import COMMANDS, main
 from vitseg.recipes import RECIPES, load_label_set
 
 
@@ -113,9 +113,7 @@ class TestExitStatus:
         assert main(["describe", str(tmp_path)]) == 1
         assert capsys.readouterr().err.startswith("error: ")
 
-    @pytest.mark.parametrize(
-        "arguments", [["--help"], ["list", "--help"], ["describe", "--help"], ["segment", "--help"]]
-    )
+    @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
     def test_help(self, arguments, capsys):
         with pytest.raises(SystemExit) as stop:
             main(arguments)

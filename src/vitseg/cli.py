@@ -7,6 +7,8 @@ Published segmentation models, from the data to the mask.
     vitseg describe setr-pup-vit-l-ade20k-512-160k       one of them: figures, weights, licence, protocol, labels
     vitseg describe DIR_OR_ID                            a model folder, or a model on the Hub, likewise
     vitseg segment --model DIR_OR_ID photo.jpg folder/ --output out/
+    vitseg validate --model DIR_OR_ID --dataset DIR_OR_ID --output out/
+    vitseg predict --model DIR_OR_ID --images folder/ --format cityscapes --output out/
 
 The exit status is 0 if all went well, 1 if the work failed (of it or of a part of it: a file that is no image), and 2
 if the command was wrong (an option, or a name that does not exist).
@@ -40,6 +42,8 @@ COMMANDS: Mapping[str, Command] = {
     "list": Command("recipes.listing", "list the published results"),
     "describe": Command("publishing.description", "tell all about a published result or a model"),
     "segment": Command("inference.segment", "segment images"),
+    "predict": Command("inference.predict", "predict label maps for a test server"),
+    "validate": Command("evaluation.validate", "measure a model on a labelled data set"),
 }
 
 

@@ -16,9 +16,9 @@ from data.miniature_downloads import (
     make_coco_stuff_164k,
     make_pascal_context,
 )
-from programs import load_program
 from transformers import AutoModelForSemanticSegmentation
 
+from vitseg.cli import main
 from vitseg.recipes import load_label_set
 
 
@@ -58,6 +58,6 @@ def test_prepare_train_resume_and_evaluate(name, make, label_set, tmp_path, tiny
     PartialState._reset_state()
     measured = tmp_path / "measured"
     arguments = ["--model", str(output / "model"), "--dataset", str(data), "--output", str(measured), "--workers", "0"]
-    assert load_program("evaluate").main(arguments) == 0
+    assert main(["validate", *arguments]) == 0
     results = json.loads((measured / "results.json").read_text())
     assert results["scores"]["mean_iou"] == pytest.approx(rows[-1]["mean_iou"], abs=1e-6)

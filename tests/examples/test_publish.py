@@ -9,26 +9,26 @@ import shutil
 from pathlib import Path
 
 import huggingface_hub
+import publish
 import pytest
 from golden_cases import convert_case, load_case
 from hub_stand_in import Hub, running_hub
 from huggingface_hub import ModelCard
-from programs import load_program
 from tiny_setr import save_tiny_setr
 
+from vitseg.cli import main
 from vitseg.publishing import fingerprint
 from vitseg.publishing.fingerprint import load_folder, take_fingerprint
 from vitseg.publishing.fresh_process import load_in_fresh_process
 from vitseg.scenes import SCENE_CLASSES, write_scenes
 
 
-program = load_program("publish")
 REPOSITORY = "someone/tiny"
 RECIPE = "setr-naive-vit-l-ade20k-512-160k"
 
 
 def run(*arguments: str | Path) -> int:
-    return program.main([str(argument) for argument in arguments])
+    return publish.main([str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +60,15 @@ def loads(monkeypatch):
     def load(folders, *, remote_code):
         return [take_fingerprint(*load_folder(folder)) for folder in folders]
 
-    monkeypatch.setattr(program, "load_in_fresh_process", load)
+    monkeypatch.setattr(publish, "load_in_fresh_process", load)
 
 
 @pytest.fixture
 def hub(monkeypatch):
     with running_hub() as hub:
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(program, "HfApi", functools.partial(huggingface_hub.HfApi, hub.url, token="hf_secret"))
-        monkeypatch.setattr(program.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(publish, "HfApi", functools.partial(huggingface_hub.HfApi, hub.url, token="hf_secret"))
+        monkeypatch.setattr(publish.time, "sleep", lambda seconds: None)
         yield hub
 
 
@@ -137,10 +137,9 @@ class TestCard:
 
     def test_measured_figures(self, tmp_path, scenes, loads, capsys):
         model = save_tiny_setr(tmp_path / "model", SCENE_CLASSES)
-        evaluate = load_program("evaluate")
         measured = ("--model", model, "--dataset", scenes, "--workers", 0, "--output")
-        assert evaluate.main([*map(str, measured), str(tmp_path / "all")]) == 0
-        assert evaluate.main([*map(str, measured), str(tmp_path / "part"), "--limit", "1"]) == 0
+        assert main(["validate", *map(str, measured), str(tmp_path / "all")]) == 0
+        assert main(["validate", *map(str, measured), str(tmp_path / "part"), "--limit", "1"]) == 0
         results = tmp_path / "all" / "results.json"
         options = ("--license", "mit", "--results", results)
         card = self.card(model, tmp_path / "dry", *options)
@@ -269,7 +268,7 @@ class TestUpload:
 
     def test_what_the_server_refuses_is_not_tried_again(self, hub, model, capsys, monkeypatch):
         monkeypatch.setattr(
-            program, "HfApi", functools.partial(huggingface_hub.HfApi, f"{hub.url}/nowhere", token="x")
+            publish, "HfApi", functools.partial(huggingface_hub.HfApi, f"{hub.url}/nowhere", token="x")
         )
         assert run("--model", model, "--repo", REPOSITORY) == 1
         assert "Trying again" not in capsys.readouterr().err
@@ -300,7 +299,7 @@ def test_full_models_from_conversion_to_publication(tmp_path, monkeypatch, capsy
             answers[remote_code] = dict(zip(folders, loaded, strict=True))
         return [answers[remote_code][folder] for folder in wanted]
 
-    monkeypatch.setattr(program, "load_in_fresh_process", load_all)
+    monkeypatch.setattr(publish, "load_in_fresh_process", load_all)
     for method, folder in zip(cases, folders, strict=True):
         output = tmp_path / "dry" / method
         options = ("--license", "other", "--dry-run", output)

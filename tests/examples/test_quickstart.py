@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo from start to end, made short, and after it all that README.md and docs/ tell a reader to run."""
 
+import importlib
 import json
 import os
 import re
@@ -10,13 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import convert
 import numpy as np
+import publish
 import pytest
 from accelerate.state import AcceleratorState, PartialState
 from markdown_blocks import PAGES, README, ROOT, commands, runnable_blocks
 from PIL import Image
-from programs import load_program
 
 from vitseg import cli
 from vitseg.publishing.fingerprint import load_folder, take_fingerprint
@@ -113,10 +113,12 @@ def run_here(line: str) -> int:
         return cli.main(arguments)
     if arguments[0] == "launch":
         arguments.pop(0)
+    if arguments[:2] == ["-m", "vitseg"]:
+        return cli.main(arguments[2:])
     if arguments[0] == "-m":
         return subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL).returncode
     path = Path(arguments.pop(0))
-    return (convert if path.stem == "convert" else load_program(path.stem)).main(arguments)
+    return importlib.import_module(path.stem).main(arguments)
 
 
 @pytest.mark.usefixtures("own_state")
@@ -124,7 +126,7 @@ def test_pages_of_the_documentation(after_readme, monkeypatch):
     """What a page repeats of the README is not run again."""
     # test_publish.py sees what only fresh processes show.
     monkeypatch.setattr(
-        load_program("publish"),
+        publish,
         "load_in_fresh_process",
         lambda folders, remote_code: [take_fingerprint(*load_folder(folder)) for folder in folders],
     )

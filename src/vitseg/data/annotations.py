@@ -9,11 +9,11 @@ from io import BytesIO
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from .archives import File
+from .images import decode_image
 
 
 _UNKNOWN = -1
@@ -63,9 +63,8 @@ class MaskFile:
     def read(self) -> np.ndarray:
         encoded = self.file.read()
         try:
-            image = Image.open(BytesIO(encoded))
-            image.load()
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            image = decode_image(encoded)
+        except ValueError as error:
             raise ValueError(f"Cannot decode {self}: {error}") from error
         if self.is_colored:
             # By way of RGBA, because straight to RGB Pillow warns about palettes with transparency.

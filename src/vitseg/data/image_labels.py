@@ -20,8 +20,10 @@ from PIL import Image
 from timm.data import Mixup, create_transform
 
 from ..models.image_processing_semantic import SemanticImageProcessor
+from ..models.images import to_rgb
 from ..recipes import ClassificationTraining
-from .streaming import Example, ExampleStream, load_undecoded, open_image, to_rgb
+from .images import open_image
+from .streaming import Example, ExampleStream, load_undecoded
 
 
 COLUMNS = ("image", "label")

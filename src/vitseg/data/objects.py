@@ -22,8 +22,10 @@ from torchvision.transforms.v2 import functional
 
 from ..models.image_processing_hlg import read_objects, relative_boxes
 from ..models.image_processing_semantic import SemanticImageProcessor, keep_ratio_size, resize_bilinear
+from ..models.images import to_rgb
 from ..recipes import DetectionTraining
-from .streaming import Example, ExampleStream, load_undecoded, open_image, to_rgb
+from .images import open_image
+from .streaming import Example, ExampleStream, load_undecoded
 
 
 COLUMNS = ("image", "objects")

@@ -15,7 +15,6 @@ import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm.auto import tqdm
 
-from ..models.image_processing_semantic import reduce_labels, to_8_bit
+from ..models.image_processing_semantic import reduce_labels
+from ..models.images import to_rgb
 from .augmentation import IGNORE_INDEX
+from .images import open_image, upright
 
 
 COLUMNS = ("image", "label", "file_name")
@@ -372,9 +372,8 @@ def _decode_batch(batch: dict[str, list], do_reduce_labels: bool) -> dict[str, l
 def decode_example(row: Example) -> Example:
     """Decodes a row of the data set.
 
-    An image in any mode becomes 8-bit RGB: 16-bit images by their high byte, transparency dropped, as OpenCV does. Its
-    EXIF orientation is applied, again as OpenCV does, unless only the image as stored has the size of the label map.
-    Label maps are never turned.
+    An image in any mode becomes 8-bit RGB; see `to_rgb`. Its EXIF orientation is applied, as OpenCV does, unless only
+    the image as stored has the size of the label map. Label maps are never turned.
 
     Args:
         row: `image` and `label` (the bytes of a file, or a dictionary with `bytes`) and `file_name`.
@@ -395,7 +394,7 @@ def decode_example(row: Example) -> Example:
             f"The label map of {name} has mode {label.mode!r}; expected one integer per pixel, its class id. Turn "
             "colours into ids first."
         )
-    image = ImageOps.exif_transpose(stored)
+    image = upright(stored)
     if image.size != label.size == stored.size:
         image = stored
     if image.size != label.size:
@@ -406,34 +405,6 @@ def decode_example(row: Example) -> Example:
     label_map = np.asarray(label)
     label_map = label_map.astype(np.uint8 if label_map.dtype.itemsize == 1 else np.int32)
     return {"image": to_rgb(image), "label_map": label_map, "file_name": name}
-
-
-def open_image(encoded: bytes | dict[str, Any], what: str) -> Image.Image:
-    """
-    A stored image as Pillow reads it.
-
-    Raises:
-        ValueError: naming `what` it is, if it is missing or cannot be decoded.
-    """
-    data = encoded["bytes"] if isinstance(encoded, dict) else encoded
-    if not data:
-        raise ValueError(f"{what} is missing.")
-    try:
-        image = Image.open(BytesIO(data))
-        image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"Cannot decode {what}: {error}") from error
-    return image
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """An image in any mode as 8-bit RGB: 16-bit images by their high byte, transparency dropped."""
-    if image.mode.startswith("I"):
-        image = Image.fromarray(to_8_bit(image))
-    if "transparency" in image.info:
-        # Straight to RGB, Pillow warns about palettes with transparency.
-        image = image.convert("RGBA")
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def num_processors() -> int:

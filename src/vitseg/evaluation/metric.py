@@ -7,26 +7,15 @@ no answer is right or wrong. This is the protocol behind the published figures o
 Pascal Context, as mmsegmentation counts it.
 """
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import datasets
+import evaluate
 import numpy as np
 import torch
 import torch.distributed as dist
 from PIL import Image
 
-
-# A program called evaluate.py hides the library of that name from everything that runs in its folder.
-_search_path = sys.path[:]
-sys.path[:] = [folder for folder in sys.path if not Path(folder, "evaluate.py").is_file()]
-if not hasattr(sys.modules.get("evaluate"), "Metric"):
-    sys.modules.pop("evaluate", None)
-import evaluate  # noqa: E402
-
-
-sys.path[:] = _search_path
 
 SegmentationMap = torch.Tensor | np.ndarray | Image.Image | Sequence[Sequence[int]]
 

@@ -1,12 +1,15 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Command-line options of the programs that run a model by a test protocol."""
+"""What the commands share that run a model by a test protocol: their options, and how they begin and end."""
 
 import argparse
 import dataclasses
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
@@ -78,3 +81,15 @@ def run_options(args: argparse.Namespace) -> dict[str, Any]:
         "scores_dtype": getattr(torch, args.scores_dtype),
         "scores_device": args.scores_device,
     }
+
+
+def run_work(work: Callable[[Accelerator], int]) -> int:
+    """The exit status of a command: what `work` returns, or 2 if it fails, which is then said."""
+    accelerator = Accelerator()
+    try:
+        return work(accelerator)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        accelerator.end_training()

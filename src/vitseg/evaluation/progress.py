@@ -18,7 +18,7 @@ class EvaluationProgress:
 
     Args:
         file: where it is kept, or `None` to keep it in memory only.
-        fingerprint: of what is measured.
+        identity: of what is measured.
         position: how many images of the share are done.
         seconds: the time that took.
         counts: [`MeanIoU.counts`] of these images, `None` before the first.
@@ -27,7 +27,7 @@ class EvaluationProgress:
     """
 
     file: Path | None = None
-    fingerprint: str = ""
+    identity: str = ""
     position: int = 0
     seconds: float = 0.0
     counts: torch.Tensor | None = None
@@ -35,7 +35,7 @@ class EvaluationProgress:
     broken: list[str] = field(default_factory=list)
 
     @classmethod
-    def open(cls, folder: Path, fingerprint: str, process: int = 0, num_processes: int = 1) -> "EvaluationProgress":
+    def open(cls, folder: Path, identity: str, process: int = 0, num_processes: int = 1) -> "EvaluationProgress":
         """
         The progress of one of the processes that is kept in a folder, or a new one.
 
@@ -50,23 +50,23 @@ class EvaluationProgress:
                 f"{num_processes}: continue it in as many, or give another folder."
             )
         if not file.exists():
-            return cls(file=file, fingerprint=fingerprint)
+            return cls(file=file, identity=identity)
         state = json.loads(file.read_text(encoding="utf-8"))
-        if state["fingerprint"] != fingerprint:
+        if state["fingerprint"] != identity:
             raise ValueError(
                 f"{folder} holds an unfinished evaluation of another model, data set or protocol: give another "
                 "folder, or delete this one."
             )
         counts = None if state["counts"] is None else torch.tensor(state["counts"])
         scores = [(index, name, float("nan") if score is None else score) for index, name, score in state["scores"]]
-        return cls(file, fingerprint, state["position"], state["seconds"], counts, scores, state["broken"])
+        return cls(file, identity, state["position"], state["seconds"], counts, scores, state["broken"])
 
     def save(self) -> None:
         """Write it to its file, if it has one."""
         if self.file is None:
             return
         state = {
-            "fingerprint": self.fingerprint,
+            "fingerprint": self.identity,
             "position": self.position,
             "seconds": self.seconds,
             "counts": None if self.counts is None else self.counts.tolist(),

@@ -13,12 +13,28 @@ skipped, and the exit status is 1.
 """
 
 import argparse
+import json
 import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
+from tqdm import tqdm
+from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
 
-from ..segmentation import choose_device, find_images, is_model_name, load_model, segment_files
+from ..evaluation.drawing import Palette, area_shares, overlay, save_palette_png, with_legend
+from .loading import choose_device, class_names, is_model_name, load_model, palette_for
+from .pictures import find_images, read_image
+
+
+# How many batches of images may wait for others of their size.
+WAITING_BATCHES = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,3 +62,128 @@ def run(args: argparse.Namespace) -> int:
     for path, reason in failures.items():
         print(f"skipped {path}: {reason}", file=sys.stderr)
     return 1 if failures else 0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image file, its pixels as people see them (RGB), and the model's input (1, channels, height, width)."""
+
+    path: Path
+    image: Image.Image
+    pixel_values: torch.Tensor
+
+
+def segment_files(
+    paths: Sequence[Path],
+    output: Path,
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    batch_size: int = 1,
+) -> dict[Path, str]:
+    """
+    Write the results of image files to the folder `output`.
+
+    Args:
+        paths: the files, each once.
+        output: the folder; it is made if it does not exist.
+        model: a segmentation model in evaluation mode, with 255 classes at most.
+        image_processor: the model's.
+        batch_size: how many images of one size go through the model at a time.
+
+    Returns:
+        The files that could not be read, with the reason.
+    """
+    targets = output_names(paths)
+    output.mkdir(parents=True, exist_ok=True)
+    names = class_names(model)
+    palette = palette_for(names)
+    failures: dict[Path, str] = {}
+    pictures = read_pictures(tqdm(targets, unit="image"), image_processor, failures)
+    for batch in batches(pictures, batch_size):
+        for picture, label_map in zip(batch, segment(batch, model, image_processor), strict=True):
+            save_results(picture, label_map, names, palette, output / targets[picture.path])
+    return failures
+
+
+def output_names(paths: Sequence[Path]) -> dict[Path, Path]:
+    """
+    What the results of each image are called: its own name, behind as many of its folders as it takes to be unique.
+
+    The suffix only stays where images of one folder differ in nothing else.
+    """
+    stems = [path.with_suffix("") for path in paths]
+    unique = stems if len(set(stems)) == len(stems) else paths
+    tails = {
+        path: [Path(*name.parts[-length:]) for length in range(1, len(name.parts))]
+        for path, name in zip(paths, unique, strict=True)
+    }
+    counts = Counter(tail for own in tails.values() for tail in own)
+    # A path that ends another path is itself all that tells it apart.
+    return {path: next((tail for tail in own if counts[tail] == 1), own[-1]) for path, own in tails.items()}
+
+
+def read_pictures(
+    paths: Iterable[Path], image_processor: BaseImageProcessor, failures: dict[Path, str]
+) -> Iterator[Picture]:
+    """The pictures one by one; files that cannot be read go to `failures` with the reason."""
+    for path in paths:
+        try:
+            image = read_image(path)
+            pixel_values = image_processor(image, return_tensors="pt")["pixel_values"]
+        except Exception as error:  # also of an image that is too large for the memory
+            failures[path] = getattr(error, "strerror", None) or str(error)
+        else:
+            yield Picture(path, image, pixel_values)
+
+
+def batches(pictures: Iterable[Picture], batch_size: int) -> Iterator[list[Picture]]:
+    """Pictures whose input has the same size: padding others to one size would change what the model answers."""
+    waiting: dict[torch.Size, list[Picture]] = {}
+    for picture in pictures:
+        group = waiting.setdefault(picture.pixel_values.shape, [])
+        group.append(picture)
+        if len(group) == batch_size:
+            yield waiting.pop(picture.pixel_values.shape)
+        elif sum(map(len, waiting.values())) == WAITING_BATCHES * batch_size:
+            yield waiting.pop(next(iter(waiting)))
+    yield from waiting.values()
+
+
+@torch.inference_mode()
+def segment(
+    pictures: Sequence[Picture], model: PreTrainedModel, image_processor: BaseImageProcessor
+) -> list[np.ndarray]:
+    """A label map of class ids for each picture, uint8 (height, width) of the picture itself."""
+    pixel_values = torch.cat([picture.pixel_values for picture in pictures])
+    outputs = model(pixel_values.to(model.device, model.dtype))
+    outputs.logits = outputs.logits.float()
+    sizes = [(picture.image.height, picture.image.width) for picture in pictures]
+    label_maps = image_processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
+    return [label_map.cpu().numpy().astype(np.uint8) for label_map in label_maps]
+
+
+def save_results(
+    picture: Picture, label_map: np.ndarray, names: Sequence[str], palette: Palette, target: Path
+) -> None:
+    """Write the four files of a picture to a temporary folder, and move them to `target` when they are complete."""
+    pixels, shares = np.bincount(label_map.ravel()), area_shares(label_map)
+    report = {
+        "image": str(picture.path),
+        "width": picture.image.width,
+        "height": picture.image.height,
+        "classes": [
+            {"id": index, "name": names[index], "pixels": int(pixels[index]), "share": share}
+            for index, share in shares.items()
+        ],
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".segment-", dir=target.parent) as folder:
+        unfinished = Path(folder) / target.name
+        drawing = with_legend(overlay(picture.image, label_map, palette), names, palette, shares)
+        drawing.save(f"{unfinished}_overlay.jpg", quality=90, subsampling=0)
+        save_palette_png(label_map, palette, f"{unfinished}_palette.png")
+        Image.fromarray(label_map).save(f"{unfinished}_ids.png")
+        with Path(f"{unfinished}.json").open("w", encoding="utf-8") as report_file:
+            json.dump(report, report_file, indent=2, ensure_ascii=False)
+        for file in Path(folder).iterdir():
+            file.replace(target.parent / file.name)

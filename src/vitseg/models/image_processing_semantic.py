@@ -31,6 +31,8 @@ from transformers.image_utils import (
 )
 from transformers.processing_utils import ImagesKwargs, Unpack
 
+from .images import to_rgb
+
 
 # OpenCV's fixed-point weights of a bilinear resize have this many bits.
 WEIGHT_BITS = 11
@@ -266,15 +268,12 @@ class SemanticImageProcessor(TorchvisionBackend):
         input_data_format: str | ChannelDimension | None = None,
         **kwargs,
     ) -> torch.Tensor:
-        if do_convert_rgb:
-            image = to_8_bit(image)
-            if isinstance(image, Image.Image):
-                image = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-                input_data_format = ChannelDimension.LAST
-            elif input_data_format is None and image.ndim == 3:
-                input_data_format = infer_channel_dimension_format(image, num_channels=(1, 3, 4))
+        if do_convert_rgb and isinstance(image, Image.Image):
+            image = to_rgb(image)
+        elif do_convert_rgb and input_data_format is None and image.ndim == 3:
+            input_data_format = infer_channel_dimension_format(image, num_channels=(1, 3, 4))
         image = super().process_image(image, do_convert_rgb=False, input_data_format=input_data_format, **kwargs)
-        return _to_rgb(image) if do_convert_rgb else image
+        return to_rgb(image) if do_convert_rgb else image
 
     def resize(
         self,
@@ -424,29 +423,6 @@ class SemanticImageProcessor(TorchvisionBackend):
                 )
             )
         return results
-
-
-def to_8_bit(image: Any) -> Any:
-    """A 16-bit image by its high byte, as OpenCV reads it; any other image as it is."""
-    if isinstance(image, Image.Image) and image.mode.startswith("I"):
-        # "I;16", or "I": how Pillow opens 16-bit grey files depends on its version.
-        image = np.asarray(image).astype(np.uint16)
-    if isinstance(image, np.ndarray) and image.dtype == np.uint16:
-        return (image >> 8).astype(np.uint8)
-    if isinstance(image, torch.Tensor) and image.dtype == torch.uint16:
-        return (image.int() >> 8).to(torch.uint8)
-    return image
-
-
-def _to_rgb(image: torch.Tensor) -> torch.Tensor:
-    """`(1, 3 or 4, height, width)` -> three channels: grey is repeated, transparency shows white."""
-    if image.shape[0] == 1:
-        return image.expand(3, -1, -1)
-    if image.shape[0] != 4:
-        return image
-    opaque = 1.0 if image.is_floating_point() else 255.0
-    colour, alpha = image[:3].float(), image[3:].float() / opaque
-    return (colour * alpha + opaque * (1.0 - alpha)).add(0.0 if image.is_floating_point() else 0.5).to(image.dtype)
 
 
 def _check_label_maps(label_maps: list[torch.Tensor], images: list[torch.Tensor]) -> None:

@@ -3,7 +3,7 @@
 """
 The model card of one model folder: what it is, where its weights come from, and what was measured.
 
-Figures in the metadata (`model-index`) are those of results.json files alone, which examples/evaluate.py writes.
+Figures in the metadata (`model-index`) are those of results.json files alone, which examples/validate.py writes.
 Published figures are in the text, marked as such.
 """
 
@@ -56,7 +56,7 @@ def read_results(files: Sequence[Path], folder: Path) -> list[Record]:
             measured, limit = record["weights"], record["limit"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{file} is no results.json of examples/evaluate.py, or of an older one: {error!r}."
+                f"{file} is no results.json of examples/validate.py, or of an older one: {error!r}."
             ) from error
         if measured != weights:
             raise ValueError(f"{file} was measured with other weights than those in {folder}, on {record['model']}.")

@@ -1,18 +1,18 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""examples/predict.py writes what test servers want, with a tiny random model."""
+"""`vitseg predict` writes what test servers want, with a tiny random model."""
 
 import zipfile
 from pathlib import Path
 
 import numpy as np
-import predict
 import pytest
 import torch
 from PIL import Image
-from programs import launch
+from programs import EXAMPLES, launch
 from tiny_setr import save_tiny_setr, tiny_image_processor, tiny_setr
 
+from vitseg.cli import main
 from vitseg.recipes import load_label_set
 from vitseg.scenes import SCENE_CLASSES, write_scenes
 
@@ -37,7 +37,7 @@ def photos(tmp_path) -> Path:
 
 
 def run(*arguments: str | Path) -> int:
-    return predict.main([*map(str, arguments), "--workers", "0"])
+    return main(["predict", *map(str, arguments), "--workers", "0"])
 
 
 def expected_ids(path: Path) -> np.ndarray:
@@ -117,7 +117,17 @@ def test_refusals(model, photos, tmp_path, capsys):
 @pytest.mark.slow
 def test_two_processes(model, photos, tmp_path):
     output = tmp_path / "out"
-    program = Path(predict.__file__)
-    launch(program, "--model", model, "--images", photos, "--output", output, "--limit", "3", num_processes=2)
+    launch(
+        EXAMPLES / "predict.py",
+        "--model",
+        model,
+        "--images",
+        photos,
+        "--output",
+        output,
+        "--limit",
+        "3",
+        num_processes=2,
+    )
     with zipfile.ZipFile(output / "submission.zip") as archive:
         assert len(archive.namelist()) == 3

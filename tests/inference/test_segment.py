@@ -15,8 +15,8 @@ from programs import EXAMPLES
 from tiny_setr import save_tiny_setr
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
-from vitseg import segmentation
 from vitseg.cli import main
+from vitseg.inference import segment
 
 
 NAMES = ["wall", "sky", "tree", "road", "car"]
@@ -190,13 +190,13 @@ class TestBatches:
         sizes = [(60, 40), (40, 60), (50, 50), (60, 40), (90, 60), (40, 60), (60, 40)]
         for index, (width, height) in enumerate(sizes):
             photo(index, width, height).save(tmp_path / f"{index}.png")
-        batch_sizes, segment_batch = [], segmentation.segment
+        batch_sizes, segment_batch = [], segment.segment
 
         def recorded(pictures, *arguments):
             batch_sizes.append(len(pictures))
             return segment_batch(pictures, *arguments)
 
-        monkeypatch.setattr(segmentation, "segment", recorded)
+        monkeypatch.setattr(segment, "segment", recorded)
         files = [tmp_path / f"{index}.png" for index in range(len(sizes))]
         assert run("--model", model, *files, "--output", tmp_path / "one") == 0
         assert batch_sizes == [1] * 7
@@ -213,10 +213,10 @@ class TestBatches:
         def pictures():
             nonlocal read
             for read in range(1, 101):
-                yield segmentation.Picture(Path(f"{read}.png"), photo(0, 1, 1), torch.zeros(1, 3, 1, read))
+                yield segment.Picture(Path(f"{read}.png"), photo(0, 1, 1), torch.zeros(1, 3, 1, read))
 
         done = 0
-        for batch in segmentation.batches(pictures(), batch_size=2):
+        for batch in segment.batches(pictures(), batch_size=2):
             assert read - done <= 16
             done += len(batch)
         assert done == 100
@@ -287,7 +287,7 @@ class TestNames:
 
     def test_of_a_path_that_ends_another(self):
         short, long = Path("/data/x.png"), Path("/home/data/x.png")
-        assert segmentation.output_names([short, long]) == {short: Path("data/x"), long: Path("home/data/x")}
+        assert segment.output_names([short, long]) == {short: Path("data/x"), long: Path("home/data/x")}
 
     def test_results_of_an_earlier_run_are_no_images(self, model, tmp_path):
         self.save(tmp_path, "x.png")
@@ -379,7 +379,7 @@ def test_results_are_written_completely_or_not_at_all(model, photos, tmp_path, m
     def fill_the_disk(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(segmentation, "save_palette_png", fill_the_disk)
+    monkeypatch.setattr(segment, "save_palette_png", fill_the_disk)
     assert run("--model", model, photos / "rgb.png", "--output", tmp_path / "out") == 1
     assert "No space left on device" in capsys.readouterr().err
     assert contents(tmp_path / "out") == {}

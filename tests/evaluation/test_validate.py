@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""examples/evaluate.py on drawn scenes, with a tiny random model."""
+"""`vitseg validate` on drawn scenes, with a tiny random model."""
 
 import csv
 import json
@@ -12,15 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import ModelCard
 from PIL import Image
-from programs import EXAMPLES, launch, load_program
+from programs import EXAMPLES, launch
 from tiny_setr import save_tiny_setr, tiny_image_processor, tiny_setr
 from torch.nn import functional as F
 
+from vitseg.cli import main
 from vitseg.data.streaming import load_examples
 from vitseg.scenes import SCENE_CLASSES, write_scenes
-
-
-program = load_program("evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +34,7 @@ def model(tmp_path) -> Path:
 
 
 def run(*arguments: str | Path) -> int:
-    return program.main([*map(str, arguments), "--workers", "0"])
+    return main(["validate", *map(str, arguments), "--workers", "0"])
 
 
 def expected_mean_iou(scenes: Path, count: int) -> float:
@@ -159,7 +157,7 @@ def test_refusals(model, scenes, tmp_path, capsys):
 def test_two_processes(model, scenes, tmp_path):
     """5 images do not divide by 2, and none counts twice."""
     arguments = ("--model", model, "--dataset", scenes, "--output", tmp_path / "out", "--save-images", "1")
-    launch(EXAMPLES / "evaluate.py", *arguments, "--workers", "1", num_processes=2)
+    launch(EXAMPLES / "validate.py", *arguments, "--workers", "1", num_processes=2)
     record = json.loads((tmp_path / "out" / "results.json").read_text())
     assert (record["images"], record["processes"]) == (5, 2)
     assert record["scores"]["mean_iou"] == pytest.approx(expected_mean_iou(scenes, 5), abs=1e-4)

@@ -3,8 +3,8 @@
 """
 Measure a model on a labelled data set, by the protocol of its folder or of a recipe.
 
-    accelerate launch examples/evaluate.py --model DIR_OR_ID --dataset DIR_OR_ID --output DIR
-    accelerate launch examples/evaluate.py --model DIR_OR_ID --dataset DIR_OR_ID --recipe NAME --multi-scale --flip
+    accelerate launch -m vitseg validate --model DIR_OR_ID --dataset DIR_OR_ID --output DIR
+    accelerate launch -m vitseg validate --model DIR_OR_ID --dataset DIR_OR_ID --recipe NAME --multi-scale --flip
 
 The data set holds images and label maps of train ids, as examples/prepare_data.py writes them. With --output DIR it
 writes
@@ -15,15 +15,14 @@ writes
     confusion.csv, .png        what the pixels of each class are taken for
     images/                    with --save-images N: the N worst and the N best images
 
-and a run that was stopped continues where it was when it is started again.
+and a run that was stopped continues where it was when it is started again. The exit status is 0, or 2 if there is no
+result.
 """
 
 import argparse
-import csv
-import json
-import math
+import functools
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,44 +34,23 @@ from accelerate.utils import gather_object
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
-from vitseg.data.dataset_labels import load_labels
-from vitseg.data.streaming import load_examples
-from vitseg.evaluation.drawing import Palette, comparison, plot_class_bars, plot_confusion_matrix
-from vitseg.evaluation.evaluator import evaluate_model
-from vitseg.evaluation.fingerprint import fingerprint, folder_stamp
-from vitseg.evaluation.inference import predict_images
-from vitseg.evaluation.options import add_test_options, choose_protocol, run_options
-from vitseg.evaluation.progress import EvaluationProgress
-from vitseg.evaluation.protocol import Protocol
-from vitseg.evaluation.results import (
-    Record,
-    add_to_model_card,
-    console_table,
-    device_name,
-    has_colors,
-    markdown_report,
-    result_record,
-)
-from vitseg.publishing.provenance import weights_digest
-from vitseg.replacing import replacing, write_json
-from vitseg.segmentation import load_model, palette_for
+from ..data.dataset_labels import load_labels
+from ..data.streaming import load_examples
+from ..inference.loading import class_names, load_model, palette_for
+from ..publishing.provenance import weights_digest
+from ..replacing import replacing
+from .drawing import Palette, comparison
+from .evaluator import evaluate_model
+from .inference import predict_images
+from .options import add_test_options, choose_protocol, run_options, run_work
+from .progress import EvaluationProgress
+from .protocol import Protocol
+from .results import Record, add_to_model_card, console_table, device_name, has_colors, result_record
+from .results_folder import ImageScore, finished_record, worst_first, write_results
+from .work_identity import folder_stamp, identity
 
 
-def main(arguments: list[str] | None = None) -> int:
-    args = parse_arguments(arguments)
-    accelerator = Accelerator()
-    try:
-        evaluate(args, accelerator)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    finally:
-        accelerator.end_training()
-    return 0
-
-
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_test_options(parser)
     parser.add_argument("--dataset", required=True, metavar="DIR_OR_ID", help="data set folder, or name on the Hub")
     parser.add_argument("--split", default="validation", metavar="NAME", help="split to measure on (validation)")
@@ -81,12 +59,14 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be decoded")
     parser.add_argument("--save-images", type=int, default=0, metavar="N", help="draw the N worst and best images")
     parser.add_argument("--update-model-card", action="store_true", help="add the result to the model folder's card")
-    args = parser.parse_args(arguments)
+
+
+def run(args: argparse.Namespace) -> int:
     if args.save_images and args.output is None:
-        parser.error("--save-images needs --output")
+        args.usage_error("--save-images needs --output")
     if args.update_model_card and not Path(args.model).is_dir():
-        parser.error(f"--update-model-card needs a model folder, which {args.model} is not")
-    return args
+        args.usage_error(f"--update-model-card needs a model folder, which {args.model} is not")
+    return run_work(functools.partial(validate, args))
 
 
 @dataclass(frozen=True)
@@ -102,19 +82,23 @@ class Subject:
     options: dict[str, Any]
 
 
-def evaluate(args: argparse.Namespace, accelerator: Accelerator) -> None:
+def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
+    """
+    Measure, print and write; the first process alone does the latter two.
+
+    Raises:
+        OSError, ValueError: saying why there is no result.
+    """
     subject = load_subject(args, accelerator)
     accelerator.print(f"Protocol: {subject.protocol.describe()}; {args.dtype}")
-    identity = identify(args, subject, accelerator)
-    if record := finished_record(args.output, identity):
-        accelerator.print(f"{args.output} holds this result already.\n")
-        accelerator.print(console_table(record, has_colors(sys.stdout)))
-        return
-
-    progress = EvaluationProgress()
+    progress, work = EvaluationProgress(), identify(args, subject, accelerator)
     if args.output is not None:
+        if record := finished_record(args.output, work):
+            accelerator.print(f"{args.output} holds this result already.\n")
+            accelerator.print(console_table(record, has_colors(sys.stdout)))
+            return 0
         process = accelerator.process_index, accelerator.num_processes
-        progress = EvaluationProgress.open(args.output, identity, *process)
+        progress = EvaluationProgress.open(args.output, work, *process)
     scores = evaluate_model(
         subject.model,
         subject.image_processor,
@@ -125,40 +109,40 @@ def evaluate(args: argparse.Namespace, accelerator: Accelerator) -> None:
         progress=progress,
         **subject.options,
     )
-    image_scores = sorted(gather_object(progress.image_scores), key=worst_first)
+    image_scores = worst_first(gather_object(progress.image_scores))
     broken = gather_object(progress.broken)
     seconds = max(gather_object([progress.seconds]))
-    if not accelerator.is_main_process:
-        return
-    record = result_record(
-        scores,
-        subject.names,
-        subject.protocol,
-        fingerprint=identity,
-        model=args.model,
-        weights=weights_digest(args.model),
-        dataset=args.dataset,
-        split=args.split,
-        limit=args.limit,
-        images=len(image_scores),
-        broken=broken,
-        dtype=args.dtype if accelerator.mixed_precision == "no" else accelerator.mixed_precision,
-        device=device_name(accelerator.device),
-        processes=accelerator.num_processes,
-        images_per_second=len(image_scores) / seconds,
-    )
-    print_result(record)
-    if args.output is not None:
-        draw_images(subject, image_scores, args.save_images, args.output / "images", accelerator)
-        write_results(args.output, record, scores, image_scores)
-    if args.update_model_card:
-        add_to_model_card(Path(args.model) / "README.md", record)
+    if accelerator.is_main_process:
+        record = result_record(
+            scores,
+            subject.names,
+            subject.protocol,
+            fingerprint=work,
+            model=args.model,
+            weights=weights_digest(args.model),
+            dataset=args.dataset,
+            split=args.split,
+            limit=args.limit,
+            images=len(image_scores),
+            broken=broken,
+            dtype=args.dtype if accelerator.mixed_precision == "no" else accelerator.mixed_precision,
+            device=device_name(accelerator.device),
+            processes=accelerator.num_processes,
+            images_per_second=len(image_scores) / seconds,
+        )
+        print_result(record)
+        if args.output is not None:
+            draw_images(subject, image_scores, args.save_images, args.output / "images", accelerator)
+            write_results(args.output, record, scores, image_scores)
+        if args.update_model_card:
+            add_to_model_card(Path(args.model) / "README.md", record)
+    return 0
 
 
 def load_subject(args: argparse.Namespace, accelerator: Accelerator) -> Subject:
     model, image_processor = load_model(args.model, accelerator.device, getattr(torch, args.dtype))
     protocol, image_processor = choose_protocol(args, model, image_processor)
-    names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    names = class_names(model)
     return Subject(
         model=model,
         image_processor=image_processor,
@@ -172,7 +156,7 @@ def load_subject(args: argparse.Namespace, accelerator: Accelerator) -> Subject:
 
 def identify(args: argparse.Namespace, subject: Subject, accelerator: Accelerator) -> str:
     """What tells this evaluation from others in its output folder."""
-    return fingerprint(
+    return identity(
         model=folder_stamp(args.model),
         dataset=folder_stamp(args.dataset),
         protocol=subject.protocol.to_dict(),
@@ -213,33 +197,9 @@ def check_labels(dataset: str, names: Sequence[str], accelerator: Accelerator) -
     return labels.palette or palette_for(names)
 
 
-def finished_record(output: Path | None, identity: str) -> Record | None:
-    """
-    The result in the output folder, if there is one.
-
-    Raises:
-        ValueError: if it is the result of something else.
-    """
-    if output is None or not (output / "results.json").exists():
-        return None
-    record = json.loads((output / "results.json").read_text(encoding="utf-8"))
-    if record["fingerprint"] != identity:
-        raise ValueError(
-            f"{output} holds the result of another model, data set or protocol ({record['protocol_in_words']}): give "
-            "another folder."
-        )
-    return record
-
-
-def worst_first(image_score: tuple[int, str, float]) -> tuple[bool, float, int]:
-    """Sorts by mean IoU; images in which nothing is labelled come last."""
-    index, _, score = image_score
-    return math.isnan(score), score, index
-
-
 def draw_images(
     subject: Subject,
-    image_scores: Sequence[tuple[int, str, float]],
+    image_scores: Sequence[ImageScore],
     count: int,
     folder: Path,
     accelerator: Accelerator,
@@ -251,39 +211,10 @@ def draw_images(
     for prediction in predict_images(
         subject.model, subject.image_processor, subject.examples, list(titles), accelerator, **subject.options
     ):
+        if prediction.label_map is None or prediction.reference is None:
+            raise ValueError(f"{prediction.file_name} was measured, but cannot be read any more: {prediction.error}")
         image = subject.examples[prediction.index]["image"]
         label_maps = prediction.label_map.cpu().numpy(), prediction.reference.numpy()
         picture = comparison(image, *label_maps, subject.names, subject.palette)
         with replacing(folder / f"{titles[prediction.index]}_{Path(prediction.file_name).stem}.png") as unfinished:
             picture.save(unfinished, format="PNG")
-
-
-def write_results(
-    output: Path, record: Record, scores: dict[str, Any], image_scores: Sequence[tuple[int, str, float]]
-) -> None:
-    """Write tables and plots, and last the record, which says that the evaluation is done."""
-    names = [row["name"] for row in record["classes"]]
-    matrix, ious = scores["confusion_matrix"], scores["per_category_iou"]
-    mean = f"mean IoU {100 * scores['mean_iou']:.2f} on {record['images']} images"
-    plot_class_bars(names, ious, output / "iou.png", f"IoU of each class; {mean}")
-    plot_confusion_matrix(names, matrix, output / "confusion.png", "What the pixels of each class are taken for (%)")
-    write_table(
-        output / "confusion.csv",
-        ["true", *names],
-        ([name, *row] for name, row in zip(names, matrix.tolist(), strict=True)),
-    )
-    write_table(output / "images.csv", ["file_name", "mean_iou"], (row[1:] for row in image_scores))
-    with replacing(output / "results.md") as unfinished:
-        unfinished.write_text(markdown_report(record), encoding="utf-8")
-    write_json(output / "results.json", record)
-    for file in output.glob("progress-*.json"):
-        file.unlink()
-
-
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows((header, *rows))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

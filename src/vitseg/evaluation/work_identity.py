@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def fingerprint(**facts: Any) -> str:
+def identity(**facts: Any) -> str:
     """A short text that differs if any of these facts (plain data) does."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,0 +1,73 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Models for inference: by name, on a device, with the colours of their classes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from safetensors import SafetensorError
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+
+from ..evaluation.drawing import Palette, default_palette
+from ..recipes.labels import LABEL_SETS, load_label_set
+
+
+def choose_device(name: str) -> str:
+    """
+    `"cuda"` or `"cpu"`; `"auto"` is CUDA where there is some.
+
+    Raises:
+        ValueError: if CUDA is asked for where there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("PyTorch finds no CUDA device here; use --device cpu.")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+def is_model_name(name: str) -> bool:
+    """Whether this is a folder, or could be the name of a model on the Hub."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return Path(name).is_dir()
+    return True
+
+
+def load_model(
+    name: str, device: str | torch.device, dtype: torch.dtype
+) -> tuple[PreTrainedModel, BaseImageProcessor]:
+    """
+    A segmentation model in evaluation mode, and its image processor, from a folder or from the Hub.
+
+    Raises:
+        ValueError: if there is no such model, it cannot be loaded, or its label maps would not fit into bytes.
+    """
+    if not is_model_name(name):
+        raise ValueError(f"there is no model folder {name}.")
+    try:
+        model = AutoModelForSemanticSegmentation.from_pretrained(name, dtype=dtype)
+        image_processor = AutoImageProcessor.from_pretrained(name)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"cannot load a model from {name}: {str(error).splitlines()[0]}") from error
+    if model.config.num_labels > 255:
+        raise ValueError(f"{name} has {model.config.num_labels} classes; a label map of bytes holds 255 at most.")
+    return model.to(device).eval(), image_processor
+
+
+def class_names(model: PreTrainedModel) -> list[str]:
+    """The names of a model's classes, by class id."""
+    return [model.config.id2label[index] for index in range(model.config.num_labels)]
+
+
+def palette_for(names: Sequence[str]) -> Palette:
+    """The published colours of the data set that has exactly these classes, or else those of PASCAL VOC."""
+    for label_set in map(load_label_set, LABEL_SETS):
+        if label_set.names == tuple(names):
+            return label_set.palette
+    return default_palette(len(names))

@@ -1,0 +1,168 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Predict label maps of images without labels, by the whole test protocol, in the form that a test server wants.
+
+    accelerate launch -m vitseg predict --model DIR_OR_ID --images leftImg8bit/test --format cityscapes --output DIR
+    accelerate launch -m vitseg predict --model DIR_OR_ID --dataset DIR_OR_ID --split test --format ids --output DIR
+
+It writes one PNG for each image, of its size and named after it, to DIR/predictions, and all of them to
+DIR/submission.zip. Their values are
+
+    cityscapes   label ids          ade20k    class id + 1
+    ids          class ids          palette   class ids, in a PNG with the colours of the classes
+
+A run that was stopped continues where it was when it is started again. For pictures to look at, and for photos of any
+kind, there is `vitseg segment`. The exit status is 0 if all went well, 1 if images were left out, and 2 if the work
+failed.
+"""
+
+import argparse
+import functools
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from tqdm.auto import tqdm
+
+from ..data.images import open_image, upright
+from ..data.streaming import parquet_files
+from ..evaluation.inference import predict_images
+from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work
+from ..evaluation.submission import FORMATS, check_classes, save_label_map, write_zip
+from ..evaluation.work_identity import folder_stamp, identity
+from ..models.images import to_rgb
+from ..replacing import write_json
+from .loading import class_names, load_model, palette_for
+from .pictures import find_images, read_image
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_test_options(parser)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--images", type=Path, metavar="DIR", help="folder of images")
+    source.add_argument("--dataset", metavar="DIR_OR_ID", help="data set folder, or name on the Hub")
+    parser.add_argument("--split", default="test", metavar="NAME", help="split of the data set (test)")
+    parser.add_argument("--format", choices=FORMATS, default="ids", help="what the files hold (ids)")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be decoded")
+
+
+def run(args: argparse.Namespace) -> int:
+    return run_work(functools.partial(predict, args))
+
+
+class ImageFiles:
+    """The images of a folder and the folders in it."""
+
+    def __init__(self, folder: Path, output: Path):
+        self.paths = find_images([folder], output)
+        self.names = [path.stem for path in self.paths]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        path = self.paths[index]
+        try:
+            return {"image": read_image(path), "file_name": path.name}
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+class DatasetImages:
+    """The images of a split, by the names in its column `file_name`, or by number if there is none."""
+
+    def __init__(self, name: str, split: str):
+        # By its files: `datasets` caches a folder under its name, and would not notice that the files have changed.
+        rows = datasets.load_dataset("parquet", data_files={split: parquet_files(name, split)}, split=split)
+        has_names = "file_name" in rows.column_names
+        self.names = [Path(name).stem for name in rows["file_name"]] if has_names else list(map(str, range(len(rows))))
+        self.images = rows.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        name = self.names[index]
+        image = open_image(self.images[index]["image"], f"the image of {name}")
+        return {"image": to_rgb(upright(image)), "file_name": name}
+
+
+def predict(args: argparse.Namespace, accelerator: Accelerator) -> int:
+    """
+    Make the predictions that are still missing, and the zip file; returns 1 if images had to be left out, else 0.
+
+    Raises:
+        OSError, ValueError: saying why there are no predictions, or not all.
+    """
+    model, image_processor = load_model(args.model, accelerator.device, getattr(torch, args.dtype))
+    check_classes(args.format, model.config.num_labels)
+    protocol, image_processor = choose_protocol(args, model, image_processor)
+    palette = palette_for(class_names(model))
+    images = ImageFiles(args.images, args.output) if args.images else DatasetImages(args.dataset, args.split)
+    files = output_files(images.names[: args.limit], args.output / "predictions")
+    accelerator.print(f"Protocol: {protocol.describe()}; {args.dtype}")
+
+    work = identity(
+        model=folder_stamp(args.model),
+        source=[str(args.images or args.dataset), args.split],
+        protocol=protocol.to_dict(),
+        image_processor=image_processor.to_dict(),
+        precision=[args.dtype, args.scores_dtype, accelerator.mixed_precision],
+        format=args.format,
+    )
+    claim(args.output, work, accelerator)
+    missing = [index for index, file in enumerate(files) if not file.exists()]
+    # Only when all processes have looked may one of them write.
+    accelerator.wait_for_everyone()
+    share = missing[accelerator.process_index :: accelerator.num_processes]
+    predictions = predict_images(model, image_processor, images, share, accelerator, protocol, **run_options(args))
+    broken = []
+    for prediction in tqdm(predictions, unit="image", total=len(share), disable=not accelerator.is_main_process):
+        if prediction.label_map is not None:
+            save_label_map(prediction.label_map.cpu().numpy(), args.format, palette, files[prediction.index])
+        elif args.skip_broken:
+            broken.append(prediction.error)
+        else:
+            raise ValueError(f"{prediction.error} (Such images can be left out, with --skip-broken.)")
+    broken = gather_object(broken)
+    if accelerator.is_main_process:
+        complete = [file for file in files if file.exists()]
+        write_zip(complete, args.output / "submission.zip")
+        print(f"{len(complete)} label maps in {args.output / 'submission.zip'}")
+        for reason in broken:
+            print(f"left out: {reason}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def output_files(names: Sequence[str], folder: Path) -> list[Path]:
+    """
+    The file of each image.
+
+    Raises:
+        ValueError: if two images would have the same.
+    """
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(
+            f"{len(repeated)} names stand for several images, such as {repeated[0]}: servers want all files in one "
+            "folder. Predict them in several runs."
+        )
+    return [folder / f"{name}.png" for name in names]
+
+
+def claim(output: Path, work: str, accelerator: Accelerator) -> None:
+    """
+    Note in the output folder what its predictions are made with.
+
+    Raises:
+        ValueError: if it holds those of something else.
+    """
+    note = output / "predictions.json"
+    if note.exists() and json.loads(note.read_text(encoding="utf-8"))["fingerprint"] != work:
+        raise ValueError(f"{output} holds predictions of another model, protocol or format: give another folder.")
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        write_json(note, {"fingerprint": work})

@@ -1,0 +1,194 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Training, evaluation, prediction, segmentation and the image processor see the same pixels of a picture."""
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from vitseg import SetrImageProcessor
+from vitseg.data.image_labels import load_labelled_images
+from vitseg.data.images import decode_image, upright
+from vitseg.data.objects import load_images_with_objects
+from vitseg.data.streaming import SegmentationStream, load_examples
+from vitseg.inference.pictures import read_image
+from vitseg.inference.predict import DatasetImages, ImageFiles
+from vitseg.models.images import to_rgb
+
+
+HEIGHT, WIDTH = 6, 9
+RANDOM = np.random.default_rng(0)
+COLOURS = RANDOM.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+ALPHA = RANDOM.integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+GREY = COLOURS[..., 0]
+PALETTE = RANDOM.integers(0, 256, (256, 3), dtype=np.uint8)
+
+
+def on_white(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    share = alpha[..., None] / 255
+    return np.floor(colours * share + 255 * (1 - share) + 0.5).astype(np.uint8)
+
+
+def in_grey(values: np.ndarray) -> np.ndarray:
+    return np.repeat(values[..., None], 3, axis=-1)
+
+
+def encoded(image: Image.Image, **options) -> bytes:
+    file = BytesIO()
+    image.save(file, **{"format": "PNG"} | options)
+    return file.getvalue()
+
+
+def with_palette() -> Image.Image:
+    image = Image.fromarray(GREY)
+    image.putpalette(PALETTE.tobytes())
+    return image
+
+
+def rgba() -> Image.Image:
+    return Image.fromarray(np.dstack([COLOURS, ALPHA]))
+
+
+# The file, and the pixels that everyone should see.
+PICTURES: dict[str, tuple[bytes, np.ndarray]] = {
+    "RGB": (encoded(Image.fromarray(COLOURS)), COLOURS),
+    "RGBA": (encoded(rgba()), on_white(COLOURS, ALPHA)),
+    "LA": (
+        encoded(Image.merge("LA", (Image.fromarray(GREY), Image.fromarray(ALPHA)))),
+        on_white(in_grey(GREY), ALPHA),
+    ),
+    "P": (encoded(with_palette()), PALETTE[GREY]),
+    "P, shares of transparency": (
+        encoded(with_palette(), transparency=bytes(range(256))),
+        on_white(PALETTE[GREY], GREY),
+    ),
+    "P, a transparent colour": (
+        encoded(with_palette(), transparency=int(GREY[0, 0])),
+        on_white(PALETTE[GREY], np.where(np.equal(GREY, GREY[0, 0]), 0, 255)),
+    ),
+    "RGB, a transparent colour": (
+        encoded(Image.fromarray(COLOURS), transparency=tuple(COLOURS[0, 0].tolist())),
+        on_white(COLOURS, np.where(np.equal(COLOURS, COLOURS[0, 0]).all(axis=-1), 0, 255)),
+    ),
+    "1": (encoded(Image.fromarray(GREY > 99)), in_grey(np.where(GREY > 99, 255, 0))),
+    "L": (encoded(Image.fromarray(GREY)), in_grey(GREY)),
+    "I;16": (encoded(Image.fromarray(GREY * np.uint16(256) + np.uint16(99))), in_grey(GREY)),
+    "I;16, a transparent value": (
+        encoded(Image.fromarray(GREY * np.uint16(257)), transparency=int(GREY[0, 0]) * 257),
+        in_grey(np.where(np.equal(GREY, GREY[0, 0]), 255, GREY)),
+    ),
+    "CMYK": (
+        encoded(Image.fromarray(np.dstack([COLOURS, np.zeros_like(GREY)]), mode="CMYK"), format="TIFF"),
+        255 - COLOURS,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A data set of each picture, with the columns of every task."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number, (file, _) in enumerate(PICTURES.values()):
+        row = {
+            "image": {"bytes": file},
+            "label": {"bytes": encoded(Image.new("L", (WIDTH, HEIGHT)))},
+            "file_name": "picture.png",
+            "image_id": 0,
+            "objects": {"bbox": [[0.0, 0.0, 3.0, 3.0]], "category": [0]},
+        }
+        file_of_picture = folder / str(number) / "pictures" / "picture.png"
+        file_of_picture.parent.mkdir(parents=True)
+        file_of_picture.write_bytes(file)
+        for name, table_row in {"maps": row, "classes": row | {"label": 0}}.items():
+            (folder / str(number) / name).mkdir()
+            pq.write_table(pa.Table.from_pylist([table_row]), folder / str(number) / name / "test-0.parquet")
+    return folder
+
+
+def processed(image) -> np.ndarray:
+    """What the image processor makes of an image before it resizes and normalises."""
+    processor = SetrImageProcessor(do_resize=False, do_rescale=False, do_normalize=False)
+    return processor(image, return_tensors="pt")["pixel_values"][0].permute(1, 2, 0).byte().numpy()
+
+
+def trained_on(folder: Path) -> np.ndarray:
+    stream = SegmentationStream(folder / "maps", "test", num_labels=1, batch_size=1, seed=0)
+    return next(iter(stream))["pixel_values"].permute(1, 2, 0).numpy()
+
+
+PATHS: dict[str, Callable[[Path], np.ndarray]] = {
+    "image processor": lambda folder: processed(Image.open(folder / "pictures/picture.png")),
+    "training": trained_on,
+    "evaluation": lambda folder: np.asarray(load_examples(folder / "maps", "test")[0]["image"]),
+    "classifier": lambda folder: np.asarray(load_labelled_images(folder / "classes", "test")[0]["image"]),
+    "detector": lambda folder: np.asarray(load_images_with_objects(folder / "maps", "test")[0]["image"]),
+    "segment": lambda folder: np.asarray(read_image(folder / "pictures/picture.png")),
+    "predict, a folder": lambda folder: np.asarray(ImageFiles(folder / "pictures", folder / "out")[0]["image"]),
+    "predict, a data set": lambda folder: np.asarray(DatasetImages(str(folder / "maps"), "test")[0]["image"]),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("kind", PICTURES)
+def test_everyone_sees_the_same_pixels(kind, path, folder):
+    pixels = PATHS[path](folder / str(list(PICTURES).index(kind)))
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, PICTURES[kind][1])
+
+
+@pytest.mark.parametrize("kind", ["RGB", "RGBA", "L"])
+def test_arrays_and_tensors_look_like_pictures(kind):
+    array = np.array(decode_image(PICTURES[kind][0])).reshape(HEIGHT, WIDTH, -1)
+    for image in (array, torch.tensor(array)):
+        np.testing.assert_array_equal(processed(image), PICTURES[kind][1])
+    wide = array.astype(np.uint16) * 256 + 7
+    np.testing.assert_array_equal(processed(wide), PICTURES[kind][1])
+
+
+def test_every_share_of_transparency_is_rounded_alike():
+    """Pillow computes in integers, tensors in floating point."""
+    colour, alpha = np.meshgrid(np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8))
+    array = np.dstack([colour, colour, colour, alpha])
+    picture = np.asarray(to_rgb(Image.fromarray(array)))
+    tensor = to_rgb(torch.from_numpy(array).permute(2, 0, 1)).permute(1, 2, 0)
+    np.testing.assert_array_equal(picture, tensor.numpy())
+    np.testing.assert_array_equal(picture, on_white(array[..., :3], alpha))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP"])
+def test_damaged_files_are_refused_with_a_reason(image_format):
+    """Pillow's decoders raise whatever a damaged file leads them to."""
+    rng, exif = np.random.default_rng(1), Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "turned"
+    whole = encoded(Image.fromarray(COLOURS), format=image_format, exif=exif)
+    reasons = []
+    for trial in range(100):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), 1 + trial % 4):
+            damaged[place] = rng.integers(256)
+        try:
+            image = to_rgb(upright(decode_image(bytes(damaged[: len(whole) - trial % 3 * 20]))))
+        except ValueError as error:
+            reasons.append(str(error))
+        else:
+            assert image.mode == "RGB"
+    assert reasons
+    assert all(reasons)
+
+
+def test_a_picture_whose_exif_data_are_damaged_is_used_as_it_is():
+    exif = Image.Exif()
+    exif[0x0112] = exif[0x011A] = 6
+    whole = encoded(Image.fromarray(COLOURS), format="JPEG", exif=exif)
+    # The resolution becomes a text where a fraction is expected.
+    damaged = whole.replace(b"\x01\x1a\x00\x05", b"\x01\x1a\x00\x02")
+    assert damaged != whole
+    assert upright(decode_image(damaged)).size == (WIDTH, HEIGHT)
