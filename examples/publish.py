@@ -29,9 +29,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 
 from vitseg import __version__
-from vitseg.publishing import fingerprint, provenance
+from vitseg.conversion import fingerprint, provenance
+from vitseg.conversion.fingerprint import Fingerprint, check_fingerprint, read_fingerprint
 from vitseg.publishing.card import read_results, write_model_card
-from vitseg.publishing.fingerprint import Fingerprint, check_fingerprint, read_fingerprint
 from vitseg.publishing.fresh_process import load_in_fresh_process
 from vitseg.replacing import replacing, write_json
 

@@ -4,13 +4,17 @@
 
 import importlib.util
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import convert
 import torch
 from safetensors.torch import load_file
+from transformers import PreTrainedConfig
+
+from vitseg import cli
+from vitseg.conversion.base import converter_of
 
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -27,6 +31,10 @@ class GoldenCase:
     folder: Path
     description: dict[str, Any]
     expected: dict[str, torch.Tensor]
+
+    @property
+    def method(self) -> str:
+        return self.description["method"]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -48,6 +56,13 @@ class GoldenCase:
         labels = fill.labels(spec["seed"], tuple(spec["shape"]), spec["num_labels"], spec["ignore_index"])
         labels[spec.get("all_ignored", [])] = spec["ignore_index"]
         return torch.from_numpy(labels)
+
+    def our_names(self, original: str, config: PreTrainedConfig, method: str | None = None) -> list[str]:
+        """
+        What the conversion calls a tensor of the original in a model of `config`: a fused projection becomes three.
+        """
+        rules = converter_of(method or self.method)(self.description["state_dict"]).rules(config)
+        return next(names for rule in rules if (names := rule.rename(original)) is not None)
 
     def assert_matches(self, name: str, actual: torch.Tensor) -> None:
         """Compare an answer, or the slice of it that the case holds, with the original's at the tolerance stated."""
@@ -87,14 +102,41 @@ def parse_slices(text: str) -> tuple[slice, ...]:
     )
 
 
-def convert_case(case: GoldenCase, folder: Path, *options: str) -> Path:
-    """Write the case as a file in the original's format and convert it by the command, as a user would."""
+class ConvertedCases:
+    """
+    Model folders of golden cases: each is converted once, by the command, as a user would, from a file in the
+    original's format.
+
+    Tests only read the folders. A full-size one is gone when the next is asked for.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.converted: dict[tuple[Path, str], Path] = {}
+        self.full: Path | None = None
+
+    def __call__(self, case: GoldenCase, method: str | None = None) -> Path:
+        """The folder of a case; `method` is another than the case's own where its file holds two models."""
+        method = method or case.method
+        key = (case.folder, method)
+        if key not in self.converted or not self.converted[key].exists():
+            folder = self.folder / str(len(self.converted))
+            if "full" in case.folder.name:
+                if self.full is not None:
+                    shutil.rmtree(self.full)
+                self.full = folder
+            self.converted[key] = convert_case(case, folder, method=method)
+        return self.converted[key]
+
+
+def convert_case(case: GoldenCase, folder: Path, *options: str, method: str | None = None) -> Path:
+    """Write the case as a file in the original's format and convert it by the command; returns the model folder."""
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, original_config = folder / "original.pth", folder / "original.json"
     torch.save({"meta": {"iter": 1}, "state_dict": case.state_dict()}, checkpoint)
     original_config.write_text(json.dumps(case.config))
     output = folder / "model"
-    command = ["--method", case.description["method"], "--original-config", original_config]
-    status = convert.main([str(part) for part in (*command, "--checkpoint", checkpoint, "--output", output, *options)])
-    assert status == 0
+    command = ["--method", method or case.method, "--original-config", original_config, "--checkpoint", checkpoint]
+    assert cli.main(["convert", *map(str, command), "--output", str(output), *options]) == 0
+    checkpoint.unlink()
     return output

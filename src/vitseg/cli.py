@@ -6,6 +6,7 @@ Published segmentation models, from the data to the mask.
     vitseg list                                          the published results, and whether their weights exist
     vitseg describe setr-pup-vit-l-ade20k-512-160k       one of them: figures, weights, licence, protocol, labels
     vitseg describe DIR_OR_ID                            a model folder, or a model on the Hub, likewise
+    vitseg convert --recipe NAME --checkpoint FILE --output DIR
     vitseg segment --model DIR_OR_ID photo.jpg folder/ --output out/
     vitseg validate --model DIR_OR_ID --dataset DIR_OR_ID --output out/
     vitseg predict --model DIR_OR_ID --images folder/ --format cityscapes --output out/
@@ -41,6 +42,7 @@ class Command(NamedTuple):
 COMMANDS: Mapping[str, Command] = {
     "list": Command("recipes.listing", "list the published results"),
     "describe": Command("publishing.description", "tell all about a published result or a model"),
+    "convert": Command("conversion.command", "turn an original checkpoint into a model folder"),
     "segment": Command("inference.segment", "segment images"),
     "predict": Command("inference.predict", "predict label maps for a test server"),
     "validate": Command("evaluation.validate", "measure a model on a labelled data set"),

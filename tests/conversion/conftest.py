@@ -3,14 +3,17 @@
 """The conversion command, run as a user would."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import convert
 import pytest
 import torch
 from transformers import AutoModelForSemanticSegmentation, PreTrainedModel
+
+from vitseg import cli
+from vitseg.conversion import command as conversion_command
+from vitseg.recipes import PublishedRecipe
 
 
 class Answer(NamedTuple):
@@ -42,7 +45,7 @@ class ConversionCommand:
         return path
 
     def run(self, *arguments: str | Path) -> Answer:
-        status = convert.main([str(argument) for argument in arguments])
+        status = cli.main(["convert", *map(str, arguments)])
         return Answer(status, *self.capsys.readouterr())
 
     def convert(self, checkpoint: Path, original_config: Path, *options: str) -> Answer:
@@ -68,3 +71,9 @@ class ConversionCommand:
 @pytest.fixture
 def command(tmp_path, capsys) -> ConversionCommand:
     return ConversionCommand(tmp_path, capsys)
+
+
+@pytest.fixture
+def use_recipe(monkeypatch) -> Callable[[PublishedRecipe], None]:
+    """Puts a recipe in the place of all others."""
+    return lambda recipe: monkeypatch.setattr(conversion_command, "get_recipe", {recipe.name: recipe}.__getitem__)

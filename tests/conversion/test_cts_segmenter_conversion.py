@@ -5,11 +5,10 @@
 import dataclasses
 from typing import Any
 
-import convert
 import pytest
 import torch
 from golden_cases import case_names, load_case
-from transformers import AutoImageProcessor, AutoModel
+from transformers import AutoImageProcessor, AutoModel, AutoModelForSemanticSegmentation
 
 from vitseg import CtsPolicyNet
 from vitseg.recipes import get_recipe
@@ -117,7 +116,7 @@ def test_variant_file(dataset, normalization, longest, mean, command):
     assert (image_processor.size["shortest_edge"], image_processor.size["longest_edge"]) == (520, longest)
     assert image_processor.image_mean[0] == pytest.approx(mean)
     assert image_processor.do_reduce_labels == (dataset == "ade20k")
-    model = convert.AutoModelForSemanticSegmentation.from_pretrained(command.output)
+    model = AutoModelForSemanticSegmentation.from_pretrained(command.output)
     config = model.config
     assert (config.inference_mode, config.window_size, config.window_stride) == ("slide", 480, 320)
     config.inference_mode = "whole"
@@ -262,13 +261,13 @@ def test_values_of_mmsegmentation_that_cannot_be_converted(name, head, message, 
 # Recipes.
 
 
-def test_a_recipe_takes_as_many_decoder_blocks_as_the_checkpoint_has(command, monkeypatch):
+def test_a_recipe_takes_as_many_decoder_blocks_as_the_checkpoint_has(command, use_recipe):
     name = "segmenter-mask-vit-l-cityscapes-768"
     recipe = get_recipe(name)
     size = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 512}
     vit = {**recipe.model["backbone_config"], **size, "image_size": 128}
     small = dataclasses.replace(recipe, model={**recipe.model, "backbone_config": vit})
-    monkeypatch.setattr(convert, "get_recipe", {name: small}.__getitem__)
+    use_recipe(small)
     state_dict = case("tiny_mask_nosharing").state_dict()
     # 7 classes become 19.
     for key, tensor in state_dict.items():
@@ -277,7 +276,7 @@ def test_a_recipe_takes_as_many_decoder_blocks_as_the_checkpoint_has(command, mo
     checkpoint = command.checkpoint({"model": state_dict})
     answer = command.run("--recipe", name, "--checkpoint", checkpoint, "--output", command.output)
     assert answer.status == 0, answer.err
-    config = convert.AutoModelForSemanticSegmentation.from_pretrained(command.output).config
+    config = AutoModelForSemanticSegmentation.from_pretrained(command.output).config
     assert (recipe.model["decoder_num_layers"], config.decoder_num_layers) == (1, 2)
     assert config.id2label[0] == "road"
     assert list(config.window_stride) == [736, 736]

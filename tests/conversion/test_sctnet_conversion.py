@@ -6,7 +6,6 @@ import copy
 import dataclasses
 from typing import Any
 
-import convert
 import pytest
 import torch
 from golden_cases import GoldenCase, load_case
@@ -212,12 +211,12 @@ def test_values_that_cannot_be_converted(part, changes, message, command, case):
 
 
 @pytest.fixture
-def tiny_recipe(monkeypatch) -> str:
+def tiny_recipe(use_recipe) -> str:
     """The recipe of SCTNet-B-Seg75, as small as a golden case."""
     name = "sctnet-b-seg75-cityscapes-512x1024-160k"
     recipe = get_recipe(name)
     model = {**recipe.model, "base_channels": 8, "context_channels": 16}
-    monkeypatch.setattr(convert, "get_recipe", {name: dataclasses.replace(recipe, model=model)}.__getitem__)
+    use_recipe(dataclasses.replace(recipe, model=model))
     return name
 
 

@@ -4,7 +4,6 @@
 
 import dataclasses
 
-import convert
 import pytest
 import torch
 from golden_cases import GoldenCase, load_case
@@ -233,14 +232,14 @@ class TestRefusals:
 
 class TestRecipes:
     @pytest.fixture
-    def tiny_recipe(self, monkeypatch):
+    def tiny_recipe(self, use_recipe):
         """The recipe for Pascal Context, with a model as small as the golden case's."""
         recipe = get_recipe(PASCAL_RECIPE)
         size = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 256}
         backbone = {**recipe.model["backbone_config"], **size, "image_size": 64, "out_indices": [2, 3, 4]}
         model = {**recipe.model, "backbone_config": backbone, "decoder_hidden_size": 32}
         recipe = dataclasses.replace(recipe, model=model)
-        monkeypatch.setattr(convert, "get_recipe", {PASCAL_RECIPE: recipe}.__getitem__)
+        use_recipe(recipe)
 
     @pytest.mark.parametrize("num_labels", [59, 60])
     def test_pascal_context_has_as_many_classes_as_the_checkpoint(self, num_labels, command, tiny_recipe):

@@ -5,7 +5,6 @@
 import dataclasses
 from typing import Any
 
-import convert
 import pytest
 import torch
 from golden_cases import GoldenCase, load_case
@@ -227,14 +226,14 @@ def test_values_that_cannot_be_converted(backbone, head, message, command):
 
 
 @pytest.fixture
-def tiny_recipe(monkeypatch) -> str:
+def tiny_recipe(use_recipe) -> str:
     """The SSE recipe with ViT-B, whose pixels have a normalisation of their own, as small as a golden case."""
     name = "structtoken-sse-vit-b-ade20k-512-160k"
     recipe = get_recipe(name)
     size = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 128}
     backbone = {**recipe.model["backbone_config"], **size, "image_size": 96}
     model = {**recipe.model, "decoder_num_layers": 3, "backbone_config": backbone, "token_grid_size": [6, 6]}
-    monkeypatch.setattr(convert, "get_recipe", {name: dataclasses.replace(recipe, model=model)}.__getitem__)
+    use_recipe(dataclasses.replace(recipe, model=model))
     return name
 
 

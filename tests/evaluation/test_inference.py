@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from golden_cases import GoldenCase, convert_case, load_case, pixels
+from golden_cases import GoldenCase, load_case, pixels
 from PIL import Image
 from tiny_setr import tiny_image_processor, tiny_setr
 from torch import nn
@@ -76,9 +76,9 @@ def test_answers_as_the_original(name, max_scores, monkeypatch):
             case.assert_matches(f"probabilities_{index}", alone[None])
 
 
-def test_setr_answers_as_the_original(tmp_path):
+def test_setr_answers_as_the_original(converted_cases):
     case = load_case("setr", "tiny_mla_ms_flip")
-    model = AutoModelForSemanticSegmentation.from_pretrained(convert_case(case, tmp_path))
+    model = AutoModelForSemanticSegmentation.from_pretrained(converted_cases(case))
     with torch.no_grad():
         probabilities = mean_probabilities(
             lambda images: model(images).logits, golden_inputs(case), tuple(case.config["ori_shape"])

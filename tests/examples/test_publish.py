@@ -17,8 +17,8 @@ from huggingface_hub import ModelCard
 from tiny_setr import save_tiny_setr
 
 from vitseg.cli import main
-from vitseg.publishing import fingerprint
-from vitseg.publishing.fingerprint import load_folder, take_fingerprint
+from vitseg.conversion import fingerprint
+from vitseg.conversion.fingerprint import load_folder, take_fingerprint
 from vitseg.publishing.fresh_process import load_in_fresh_process
 from vitseg.scenes import SCENE_CLASSES, write_scenes
 

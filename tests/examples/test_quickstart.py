@@ -19,7 +19,7 @@ from markdown_blocks import PAGES, README, ROOT, commands, runnable_blocks
 from PIL import Image
 
 from vitseg import cli
-from vitseg.publishing.fingerprint import load_folder, take_fingerprint
+from vitseg.conversion.fingerprint import load_folder, take_fingerprint
 
 
 SHORT = ["--iterations", "3", "--train-scenes", "8", "--validation-scenes", "5"]

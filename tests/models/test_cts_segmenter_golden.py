@@ -5,15 +5,15 @@
 import dataclasses
 import re
 
-import cts_segmenter
 import numpy as np
 import pytest
 import torch
-from golden_cases import GoldenCase, case_names, convert_case, fill, load_case, pixels
+from golden_cases import GoldenCase, case_names, fill, load_case, pixels
 from torch import nn
 from transformers import AutoImageProcessor, AutoModel, AutoModelForSemanticSegmentation
 
 from vitseg import CtsPolicyNet, PlainVitBackbone, PlainVitConfig
+from vitseg.conversion.encoders import fill_encoder
 from vitseg.data.policy_targets import policy_targets
 from vitseg.evaluation.inference import ViewInput, mean_probabilities
 from vitseg.evaluation.protocol import View
@@ -23,7 +23,6 @@ from vitseg.models.sliding_window import window_starts
 from vitseg.models.token_sharing import SharedTokens, candidate_pixels, candidate_positions, share_tokens
 from vitseg.recipes import get_recipe
 from vitseg.training.optimization import build_optimizer, poly_schedule
-from vitseg.training.pretrained import load_jax_weights, load_timm_weights
 
 
 def kind_of(description: dict) -> str:
@@ -43,22 +42,18 @@ def cases_of(kind: str) -> list:
     return [pytest.param(name, marks=pytest.mark.slow) if "full" in name else name for name in names]
 
 
-def load(name: str, folder) -> tuple[GoldenCase, nn.Module]:
-    case = load_case("cts_segmenter", name)
-    return case, AutoModelForSemanticSegmentation.from_pretrained(convert_case(case, folder))
+@pytest.fixture
+def load(converted_cases):
+    def load_converted(name: str) -> tuple[GoldenCase, nn.Module]:
+        case = load_case("cts_segmenter", name)
+        return case, AutoModelForSemanticSegmentation.from_pretrained(converted_cases(case))
 
-
-def our_names(original: str, case: GoldenCase, model: nn.Module) -> list[str]:
-    """Where the conversion puts a tensor of the original: a fused projection becomes three."""
-    for rule in cts_segmenter.rules(model.config, case.state_dict()):
-        if match := re.fullmatch(rule.pattern, original):
-            return [match.expand(target) for target in rule.targets]
-    raise KeyError(original)
+    return load_converted
 
 
 def gradient_norm(original: str, case: GoldenCase, model: nn.Module) -> torch.Tensor:
     parameters = dict(model.named_parameters())
-    names = our_names(original, case, model)
+    names = case.our_names(original, model.config)
     return torch.cat([parameters[name].grad.flatten() for name in names]).norm().reshape(1)
 
 
@@ -134,8 +129,8 @@ class Intermediates:
 
 
 @pytest.mark.parametrize("name", cases_of("forward"))
-def test_answers_as_the_original(name, tmp_path):
-    case, model = load(name, tmp_path)
+def test_answers_as_the_original(name, load):
+    case, model = load(name)
     with torch.no_grad():
         intermediates = Intermediates(model, case.pixel_values())
     for output in case.expected.keys() - {"argmax_histogram"}:
@@ -146,8 +141,8 @@ def test_answers_as_the_original(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", cases_of("sliding_window"))
-def test_slides_as_the_original(name, tmp_path):
-    case, model = load(name, tmp_path)
+def test_slides_as_the_original(name, load):
+    case, model = load(name)
     inference, config = case.config["inference"], model.config
     config.window_batch_size = inference["batch_size"]
     assert as_pair(config.window_size) == as_pair(inference["window_size"])
@@ -174,12 +169,12 @@ def test_slides_as_the_original(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", cases_of("mmseg_slide"))
-def test_slides_as_mmsegmentation(name, tmp_path):
-    case, model = load(name, tmp_path)
+def test_slides_as_mmsegmentation(name, load, converted_cases):
+    case, model = load(name)
     with torch.no_grad():
         outputs = model(case.pixel_values())
     case.assert_matches("logits", outputs.logits)
-    image_processor = AutoImageProcessor.from_pretrained(tmp_path / "model")
+    image_processor = AutoImageProcessor.from_pretrained(converted_cases(case))
     size = tuple(case.config["ori_shape"])
     (result,) = image_processor.post_process_semantic_segmentation(outputs, [size], return_segmentation_scores=True)
     case.assert_matches("logits_ori", result["segmentation_scores"][None])
@@ -187,8 +182,8 @@ def test_slides_as_mmsegmentation(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", cases_of("loss"))
-def test_losses_as_the_original(name, tmp_path):
-    case, model = load(name, tmp_path)
+def test_losses_as_the_original(name, load):
+    case, model = load(name)
     intermediates = Intermediates(model.train(), case.pixel_values(), case.labels())
     answer = intermediates.answer
     answer.loss.backward()
@@ -198,7 +193,7 @@ def test_losses_as_the_original(name, tmp_path):
         if part == "grad_norm":
             actual = gradient_norm(original, case, model)
         elif part == "after":
-            (ours,) = our_names(original, case, model)
+            (ours,) = case.our_names(original, model.config)
             actual = model.get_buffer(ours)
         else:
             actual = answer.loss.reshape(1) if key == "loss" else intermediates.get(key)
@@ -207,8 +202,8 @@ def test_losses_as_the_original(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", cases_of("mmseg_loss"))
-def test_losses_as_mmsegmentation(name, tmp_path):
-    case, model = load(name, tmp_path)
+def test_losses_as_mmsegmentation(name, load):
+    case, model = load(name)
     labels = case.labels()
     outputs = model.train()(case.pixel_values(), labels=labels)
     outputs.loss.backward()
@@ -224,9 +219,9 @@ def test_losses_as_mmsegmentation(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", cases_of("optimizer_steps"))
-def test_trains_as_the_original(name, tmp_path):
+def test_trains_as_the_original(name, load):
     """A published recipe's optimizer and schedule, at the case's learning rate and length."""
-    case, model = load(name, tmp_path)
+    case, model = load(name)
     settings = case.config["training"]
     published = get_recipe("cts-segmenter-mask-0-vit-s-ade20k-512").training
 
@@ -257,7 +252,7 @@ def test_trains_as_the_original(name, tmp_path):
     with torch.no_grad():
         case.assert_matches("logits_after", model(case.pixel_values()).logits)
     for original in settings["weights_after"]:
-        (ours,) = our_names(original, case, model)
+        (ours,) = case.our_names(original, model.config)
         case.assert_matches(f"after/{original}", model.get_parameter(ours))
 
     for key, schedule in settings["schedules"].items():
@@ -326,9 +321,9 @@ def test_policy_targets_as_the_original(name):
 
 
 @pytest.mark.parametrize("name", cases_of("policy_training"))
-def test_policy_network_as_the_original(name, tmp_path):
+def test_policy_network_as_the_original(name, converted_cases):
     case = load_case("cts_segmenter", name)
-    model = AutoModel.from_pretrained(convert_case(case, tmp_path))
+    model = AutoModel.from_pretrained(converted_cases(case))
     assert isinstance(model, CtsPolicyNet)
     pixel_values = case.pixel_values()
     features = {}
@@ -375,7 +370,7 @@ def test_imagenet_weights_as_the_original(name):
         use_final_norm=True,
     )
     model = PlainVitBackbone(config).eval()
-    (load_jax_weights if encoder["format"] == "npz" else load_timm_weights)(model, case.state_dict())
+    fill_encoder(model, case.state_dict())
     final = []
     model.layernorm.register_forward_hook(lambda module, inputs, output: final.append(output))
     with torch.no_grad():

@@ -5,10 +5,9 @@
 import re
 from collections import defaultdict
 
-import hlg
 import pytest
 import torch
-from golden_cases import GoldenCase, case_names, convert_case, load_case
+from golden_cases import GoldenCase, case_names, load_case
 from torch import nn
 from transformers import (
     AutoImageProcessor,
@@ -37,21 +36,12 @@ def cases_of(kind: str, *tasks: str) -> list:
 
 
 @pytest.fixture
-def load(tmp_path):
+def load(converted_cases):
     def load_converted(name: str, **kwargs) -> tuple[GoldenCase, nn.Module]:
         case = load_case("hlg", name)
-        folder = convert_case(case, tmp_path / name)
-        return case, AUTO_CLASSES[case.description["task"]].from_pretrained(folder, **kwargs)
+        return case, AUTO_CLASSES[case.description["task"]].from_pretrained(converted_cases(case), **kwargs)
 
     return load_converted
-
-
-def our_name(original: str, case: GoldenCase, model: nn.Module) -> list[str]:
-    """Where the conversion puts a tensor of the original: keys and values of the decoder are one there."""
-    for rule in hlg.rules(model.config, case.state_dict()):
-        if match := re.fullmatch(rule.pattern, original):
-            return [match.expand(target) for target in rule.targets]
-    raise KeyError(original)
 
 
 def pixel_mask(case: GoldenCase) -> torch.Tensor:
@@ -158,9 +148,9 @@ def test_answers_as_the_original(name, load):
 
 
 @pytest.mark.parametrize("name", [name for name, case in DESCRIPTIONS.items() if "det_boxes_0" in case["outputs"]])
-def test_detects_as_the_original(name, load, tmp_path):
+def test_detects_as_the_original(name, load, converted_cases):
     case, model = load(name)
-    image_processor = AutoImageProcessor.from_pretrained(tmp_path / name / "model")
+    image_processor = AutoImageProcessor.from_pretrained(converted_cases(case))
     with torch.no_grad():
         outputs = model(**inputs_of(case))
     metas = case.description["img_metas"]
@@ -187,7 +177,7 @@ def assert_gradients_match(case: GoldenCase, model: nn.Module) -> None:
     norms = {key: value for key, value in case.expected.items() if key.startswith("grad_norm.")}
     assert len(norms) > 7
     for key, expected in norms.items():
-        names = our_name(key.removeprefix("grad_norm."), case, model)
+        names = case.our_names(key.removeprefix("grad_norm."), model.config)
         actual = torch.cat([parameters[name].grad.flatten() for name in names]).norm()
         case.assert_matches(key, actual.reshape(expected.shape))
 

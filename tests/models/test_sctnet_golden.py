@@ -4,12 +4,9 @@
 
 import re
 
-import convert
 import pytest
-import sctnet
-import sctnet_teacher
 import torch
-from golden_cases import GoldenCase, case_names, convert_case, load_case
+from golden_cases import GoldenCase, case_names, load_case
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, SegformerConfig
 
@@ -26,33 +23,22 @@ def cases(*, losses: bool) -> list:
 
 
 @pytest.fixture
-def load(tmp_path):
+def load(converted_cases):
     def load_converted(name: str) -> tuple[GoldenCase, nn.Module]:
         case = load_case("sctnet", name)
-        return case, AutoModelForSemanticSegmentation.from_pretrained(convert_case(case, tmp_path / name))
+        return case, AutoModelForSemanticSegmentation.from_pretrained(converted_cases(case))
 
     return load_converted
 
 
 @pytest.fixture
-def load_teacher(tmp_path):
+def load_teacher(converted_cases):
     def load_converted(name: str) -> nn.Module:
-        """The teacher inside the checkpoint that `load` has written."""
-        folder = tmp_path / name
-        arguments = ["--original-config", folder / "original.json", "--checkpoint", folder / "original.pth"]
-        command = ["--method", "sctnet_teacher", *map(str, arguments), "--output", str(folder / "teacher")]
-        assert convert.main(command) == 0
-        return AutoModelForSemanticSegmentation.from_pretrained(folder / "teacher")
+        """The teacher inside the checkpoint of a case."""
+        folder = converted_cases(load_case("sctnet", name), "sctnet_teacher")
+        return AutoModelForSemanticSegmentation.from_pretrained(folder)
 
     return load_converted
-
-
-def our_names(original: str, table: list) -> list[str]:
-    """Where the conversion puts a tensor of the original."""
-    for rule in table:
-        if match := re.fullmatch(rule.pattern, original):
-            return [match.expand(target) for target in rule.targets]
-    raise KeyError(original)
 
 
 def capture(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -89,7 +75,7 @@ def intermediate(outputs: dict, name: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", cases(losses=False))
-def test_answers_as_the_original(name, load, tmp_path):
+def test_answers_as_the_original(name, load, converted_cases):
     case, model = load(name)
     outputs = capture(model)
     with torch.no_grad():
@@ -100,7 +86,7 @@ def test_answers_as_the_original(name, load, tmp_path):
     for key in case.expected.keys() & STAGES.keys():
         case.assert_matches(key, intermediate(outputs, key))
 
-    image_processor = AutoImageProcessor.from_pretrained(tmp_path / name / "model")
+    image_processor = AutoImageProcessor.from_pretrained(converted_cases(case))
     size = case.description.get("ori_shape") or case.pixel_values().shape[-2:]
     if "logits_ori" in case.expected:
         (result,) = image_processor.post_process_semantic_segmentation(
@@ -149,7 +135,6 @@ def test_losses_as_the_original(name, load, load_teacher, monkeypatch):
     answer.loss.backward()
 
     maps = {"logits": 0, "fused": 1, "stage4": 2, "stage3": 3}
-    tables = (sctnet.rules(model.config, {}), sctnet_teacher.rules(teacher.config, case.state_dict()))
     labels = case.labels()
     for key in case.expected:
         if key == "loss":
@@ -163,9 +148,12 @@ def test_losses_as_the_original(name, load, load_teacher, monkeypatch):
         elif match_ := re.fullmatch(r"alignment\.(\d)", key):
             actual = divergences[int(match_[1])]
         elif match_ := re.fullmatch(r"(grad_norm|after)\.(.*)", key):
-            table, prefix = (tables[1], "teacher.") if re.match(TEACHER, match_[2]) else (tables[0], "")
-            (ours,) = our_names(match_[2], table)
-            actual = parameters[prefix + ours].grad.norm() if match_[1] == "grad_norm" else buffers[prefix + ours]
+            if re.match(TEACHER, match_[2]):
+                (ours,) = case.our_names(match_[2], teacher.config, "sctnet_teacher")
+                ours = f"teacher.{ours}"
+            else:
+                (ours,) = case.our_names(match_[2], model.config)
+            actual = parameters[ours].grad.norm() if match_[1] == "grad_norm" else buffers[ours]
         elif key in STAGES:
             actual = intermediate(outputs, key)
         elif key in ("teacher_stage1", "teacher_stage2"):

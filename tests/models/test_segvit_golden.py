@@ -5,9 +5,8 @@
 import re
 
 import pytest
-import segvit
 import torch
-from golden_cases import GoldenCase, case_names, convert_case, load_case, pixels
+from golden_cases import GoldenCase, case_names, load_case, pixels
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
@@ -29,11 +28,10 @@ def cases(run: str) -> list:
 
 
 @pytest.fixture
-def load(tmp_path):
+def load(converted_cases):
     def load_converted(name: str) -> tuple[GoldenCase, nn.Module]:
         case = load_case("segvit", name)
-        folder = convert_case(case, tmp_path / name)
-        return case, AutoModelForSemanticSegmentation.from_pretrained(folder)
+        return case, AutoModelForSemanticSegmentation.from_pretrained(converted_cases(case))
 
     return load_converted
 
@@ -133,7 +131,7 @@ def test_answers_as_the_original(name, load):
 
 
 @pytest.mark.parametrize("name", cases("slide"))
-def test_windows_and_views(name, load, tmp_path):
+def test_windows_and_views(name, load, converted_cases):
     case, model = load(name)
     test = case.config["test"]
     model.config.inference_mode = test["mode"]
@@ -159,21 +157,13 @@ def test_windows_and_views(name, load, tmp_path):
     case.assert_matches("softmax_flip", mean_probabilities(predict, views[1:2], size)[None])
     case.assert_matches("augmented_mean", mean_probabilities(predict, views, size)[None])
 
-    image_processor = AutoImageProcessor.from_pretrained(tmp_path / name / "model")
+    image_processor = AutoImageProcessor.from_pretrained(converted_cases(case))
     with torch.no_grad():
         outputs = model(case.pixel_values())
     (label_map,) = image_processor.post_process_semantic_segmentation(outputs, target_sizes=[size])
     expected = case.expected["softmax"].argmax(dim=1)[0]
     # The case holds every third pixel.
     assert (label_map[::3, ::3] != expected).float().mean() < 1e-3
-
-
-def our_names(original: str, case: GoldenCase, model: nn.Module) -> list[str]:
-    """Where the conversion puts a tensor of the original: a fused projection becomes three."""
-    for rule in segvit.rules(model.config, case.state_dict()):
-        if match := re.fullmatch(rule.pattern, original):
-            return [match.expand(target) for target in rule.targets]
-    raise KeyError(original)
 
 
 @pytest.mark.parametrize("name", cases("loss"))
@@ -203,7 +193,7 @@ def test_losses_as_the_original(name, load):
         elif kind == "loss":
             actual = outputs.loss_dict[rest]
         elif kind == "grad":
-            gradients = [parameters[ours].grad.flatten() for ours in our_names(rest, case, model)]
+            gradients = [parameters[ours].grad.flatten() for ours in case.our_names(rest, model.config)]
             actual = torch.cat(gradients).norm()
         elif kind.startswith("aux_"):
             prediction = predictions[int(kind[4])]

@@ -2,12 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """SETR answers what the original implementations answered, from their checkpoints through the public path."""
 
-import re
-
 import pytest
-import setr
 import torch
-from golden_cases import GoldenCase, case_names, convert_case, load_case, pixels
+from golden_cases import GoldenCase, case_names, load_case, pixels
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
@@ -25,11 +22,10 @@ def by_size(names: list[str]) -> list:
 
 
 @pytest.fixture
-def load(tmp_path):
+def load(converted_cases):
     def load_converted(name: str) -> tuple[GoldenCase, nn.Module]:
         case = load_case("setr", name)
-        folder = convert_case(case, tmp_path / name)
-        return case, AutoModelForSemanticSegmentation.from_pretrained(folder)
+        return case, AutoModelForSemanticSegmentation.from_pretrained(converted_cases(case))
 
     return load_converted
 
@@ -135,9 +131,9 @@ def test_answers_as_the_original(name, load):
 
 
 @pytest.mark.parametrize("name", [name for name in FORWARD_CASES if "slide" in name])
-def test_label_maps_at_the_original_size(name, load, tmp_path):
+def test_label_maps_at_the_original_size(name, load, converted_cases):
     case, model = load(name)
-    image_processor = AutoImageProcessor.from_pretrained(tmp_path / name / "model")
+    image_processor = AutoImageProcessor.from_pretrained(converted_cases(case))
     with torch.no_grad():
         outputs = model(case.pixel_values())
     size = tuple(case.config["ori_shape"])
@@ -161,14 +157,6 @@ def test_multi_scale_and_flip(name, load):
     mean = total / len(case.description["input"]["list"])
     case.assert_matches("probabilities", mean)
     assert (mean.argmax(dim=1) != case.expected["argmax"]).float().mean() < 1e-3
-
-
-def our_names(original: str, case: GoldenCase, model: nn.Module) -> list[str]:
-    """Where the conversion puts a tensor of the original: a fused projection becomes three."""
-    for rule in setr.rules(model.config, case.state_dict()):
-        if match := re.fullmatch(rule.pattern, original):
-            return [match.expand(target) for target in rule.targets]
-    raise KeyError(original)
 
 
 @pytest.mark.parametrize("name", LOSS_CASES)
@@ -201,9 +189,9 @@ def test_losses_as_the_original(name, load):
         elif rest.startswith("loss"):
             actual = outputs.loss_dict[f"{kind}.loss_seg"]
         elif kind == "grad_norm":
-            gradients = [parameters[ours].grad.flatten() for ours in our_names(rest, case, model)]
+            gradients = [parameters[ours].grad.flatten() for ours in case.our_names(rest, model.config)]
             actual = torch.cat(gradients).norm()
         else:
-            (ours,) = our_names(rest, case, model)
+            (ours,) = case.our_names(rest, model.config)
             actual = buffers[ours]
         case.assert_matches(key, actual.reshape(expected.shape))

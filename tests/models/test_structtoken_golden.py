@@ -6,9 +6,8 @@ import dataclasses
 import re
 
 import pytest
-import structtoken
 import torch
-from golden_cases import GoldenCase, case_names, convert_case, fill, load_case, pixels
+from golden_cases import GoldenCase, case_names, fill, load_case, pixels
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
@@ -27,21 +26,12 @@ def cases_of(*kinds: str) -> list:
 
 
 @pytest.fixture
-def load(tmp_path):
+def load(converted_cases):
     def load_converted(name: str) -> tuple[GoldenCase, nn.Module]:
         case = load_case("structtoken", name)
-        folder = convert_case(case, tmp_path / name)
-        return case, AutoModelForSemanticSegmentation.from_pretrained(folder)
+        return case, AutoModelForSemanticSegmentation.from_pretrained(converted_cases(case))
 
     return load_converted
-
-
-def our_names(original: str, case: GoldenCase, model: nn.Module) -> list[str]:
-    """Where the conversion puts a tensor of the original: a fused projection becomes three."""
-    for rule in structtoken.rules(model.config, case.state_dict()):
-        if match := re.fullmatch(rule.pattern, original):
-            return [match.expand(target) for target in rule.targets]
-    raise KeyError(original)
 
 
 def labels_of(case: GoldenCase) -> torch.Tensor:
@@ -113,12 +103,12 @@ def test_answers_as_the_original(name, load):
 
 
 @pytest.mark.parametrize("name", cases_of("slide"))
-def test_slides_as_the_original(name, load, tmp_path):
+def test_slides_as_the_original(name, load, converted_cases):
     case, model = load(name)
     with torch.no_grad():
         outputs = model(case.pixel_values())
     case.assert_matches("logits", outputs.logits)
-    image_processor = AutoImageProcessor.from_pretrained(tmp_path / name / "model")
+    image_processor = AutoImageProcessor.from_pretrained(converted_cases(case))
     target_sizes = [tuple(case.description["run"]["ori_shape"])] * len(outputs.logits)
     results = image_processor.post_process_semantic_segmentation(
         outputs, target_sizes, return_segmentation_scores=True
@@ -166,7 +156,7 @@ def test_losses_as_the_original(name, load):
             with torch.no_grad():
                 actual = model.decode_head(model.backbone(case.pixel_values()).feature_maps[-1])
         else:
-            names = our_names(key.removeprefix("grad_norm."), case, model)
+            names = case.our_names(key.removeprefix("grad_norm."), model.config)
             actual = torch.cat([parameters[name].grad.flatten() for name in names]).norm()
         case.assert_matches(key, actual.reshape(expected.shape))
 
@@ -188,7 +178,7 @@ def test_trains_as_the_original(name, load):
     parameters = dict(model.named_parameters())
     group_of = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
     for original, expected in case.description["param_groups"].items():
-        for ours in our_names(original, case, model):
+        for ours in case.our_names(original, model.config):
             group = group_of[parameters[ours]]
             assert group["initial_lr"] == pytest.approx(expected["lr"]), ours
             assert group["weight_decay"] == pytest.approx(expected["weight_decay"]), ours
@@ -211,5 +201,5 @@ def test_trains_as_the_original(name, load):
     with torch.no_grad():
         case.assert_matches("logits_low_after", model.decode_head(model.backbone(pixel_values).feature_maps[-1]))
     for original in run["norms"]:
-        (ours,) = our_names(original, case, model)
+        (ours,) = case.our_names(original, model.config)
         case.assert_matches(f"norm.{original}", parameters[ours].norm().reshape(1))

@@ -10,8 +10,8 @@ from transformers import AutoModel, AutoModelForSemanticSegmentation, PreTrained
 
 import vitseg
 from vitseg import CtsPolicyNet, CtsPolicyNetConfig, PlainVitBackbone, PlainVitConfig
+from vitseg.conversion.encoders import fill_encoder
 from vitseg.models.token_sharing import candidate_pixels, candidate_positions, share_tokens
-from vitseg.training.pretrained import load_timm_weights
 
 
 def backbone_config(token_sharing: int | None = None, **kwargs) -> PlainVitConfig:
@@ -170,7 +170,7 @@ def test_imagenet_weights_leave_the_policy_network_alone():
         for name, shape in (("mlp.fc1", (96, 48)), ("mlp.fc2", (48, 96))):
             weights[f"blocks.{index}.{name}.weight"] = torch.ones(shape)
             weights[f"blocks.{index}.{name}.bias"] = torch.ones(shape[0])
-    load_timm_weights(model, weights)
+    fill_encoder(model, weights)
     assert (model.layers[2].mlp.fc2.weight == 1).all()
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.policy_net.state_dict().items())
 

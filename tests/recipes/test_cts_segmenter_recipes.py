@@ -9,7 +9,6 @@ import math
 import re
 from pathlib import Path
 
-import cts_segmenter
 import numpy as np
 import pytest
 import timm
@@ -17,6 +16,7 @@ import torch
 from huggingface_hub import ModelCard
 
 from vitseg import CtsSegmenterForSemanticSegmentation, CtsSegmenterImageProcessor
+from vitseg.conversion.cts_segmenter import CtsSegmenterConverter
 from vitseg.evaluation.throughput import count_multiply_adds
 from vitseg.recipes import RECIPES, get_recipe, load_recipe
 from vitseg.training.optimization import parameter_groups
@@ -173,7 +173,7 @@ def test_names_and_shapes_are_those_of_the_original(case, name):
     model = build(name)
     renamed = {}
     for original, shape in manifest.items():
-        for rule in cts_segmenter.rules(model.config, manifest):
+        for rule in CtsSegmenterConverter(manifest).rules(model.config):
             if match := re.fullmatch(rule.pattern, original):
                 tensor = torch.empty(shape, device="meta")
                 tensor = rule.transform(tensor) if rule.transform else tensor

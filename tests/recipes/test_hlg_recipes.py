@@ -10,7 +10,6 @@ import math
 import re
 from pathlib import Path
 
-import hlg
 import numpy as np
 import pytest
 import torch
@@ -18,6 +17,7 @@ from huggingface_hub import ModelCard
 from torch import nn
 
 from vitseg import HlgForImageClassification, HlgForObjectDetection, HlgForSemanticSegmentation, HlgImageProcessor
+from vitseg.conversion.hlg import HlgConverter
 from vitseg.evaluation.throughput import count_multiply_adds
 from vitseg.recipes import (
     RECIPES,
@@ -147,7 +147,7 @@ def test_names_and_shapes_are_those_of_the_original(case, name):
     original = {key: torch.empty(shape, device="meta") for key, shape in manifest.items()}
     renamed = {}
     for key, tensor in original.items():
-        rule = next(rule for rule in hlg.rules(model.config, original) if re.fullmatch(rule.pattern, key))
+        rule = next(rule for rule in HlgConverter(original).rules(model.config) if re.fullmatch(rule.pattern, key))
         match = re.fullmatch(rule.pattern, key)
         for target, part in zip(rule.targets, tensor.chunk(len(rule.targets)), strict=True):
             renamed[match.expand(target)] = part.shape
@@ -252,7 +252,7 @@ def test_which_parameters_of_a_detector_decay():
     for group in parameter_groups(model, training.learning_rate, training.weight_decay, training.parameter_rules):
         decays |= dict.fromkeys(group["params"], group["weight_decay"])
     parameters = dict(model.named_parameters())
-    table = hlg.rules(model.config, original)
+    table = HlgConverter(original).rules(model.config)
     checked = 0
     for key in original:
         rule = next(rule for rule in table if re.fullmatch(rule.pattern, key))

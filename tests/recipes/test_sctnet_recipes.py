@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sctnet
 import torch
 
 from vitseg import SctNetForSemanticSegmentation
+from vitseg.conversion.sctnet import SctNetConverter
 from vitseg.evaluation.protocol import Protocol
 from vitseg.recipes import RECIPES, get_recipe, load_recipe
 from vitseg.training.optimization import build_optimizer, poly_schedule
@@ -77,16 +77,11 @@ def test_manifest(case, name):
     """The converted names are those of the published checkpoint, but for what only training needs."""
     manifest = json.loads((GOLDEN / case / "case.json").read_text())["state_dict"]
     model = build(name)
-    converted = {}
+    converted, rules = {}, SctNetConverter(manifest).rules(model.config)
     for original, shape in manifest.items():
-        matches = [
-            (rule, match) for rule in sctnet.rules(model.config, {}) if (match := re.fullmatch(rule.pattern, original))
-        ]
-        rule, match = matches[0]
-        if rule.targets:
-            converted[match.expand(rule.target)] = shape
-        else:
-            assert original.startswith("auxiliary_head.")
+        names = next(names for rule in rules if (names := rule.rename(original)) is not None)
+        assert names or original.startswith("auxiliary_head.")
+        converted |= dict.fromkeys(names, shape)
     expected = {key: list(tensor.shape) for key, tensor in model.state_dict().items() if tensor.is_floating_point()}
     assert converted == expected
     running = [shape for key, shape in converted.items() if "running_" in key]

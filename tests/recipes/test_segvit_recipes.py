@@ -5,17 +5,16 @@
 import functools
 import json
 import math
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-import segvit
 import timm
 import torch
 from huggingface_hub import ModelCard
 
 from vitseg import SegVitForSemanticSegmentation, SegVitImageProcessor
+from vitseg.conversion.segvit import SegVitConverter
 from vitseg.evaluation.throughput import count_multiply_adds
 from vitseg.recipes import RECIPES, get_recipe
 from vitseg.training.optimization import build_optimizer
@@ -84,12 +83,12 @@ def test_parameter_count(name):
 def test_converted_names_cover_the_original_checkpoint(case, name):
     manifest = json.loads((GOLDEN / case / "case.json").read_text())["state_dict"]
     assert checkpoint_elements(name) == sum(math.prod(shape) for shape in manifest.values())
-    rules = segvit.rules(get_recipe(name).build_config(), {})
+    rules = SegVitConverter(manifest).rules(get_recipe(name).build_config())
     converted, dropped = set(), set()
     for original in manifest:
-        rule, match = next((rule, match) for rule in rules if (match := re.fullmatch(rule.pattern, original)))
-        converted |= {match.expand(target) for target in rule.targets}
-        dropped |= set() if rule.targets else {original.rpartition(".")[2]}
+        names = next(names for rule in rules if (names := rule.rename(original)) is not None)
+        converted |= set(names)
+        dropped |= set() if names else {original.rpartition(".")[2]}
     assert converted == set(build(name).state_dict())
     assert dropped == {"cls_token", "empty_weight"}
 

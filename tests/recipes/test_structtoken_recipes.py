@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import structtoken
 import timm
 import torch
 from huggingface_hub import ModelCard
 
 from vitseg import StructTokenForSemanticSegmentation, StructTokenImageProcessor
+from vitseg.conversion.structtoken import StructTokenConverter
 from vitseg.evaluation.throughput import count_multiply_adds
 from vitseg.recipes import RECIPES, get_recipe, load_recipe
 from vitseg.training.optimization import parameter_groups
@@ -104,7 +104,7 @@ def test_names_and_shapes_are_those_of_the_original(case, name):
     assert sum(map(math.prod, manifest.values())) == sum(parameter.numel() for parameter in model.parameters())
     renamed = {}
     for original, shape in manifest.items():
-        for rule in structtoken.rules(model.config, {}):
+        for rule in StructTokenConverter(manifest).rules(model.config):
             if match := re.fullmatch(rule.pattern, original):
                 tensor = torch.empty(shape, device="meta")
                 tensor = rule.transform(tensor) if rule.transform else tensor

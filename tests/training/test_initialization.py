@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save_file
 
 from vitseg.recipes import load_recipe
-from vitseg.training import initialization
 from vitseg.training.initialization import initial_model
 
 
@@ -128,16 +127,16 @@ def test_a_damaged_file_of_jax_weights_is_refused(recipe, tmp_path):
     file = tmp_path / "B_8.npz"
     np.savez(file, cls=np.zeros((1, 1, 32), np.float32))
     file.write_bytes(file.read_bytes()[:-30])
-    with pytest.raises(ValueError, match=r"B_8\.npz is no complete file of tensors alone"):
+    with pytest.raises(ValueError, match=r"B_8\.npz is not a complete \.npz file of arrays of numbers"):
         initial_model(str(file), recipe, LABELS)
     np.savez(file, cls=np.array([{"an": "object"}], dtype=object))
-    with pytest.raises(ValueError, match=r"B_8\.npz is no complete file of tensors alone"):
+    with pytest.raises(ValueError, match=r"B_8\.npz is not a complete \.npz file of arrays of numbers"):
         initial_model(str(file), recipe, LABELS)
 
 
 def test_timm_is_asked_for_the_weights_that_the_recipe_names(recipe, imagenet_model, monkeypatch):
-    offered = {"vit_of_my_own": imagenet_model.state_dict()}
-    monkeypatch.setattr(initialization, "download_timm_weights", offered.__getitem__)
+    offered = {("vit_of_my_own", True): imagenet_model}
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: offered[name, pretrained])
     model, _, _ = initial_model("timm", recipe, LABELS)
     assert_starts_from(model, imagenet_model)
 
@@ -154,7 +153,7 @@ def test_imagenet_weights_need_a_plain_vit(recipe, imagenet_model, tmp_path):
     backbone |= {"image_size": 48, "patch_size": 8, "out_indices": [1, 2]}
     recipe.model["backbone_config"].clear()
     recipe.model["backbone_config"].update(backbone)
-    with pytest.raises(ValueError, match="load into a plain ViT, but the backbone of tiny is a Dinov2Backbone"):
+    with pytest.raises(ValueError, match=r"load into a plain ViT, .* but this is a Dinov2Backbone"):
         initial_model(str(file), recipe, LABELS)
 
 
@@ -165,6 +164,6 @@ def test_a_file_that_could_run_code_is_refused(recipe, tmp_path):
 
     file = tmp_path / "vit.pth"
     torch.save({"model": Hostile()}, file)
-    with pytest.raises(ValueError, match=r"vit\.pth is no complete file of tensors alone"):
+    with pytest.raises(ValueError, match=r"vit\.pth refers to .*open, which is neither a tensor nor a plain value"):
         initial_model(str(file), recipe, LABELS)
     assert not (tmp_path / "executed").exists()

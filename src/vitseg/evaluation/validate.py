@@ -34,10 +34,10 @@ from accelerate.utils import gather_object
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..conversion.provenance import weights_digest
 from ..data.dataset_labels import load_labels
 from ..data.streaming import load_examples
 from ..inference.loading import class_names, load_model, palette_for
-from ..publishing.provenance import weights_digest
 from ..replacing import replacing
 from .drawing import Palette, comparison
 from .evaluator import evaluate_model

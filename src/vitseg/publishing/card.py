@@ -15,13 +15,13 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
 
+from ..conversion.fingerprint import auto_class_of
+from ..conversion.provenance import read_conversion, weights_digest
 from ..evaluation.protocol import Protocol
 from ..evaluation.results import MEANS, Record, add_to_model_card
 from ..recipes import RECIPES, PublishedRecipe
 from ..recipes.cards import FamilyCard, family_card, markdown_table
 from .description import published_figures
-from .fingerprint import auto_class_of
-from .provenance import read_conversion, weights_digest
 
 
 PIPELINES = {
@@ -214,5 +214,5 @@ def _provenance(recipe: PublishedRecipe | None, conversion: dict[str, Any] | Non
     return (
         "\n".join(f"- {item}" for item in items)
         + "\n\n`conversion.json` holds this record, and `fingerprint.json` what the model answers to a fixed input;\n"
-        "`python -m vitseg.publishing.fingerprint DIR` compares."
+        "`python -m vitseg.conversion.fingerprint DIR` compares."
     )

@@ -11,10 +11,10 @@ from pathlib import Path
 from huggingface_hub import ModelCard, snapshot_download
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
 
+from ..conversion.fingerprint import read_fingerprint
+from ..conversion.provenance import read_conversion
 from ..evaluation.protocol import Protocol
 from ..recipes import LABEL_SETS, RECIPES, LabelSet, PublishedRecipe, load_label_set
-from .fingerprint import read_fingerprint
-from .provenance import read_conversion
 
 
 # Of a configuration, what is said elsewhere or to transformers alone.

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import vitseg
 
-from . import fingerprint
-from .fingerprint import IMPORTED, Fingerprint
+from ..conversion import fingerprint
+from ..conversion.fingerprint import IMPORTED, Fingerprint
 
 
 SOURCE = Path(vitseg.__file__).parents[1]

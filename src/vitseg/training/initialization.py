@@ -2,16 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the weights of a model come from when its training starts."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -23,12 +17,11 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from ..conversion.encoders import load_encoder_weights, load_timm_weights
 from ..methods import METHODS
 from ..models.image_processing_semantic import SemanticImageProcessor
-from ..models.modeling_plain_vit import PlainVitBackbone
-from ..models.modeling_sctnet import SctNetBackbone, SctNetForSemanticSegmentation
+from ..models.modeling_sctnet import SctNetForSemanticSegmentation
 from ..recipes import Recipe
-from .pretrained import download_timm_weights, load_jax_weights, load_sctnet_weights, load_timm_weights
 from .teacher import load_teacher
 
 
@@ -70,8 +63,11 @@ def initial_model(
         model = model_class.from_config(recipe.build_config(id2label))
         image_processor = recipe.build_image_processor()
         random = [name for name, _ in model.named_parameters()]
+        if init == "timm":
+            load_timm_weights(model.backbone, _timm_model(recipe))
+        elif init != "none":
+            load_encoder_weights(model.backbone, init)
         if init != "none":
-            _load_backbone(model.backbone, init, recipe)
             random = [name for name in random if not name.startswith("backbone.")]
 
     teacher = getattr(recipe.training, "teacher", None)
@@ -85,56 +81,22 @@ def initial_model(
     return model, image_processor, random
 
 
-def _load_backbone(backbone: PreTrainedModel, init: str, recipe: Recipe) -> None:
+def _timm_model(recipe: Recipe) -> str:
+    """The timm model whose weights a recipe starts from."""
     pretrained = recipe.training.pretrained
-    if init == "timm" and pretrained is not None and pretrained.recipe is not None:
+    if pretrained is None:
+        raise ValueError(f"The recipe {recipe.name} names no ImageNet weights (training.pretrained).")
+    if pretrained.recipe is not None:
         raise ValueError(
             f"{recipe.name} starts from the weights of {pretrained.recipe}. Convert them, and give the folder: "
             f"--init DIR. They are published here: {pretrained.url}. Or start from random weights: --init none."
         )
-    if isinstance(backbone, SctNetBackbone):
-        load_sctnet_weights(backbone, _imagenet_weights(init, recipe))
-    elif isinstance(backbone, PlainVitBackbone):
-        load = load_jax_weights if init.endswith(".npz") else load_timm_weights
-        load(backbone, _imagenet_weights(init, recipe))
-    else:
+    if pretrained.timm_model is None:
         raise ValueError(
-            f"ImageNet weights load into a plain ViT, but the backbone of {recipe.name} is a "
-            f"{type(backbone).__name__}. Start from a model folder, or from random weights (none)."
+            f"The recipe {recipe.name} starts from weights that only its authors have ({pretrained.url}). Give the "
+            "file with --init, or start without, with --init none."
         )
-
-
-def _imagenet_weights(init: str, recipe: Recipe) -> Mapping[str, Any]:
-    if init == "timm":
-        if recipe.training.pretrained is None:
-            raise ValueError(f"The recipe {recipe.name} names no ImageNet weights (training.pretrained).")
-        if recipe.training.pretrained.timm_model is None:
-            raise ValueError(
-                f"The recipe {recipe.name} starts from weights that only its authors have "
-                f"({recipe.training.pretrained.url}). Give the file with --init, or start without, with --init none."
-            )
-        return download_timm_weights(recipe.training.pretrained.timm_model)
-    return load_weights_file(init)
-
-
-def load_weights_file(init: str) -> Mapping[str, Any]:
-    """
-    The tensors of a `.pth`, `.safetensors` or `.npz` file by name.
-
-    Raises:
-        ValueError: if the file is damaged or holds anything but tensors.
-    """
-    try:
-        if init.endswith(".safetensors"):
-            return load_file(init)
-        if init.endswith(".npz"):
-            with np.load(init, allow_pickle=False) as arrays:
-                return dict(arrays)
-        weights = torch.load(init, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, BadZipFile) as error:
-        raise ValueError(f"{init} is no complete file of tensors alone, and was not loaded: {error}") from error
-    # As DeiT, mmcv and timm write them.
-    return weights.get("model", weights.get("state_dict", weights))
+    return pretrained.timm_model
 
 
 def _from_model(

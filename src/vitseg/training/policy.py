@@ -11,15 +11,11 @@ from accelerate import Accelerator
 from torch import nn
 from transformers import PreTrainedModel
 
+from ..conversion.encoders import load_encoder_weights, load_timm_weights
 from ..data.policy_targets import PolicyTransform
 from ..evaluation.inference import Examples
 from ..models.configuration_cts_policy import CtsPolicyNetConfig
-from ..models.modeling_cts_policy import CtsPolicyNet, build_backbone
-from .initialization import load_weights_file
-
-
-# What timm's classifier has besides the backbone.
-CLASSIFIER = ("conv_head.", "bn2.", "classifier.")
+from ..models.modeling_cts_policy import BACKBONE, CtsPolicyNet
 
 
 def initial_policy_net(init: str) -> CtsPolicyNet:
@@ -36,14 +32,10 @@ def initial_policy_net(init: str) -> CtsPolicyNet:
     if init not in ("none", "timm") and not Path(init).is_file():
         return load_policy_net(init)
     model = CtsPolicyNet(CtsPolicyNetConfig())
-    if init == "none":
-        return model
-    weights = build_backbone(pretrained=True).state_dict() if init == "timm" else load_weights_file(init)
-    weights = {name: tensor for name, tensor in weights.items() if not name.startswith(CLASSIFIER)}
-    try:
-        model.backbone.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"The weights of {init} do not fit an EfficientNet-Lite0: {error}") from error
+    if init == "timm":
+        load_timm_weights(model, BACKBONE)
+    elif init != "none":
+        load_encoder_weights(model, init)
     return model
 
 

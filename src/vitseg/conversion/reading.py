@@ -1,7 +1,7 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Reading original checkpoint files without executing anything that they hold.
+Reading files of weights without executing anything that they hold.
 
 A pickle may name any function and call it. So the names that a file refers to are looked at before anything is read,
 and those outside a short list are refused; PyTorch's `weights_only` reader then reads what is left. What a file claims
@@ -13,8 +13,8 @@ import pickletools
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,15 +24,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 
+# What NumPy makes its values and arrays of when they are read.
+NUMPY_MAKERS: dict[str, Any] = {"scalar": np.float64().__reduce__()[0], "_reconstruct": np.zeros(1).__reduce__()[0]}
 # What checkpoints hold besides tensors and plain Python types: in the meta records of mmcv, numbers and palettes that
 # NumPy computed, under the names of NumPy 1 (`numpy.core`) or of NumPy 2.
-HARMLESS_TYPES = [
+HARMLESS_TYPES: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     np.dtype,
     np.ndarray,
     *(type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"),
     *(
-        (getattr(np._core.multiarray, name), f"numpy.{core}.multiarray.{name}")
-        for name in ("scalar", "_reconstruct")
+        (maker, f"numpy.{core}.multiarray.{name}")
+        for name, maker in NUMPY_MAKERS.items()
         for core in ("core", "_core")
     ),
     # The settings of Swin's trainer, a dictionary with attributes.
@@ -71,13 +73,14 @@ class Checkpoint:
 
     path: Path
     state_dict: dict[str, torch.Tensor]
-    meta: dict[str, Any]
+    meta: dict[str, Any] = field(default_factory=dict)
     entry: str = ""
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path) -> Checkpoint:
     """
-    Read a `.pth` file of mmcv, DeiT or plain PyTorch, or a `.safetensors` file, on the CPU.
+    Read a `.pth` file of mmcv, DeiT, timm or plain PyTorch, a `.safetensors` file, or an `.npz` file of JAX, on the
+    CPU.
 
     A prefix `module.`, left by distributed training, is taken off the names.
 
@@ -88,7 +91,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"There is no checkpoint file {path}.")
-    content = _load_safetensors(path) if path.suffix == ".safetensors" else _load_pickle(path)
+    content = READERS.get(path.suffix, _load_pickle)(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected a dictionary of tensors.")
 
@@ -113,6 +116,18 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise ValueError(f"{path} is not a complete safetensors file: {error}.") from error
 
 
+def _load_npz(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_archive(path, archive)
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except _Refused:
+        raise
+    except Exception as error:  # As for pickles.
+        raise ValueError(f"{path} is not a complete .npz file of arrays of numbers: {error}") from error
+
+
 def _load_pickle(path: Path) -> Any:
     try:
         with path.open("rb") as file:
@@ -123,6 +138,9 @@ def _load_pickle(path: Path) -> Any:
         raise
     except Exception as error:  # A damaged file leads the readers to almost any of them.
         raise ValueError(_not_a_checkpoint(path)) from error
+
+
+READERS: Mapping[str, Callable[[Path], Any]] = {".safetensors": _load_safetensors, ".npz": _load_npz}
 
 
 class _Refused(ValueError):
@@ -148,9 +166,7 @@ def _scan_pickles(path: Path, file: BinaryIO) -> Iterator[tuple[list[str], list[
     """Of each pickle in the file, without running it: the names of what it refers to, and the start of its texts."""
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
-            # PyTorch compresses nothing.
-            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
-                raise _Refused(f"{path} claims to hold more than its {path.stat().st_size} bytes, so it is refused.")
+            _check_archive(path, archive)
             for entry in archive.infolist():
                 if entry.filename.endswith(".pkl"):
                     yield _scan_pickle(archive.open(entry))
@@ -164,12 +180,21 @@ def _scan_pickles(path: Path, file: BinaryIO) -> Iterator[tuple[list[str], list[
             return
 
 
+def _check_archive(path: Path, archive: zipfile.ZipFile) -> None:
+    """
+    Raises:
+        _Refused: if the archive holds more than its own size: neither PyTorch nor JAX compresses.
+    """
+    if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+        raise _Refused(f"{path} claims to hold more than its {path.stat().st_size} bytes, so it is refused.")
+
+
 def _scan_pickle(file: Any) -> tuple[list[str], list[str]]:
     names: list[str] = []
     texts: list[str] = []
     for operation, argument, _ in pickletools.genops(file):
         if operation.name in ("GLOBAL", "INST"):
-            names.append(argument.replace(" ", "."))
+            names.append(str(argument).replace(" ", "."))
         elif operation.name == "STACK_GLOBAL":
             # Of a protocol that PyTorch neither writes nor reads.
             names.append(".".join(texts[-2:]))

@@ -10,90 +10,86 @@ mmsegmentation's own hold `backbone.layers`, and their decoders differ in places
 from typing import Any
 
 import torch
-from mmseg import as_list, block_rules, read_test_protocol, read_vit_config, refuse_unless, vit_rules
-from rules import Rule
 
-from vitseg import PlainVitConfig, SetrConfig
+from ..models.configuration_plain_vit import PlainVitConfig
+from ..models.configuration_setr import SetrConfig
+from .base import Converter
+from .mmseg import as_list, read_test_protocol, read_vit_config, refuse_unless, vit_rules
+from .plain_vit import TIMM_NAMES, layer_rules, token_rules
+from .rules import BATCH_NORM, Rule
 
 
 NUM_LEVELS = 4
 # (convolutions, upsamplings) of the authors' up head -> factors after each convolution before the classifier.
 AUTHORS_UPSAMPLE_SCALES = {(2, 1): [1], (2, 2): [4], (4, 4): [2, 2, 2, 2]}
 
-BATCH_NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 
+class SetrConverter(Converter):
+    """SETR's checkpoints, of either family."""
 
-def is_mmseg(state_dict: dict[str, torch.Tensor]) -> bool:
-    """
-    Whether the names are mmsegmentation's rather than the authors'.
+    has_optional_heads = True
 
-    Raises:
-        ValueError: if they are neither's.
-    """
-    mmseg = any(name.startswith("backbone.layers.") for name in state_dict)
-    authors = any(name.startswith("backbone.blocks.") for name in state_dict)
-    # mmsegmentation's Segmenter shares the backbone's names, but its head has none of SETR's.
-    head = any(
-        name.startswith(("decode_head.up_convs.", "decode_head.conv_0.", "decode_head.mlahead."))
-        for name in state_dict
-    )
-    if mmseg == authors or not head:
-        raise ValueError(
-            f"This is not a SETR checkpoint: expected names such as backbone.blocks.0.norm1.weight or "
-            f"backbone.layers.0.ln1.weight, and a SETR decode head. The file's first names are {list(state_dict)[:5]}."
+    @property
+    def is_mmseg(self) -> bool:
+        """Whether the names are mmsegmentation's rather than the authors'."""
+        return any(name.startswith("backbone.layers.") for name in self.tensors)
+
+    def check_names(self) -> None:
+        authors = any(name.startswith("backbone.blocks.") for name in self.tensors)
+        # mmsegmentation's Segmenter shares the backbone's names, but its head has none of SETR's.
+        head = any(
+            name.startswith(("decode_head.up_convs.", "decode_head.conv_0.", "decode_head.mlahead."))
+            for name in self.tensors
         )
-    return mmseg
+        if self.is_mmseg == authors or not head:
+            names = "backbone.blocks.0.norm1.weight or backbone.layers.0.ln1.weight, and a SETR decode head"
+            raise self._unexpected("a SETR", names)
 
+    def read_config(self, original: dict[str, Any]) -> SetrConfig:
+        """The `SetrConfig` of `backbone`, `neck`, `decode_head`, `auxiliary_head` and `test_cfg`."""
+        heads = [original["decode_head"], *as_list(original.get("auxiliary_head"))]
+        for head in heads:
+            refuse_unless(head, "align_corners", False)
+            refuse_unless(head, "upsampling_method", "bilinear")
+        weights = {head.get("loss_decode", {}).get("loss_weight", 1.0) for head in heads[1:]}
+        if len(weights) > 1:
+            raise ValueError(
+                f"The auxiliary heads have different loss weights {sorted(weights)}; expected one for all."
+            )
+        arguments = {
+            "num_labels": original["decode_head"]["num_classes"],
+            **({"auxiliary_loss_weight": weights.pop()} if weights else {}),
+            **read_test_protocol(original.get("test_cfg")),
+        }
+        read = _read_mmseg_config if self.is_mmseg else _read_authors_config
+        return SetrConfig(**arguments, **read(original["backbone"], heads[0], heads[1:], original.get("neck")))
 
-def read_config(original: dict[str, Any], state_dict: dict[str, torch.Tensor]) -> SetrConfig:
-    """
-    The `SetrConfig` of an original configuration (`backbone`, `neck`, `decode_head`, `auxiliary_head`, `test_cfg`).
-
-    Raises:
-        ValueError: if it asks for something that no published SETR has; the message names it.
-    """
-    heads = [original["decode_head"], *as_list(original.get("auxiliary_head"))]
-    for head in heads:
-        refuse_unless(head, "align_corners", False)
-        refuse_unless(head, "upsampling_method", "bilinear")
-    weights = {head.get("loss_decode", {}).get("loss_weight", 1.0) for head in heads[1:]}
-    if len(weights) > 1:
-        raise ValueError(f"The auxiliary heads have different loss weights {sorted(weights)}; expected one for all.")
-    arguments = {
-        "num_labels": original["decode_head"]["num_classes"],
-        **({"auxiliary_loss_weight": weights.pop()} if weights else {}),
-        **read_test_protocol(original.get("test_cfg")),
-    }
-    read = _read_mmseg_config if is_mmseg(state_dict) else _read_authors_config
-    return SetrConfig(**arguments, **read(original["backbone"], heads[0], heads[1:], original.get("neck")))
-
-
-def adapt_config(config: SetrConfig, state_dict: dict[str, torch.Tensor]) -> SetrConfig:
-    """
-    A recipe's configuration with the kernel sizes that the checkpoint has: the authors' Naive head changed from 3x3 to
-    1x1 convolutions in April 2021, and checkpoints of both kinds exist.
-    """
-    if config.decoder_type != "naive" or is_mmseg(state_dict):
+    def adapt_config(self, config: SetrConfig) -> SetrConfig:
+        """
+        With the kernel sizes that the checkpoint has: the authors' Naive head changed from 3x3 to 1x1 convolutions in
+        April 2021, and checkpoints of both kinds exist.
+        """
+        if config.decoder_type != "naive" or self.is_mmseg:
+            return config
+        if "decode_head.conv_0.weight" in self.tensors:
+            config.decoder_kernel_size = self.tensors["decode_head.conv_0.weight"].shape[-1]
+        for index, head in enumerate(config.auxiliary_heads):
+            if f"auxiliary_head.{index}.conv_0.weight" in self.tensors:
+                head["kernel_size"] = self.tensors[f"auxiliary_head.{index}.conv_0.weight"].shape[-1]
         return config
-    if "decode_head.conv_0.weight" in state_dict:
-        config.decoder_kernel_size = state_dict["decode_head.conv_0.weight"].shape[-1]
-    for index, head in enumerate(config.auxiliary_heads):
-        if f"auxiliary_head.{index}.conv_0.weight" in state_dict:
-            head["kernel_size"] = state_dict[f"auxiliary_head.{index}.conv_0.weight"].shape[-1]
-    return config
 
-
-def rules(config: SetrConfig, state_dict: dict[str, torch.Tensor]) -> list[Rule]:
-    """The table that renames a checkpoint of either family for a model of `config`."""
-    if is_mmseg(state_dict):
+    def rules(self, config: SetrConfig) -> list[Rule]:
+        if self.is_mmseg:
+            return [
+                *vit_rules(config.backbone_config),
+                *(_mmseg_mla_rules(config) if config.decoder_type == "mla" else _mmseg_up_rules()),
+            ]
         return [
-            *vit_rules(config.backbone_config),
-            *(_mmseg_mla_rules(config) if config.decoder_type == "mla" else _mmseg_up_rules()),
+            Rule(r"backbone\.patch_embed\.proj\.(weight|bias)", r"backbone.embeddings.patch_embeddings.\1"),
+            *token_rules(config.backbone_config, r"backbone\."),
+            *layer_rules(r"backbone\.blocks", "backbone.layers", TIMM_NAMES),
+            *(_authors_mla_rules() if config.decoder_type == "mla" else _authors_up_rules(config)),
         ]
-    return [
-        *_authors_backbone_rules(config),
-        *(_authors_mla_rules() if config.decoder_type == "mla" else _authors_up_rules(config)),
-    ]
 
 
 def _read_authors_config(
@@ -193,14 +189,6 @@ def _read_mmseg_config(
         **_decode_head_arguments(up_heads[0]),
         "auxiliary_heads": up_heads[1:],
     }
-
-
-def _authors_backbone_rules(config: SetrConfig) -> list[Rule]:
-    names = {"qkv": r"attn\.qkv\.", "proj": r"attn\.proj", "norm1": "norm1", "norm2": "norm2"}
-    names |= {"fc1": r"mlp\.fc1", "fc2": r"mlp\.fc2"}
-    return block_rules(
-        config.backbone_config, r"backbone\.blocks", r"backbone\.patch_embed\.proj\.(weight|bias)", names
-    )
 
 
 UNUSED_CLASSIFIER = Rule(r"(decode_head|auxiliary_head\.\d+)\.conv_seg\..*", reason="never applied by the original")

@@ -4,9 +4,9 @@
 
 from typing import Any
 
-from rules import Rule
-
-from vitseg import PlainVitConfig
+from ..models.configuration_plain_vit import PlainVitConfig
+from .plain_vit import layer_rules, token_rules
+from .rules import Rule
 
 
 def as_list(value: Any) -> list[Any]:
@@ -70,7 +70,7 @@ def read_vit_config(backbone: dict[str, Any], out_indices: list[int]) -> PlainVi
     )
 
 
-# The names of a transformer block of mmsegmentation, see `layer_rules`.
+# The names of a block of mmsegmentation's `VisionTransformer`, see `layer_rules`.
 BLOCK_NAMES = {"qkv": r"attn\.attn\.in_proj_", "proj": r"attn\.attn\.out_proj", "norm1": "ln1", "norm2": "ln2"}
 BLOCK_NAMES |= {"fc1": r"ffn\.layers\.0\.0", "fc2": r"ffn\.layers\.1"}
 
@@ -79,58 +79,8 @@ def vit_rules(config: PlainVitConfig) -> list[Rule]:
     """Rules for the names of mmsegmentation's `VisionTransformer`, under `backbone`."""
     return [
         Rule(r"backbone\.patch_embed\.norm\.(weight|bias)", r"backbone.embeddings.layernorm.\1"),
+        Rule(r"backbone\.patch_embed\.projection\.(weight|bias)", r"backbone.embeddings.patch_embeddings.\1"),
         Rule(r"backbone\.ln1\.(weight|bias)", r"backbone.layernorm.\1"),
-        *block_rules(config, r"backbone\.layers", r"backbone\.patch_embed\.projection\.(weight|bias)", BLOCK_NAMES),
-    ]
-
-
-def block_rules(config: PlainVitConfig, layers: str, patches: str, names: dict[str, str]) -> list[Rule]:
-    """
-    Rules for the blocks, patches and positions of a ViT.
-
-    Args:
-        config: of our ViT.
-        layers: pattern of the list of blocks.
-        patches: pattern of the patch embedding's weight and bias, which are its first group.
-        names: as in `layer_rules`.
-    """
-    table = [
-        Rule(patches, r"backbone.embeddings.patch_embeddings.\1"),
-        *layer_rules("backbone.layers", layers, names),
-    ]
-    if config.use_class_token:
-        return [
-            Rule(r"backbone\.cls_token", "backbone.embeddings.cls_token"),
-            Rule(r"backbone\.pos_embed", "backbone.embeddings.position_embeddings"),
-            *table,
-        ]
-    return [
-        Rule(r"backbone\.cls_token", reason="the class token is cut off before the first block"),
-        Rule(r"backbone\.pos_embed", "backbone.embeddings.position_embeddings", lambda positions: positions[:, 1:]),
-        *table,
-    ]
-
-
-def layer_rules(ours: str, layers: str, names: dict[str, str]) -> list[Rule]:
-    """
-    Rules for the blocks of a ViT.
-
-    Args:
-        ours: our list of blocks.
-        layers: pattern of theirs.
-        names: patterns of a block's `norm1`, `proj`, `norm2`, `fc1` and `fc2`, and of its `qkv` up to weight or bias.
-    """
-    qkv = tuple(rf"{ours}.\1.attention.{part}_proj.\2" for part in "qkv")
-    return [
-        Rule(rf"{layers}\.(\d+)\.{names['qkv']}(weight|bias)", qkv),
-        *(
-            Rule(rf"{layers}\.(\d+)\.{theirs}\.(weight|bias)", rf"{ours}.\1.{module}.\2")
-            for theirs, module in (
-                (names["norm1"], "layernorm_before"),
-                (names["proj"], "attention.o_proj"),
-                (names["norm2"], "layernorm_after"),
-                (names["fc1"], "mlp.fc1"),
-                (names["fc2"], "mlp.fc2"),
-            )
-        ),
+        *token_rules(config, r"backbone\."),
+        *layer_rules(r"backbone\.layers", "backbone.layers", BLOCK_NAMES),
     ]

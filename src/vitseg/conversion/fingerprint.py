@@ -3,7 +3,7 @@
 """
 What a model folder answers to fixed inputs, kept in it as `fingerprint.json`, so that a later load can be checked:
 
-    python -m vitseg.publishing.fingerprint DIR
+    python -m vitseg.conversion.fingerprint DIR
 
 This file also runs by itself, where vitseg is not installed: it needs torch and transformers alone.
 """

@@ -9,20 +9,20 @@ Three families of checkpoints exist. Those of Segmenter (https://github.com/rstr
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
-import mmseg
-import torch
-from mmseg import block_rules, layer_rules, read_test_protocol, read_vit_config, refuse_unless, vit_rules
-from rules import Rule
 from transformers import PreTrainedConfig
 
-from vitseg import CtsPolicyNetConfig, CtsSegmenterConfig, PlainVitConfig
-from vitseg.models.configuration_plain_vit import as_pair
+from ..models.configuration_cts_policy import CtsPolicyNetConfig
+from ..models.configuration_cts_segmenter import CtsSegmenterConfig
+from ..models.configuration_plain_vit import PlainVitConfig, as_pair
+from . import mmseg
+from .base import Converter
+from .mmseg import read_test_protocol, read_vit_config, refuse_unless, vit_rules
+from .plain_vit import TIMM_NAMES, layer_rules, token_rules
+from .rules import Rule, pointwise_rules
 
-
-# A policy network needs none.
-NEEDS_ORIGINAL_CONFIG = False
 
 MLP_RATIO = 4
 # Pixels less these, divided by those, in 0..1; as rounded in the original.
@@ -36,98 +36,96 @@ NORMALIZATIONS: dict[str, dict[str, list[float]]] = {
 # Data set of a `variant.yml` -> the longest side that an image is resized to, in short sides.
 LONG_SIDES = {"ade20k": 4, "pascal_context": 8, "cityscapes": 2}
 
-BLOCK_NAMES = {"qkv": r"attn\.qkv\.", "proj": r"attn\.proj", "norm1": "norm1", "norm2": "norm2"}
-BLOCK_NAMES |= {"fc1": r"mlp\.fc1", "fc2": r"mlp\.fc2"}
 
+class CtsSegmenterConverter(Converter):
+    """Segmenter's checkpoints, of any family, and those of a policy network alone."""
 
-def is_policy_net(state_dict: dict[str, torch.Tensor]) -> bool:
-    """Whether this is a policy network alone."""
-    return "backbone.conv_stem.weight" in state_dict and "head.weight" in state_dict
+    # A policy network needs none.
+    needs_original_config = False
 
+    @property
+    def is_policy_net(self) -> bool:
+        """Whether this is a policy network alone."""
+        return {"backbone.conv_stem.weight", "head.weight"} <= self.tensors.keys()
 
-def is_mmseg(state_dict: dict[str, torch.Tensor]) -> bool:
-    """
-    Whether the names are mmsegmentation's rather than the authors'.
+    @property
+    def is_mmseg(self) -> bool:
+        """Whether the names are mmsegmentation's; the final norm tells them from those of its SETR."""
+        return "backbone.ln1.weight" in self.tensors
 
-    Raises:
-        ValueError: if they are neither's.
-    """
-    # The final norm tells it from mmsegmentation's SETR.
-    mmseg = "backbone.ln1.weight" in state_dict
-    if mmseg == ("encoder.pos_embed" in state_dict):
-        raise ValueError(
-            "This is not a Segmenter checkpoint, with or without token sharing, nor a policy network: expected names "
-            "such as encoder.pos_embed, backbone.ln1.weight or backbone.conv_stem.weight. The file's first names are "
-            f"{list(state_dict)[:5]}."
-        )
-    return mmseg
-
-
-def read_config(original: dict[str, Any], state_dict: dict[str, torch.Tensor]) -> PreTrainedConfig:
-    """
-    The configuration of an original one: of a `variant.yml` (`net_kwargs`, `inference_kwargs`) or of mmsegmentation
-    (`backbone`, `decode_head`, `test_cfg`). A policy network needs none.
-
-    Raises:
-        ValueError: if it asks for something that neither original has; the message names it.
-    """
-    if is_policy_net(state_dict):
-        return CtsPolicyNetConfig()
-    if is_mmseg(state_dict):
-        return _read_mmseg_config(original)
-    net = _net_of(original)
-    if net is None:
-        raise ValueError(
-            "A Segmenter checkpoint does not tell all of its architecture: give --original-config with the "
-            "variant.yml that lies beside it, which holds net_kwargs."
-        )
-    return _read_authors_config(net, original)
-
-
-def read_image_processor(original: dict[str, Any], state_dict: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """The arguments of the image processor that the original configuration tells."""
-    if is_policy_net(state_dict):
-        return {"size": {"height": 512, "width": 512}}
-    net = _net_of(original)
-    if net is None:
-        return {}
-    normalization = net.get("normalization", "deit" if net.get("distilled") else "vit")
-    if normalization not in NORMALIZATIONS:
-        raise ValueError(f"normalization is {normalization!r}; expected one of {sorted(NORMALIZATIONS)}.")
-    settings: dict[str, Any] = dict(NORMALIZATIONS[normalization])
-    dataset = (original.get("dataset_kwargs") or {}).get("dataset")
-    short_side = (original.get("inference_kwargs") or {}).get("im_size")
-    if dataset in LONG_SIDES and short_side is not None:
-        size = {"shortest_edge": short_side, "longest_edge": LONG_SIDES[dataset] * short_side}
-        settings |= {"size": size, "do_reduce_labels": dataset == "ade20k"}
-    return settings
-
-
-def adapt_config(config: PreTrainedConfig, state_dict: dict[str, torch.Tensor]) -> PreTrainedConfig:
-    """
-    A recipe's configuration, with as many blocks in the mask transformer as the checkpoint has: the published model
-    for Cityscapes has one less than the others.
-    """
-    if is_policy_net(state_dict):
-        if not isinstance(config, CtsPolicyNetConfig):
+    def check_names(self) -> None:
+        if not self.is_policy_net and self.is_mmseg == ("encoder.pos_embed" in self.tensors):
             raise ValueError(
-                "This is a policy network alone: convert it with --method cts_segmenter, without a recipe."
+                "This is not a Segmenter checkpoint, with or without token sharing, nor a policy network: expected "
+                "names such as encoder.pos_embed, backbone.ln1.weight or backbone.conv_stem.weight. The file's first "
+                f"names are {list(self.tensors)[:5]}."
             )
+
+    def read_config(self, original: dict[str, Any]) -> PreTrainedConfig:
+        """
+        The configuration of a `variant.yml` (`net_kwargs`, `inference_kwargs`) or of mmsegmentation's (`backbone`,
+        `decode_head`, `test_cfg`). A policy network needs none.
+        """
+        if self.is_policy_net:
+            return CtsPolicyNetConfig()
+        if self.is_mmseg:
+            return _read_mmseg_config(original)
+        net = _net_of(original)
+        if net is None:
+            raise ValueError(
+                "A Segmenter checkpoint does not tell all of its architecture: give --original-config with the "
+                "variant.yml that lies beside it, which holds net_kwargs."
+            )
+        return _read_authors_config(net, original)
+
+    def read_image_processor(self, original: dict[str, Any]) -> dict[str, Any]:
+        if self.is_policy_net:
+            return {"size": {"height": 512, "width": 512}}
+        net = _net_of(original)
+        if net is None:
+            return {}
+        normalization = net.get("normalization", "deit" if net.get("distilled") else "vit")
+        if normalization not in NORMALIZATIONS:
+            raise ValueError(f"normalization is {normalization!r}; expected one of {sorted(NORMALIZATIONS)}.")
+        settings: dict[str, Any] = dict(NORMALIZATIONS[normalization])
+        dataset = (original.get("dataset_kwargs") or {}).get("dataset")
+        short_side = (original.get("inference_kwargs") or {}).get("im_size")
+        if dataset in LONG_SIDES and short_side is not None:
+            size = {"shortest_edge": short_side, "longest_edge": LONG_SIDES[dataset] * short_side}
+            settings |= {"size": size, "do_reduce_labels": dataset == "ade20k"}
+        return settings
+
+    def adapt_config(self, config: PreTrainedConfig) -> PreTrainedConfig:
+        """
+        With as many blocks in the mask transformer as the checkpoint has: the published model for Cityscapes has one
+        less than the others.
+        """
+        if self.is_policy_net:
+            if not isinstance(config, CtsPolicyNetConfig):
+                raise ValueError(
+                    "This is a policy network alone: convert it with --method cts_segmenter, without a recipe."
+                )
+            return config
+        prefix = r"decode_head\.layers" if self.is_mmseg else r"decoder\.blocks"
+        blocks = {match[1] for name in self.tensors if (match := re.match(rf"{prefix}\.(\d+)\.", name))}
+        if blocks and config.decoder_type == "mask_transformer":
+            config.decoder_num_layers = len(blocks)
         return config
-    prefix = r"decode_head\.layers" if is_mmseg(state_dict) else r"decoder\.blocks"
-    blocks = {match[1] for name in state_dict if (match := re.match(rf"{prefix}\.(\d+)\.", name))}
-    if blocks and config.decoder_type == "mask_transformer":
-        config.decoder_num_layers = len(blocks)
-    return config
+
+    def rules(self, config: PreTrainedConfig) -> list[Rule]:
+        if self.is_policy_net:
+            return [Rule(r"((backbone|head)\..*)", r"\1")]
+        if self.is_mmseg:
+            return [*vit_rules(config.backbone_config), *_mmseg_decoder_rules()]
+        return [*_encoder_rules(config.backbone_config), *_decoder_rules()]
 
 
-def rules(config: PreTrainedConfig, state_dict: dict[str, torch.Tensor]) -> list[Rule]:
-    """The table that renames a checkpoint of any family for a model of `config`."""
-    if is_policy_net(state_dict):
-        return [Rule(r"((backbone|head)\..*)", r"\1")]
-    if is_mmseg(state_dict):
-        return [*vit_rules(config.backbone_config), *_mmseg_decoder_rules()]
-    return [*_encoder_rules(config.backbone_config), *_decoder_rules()]
+def encoder_rules(config: CtsPolicyNetConfig, names: Iterable[str]) -> list[Rule]:
+    """The table that renames timm's EfficientNet-Lite0, with or without its classifier, for a policy network."""
+    return [
+        Rule(r"(conv_head|bn2|classifier)\..*", reason="ImageNet's classifier"),
+        Rule(r"(.*)", r"backbone.\1"),
+    ]
 
 
 def _net_of(original: dict[str, Any]) -> dict[str, Any] | None:
@@ -251,10 +249,10 @@ def _encoder_rules(config: PlainVitConfig) -> list[Rule]:
         UNUSED_CLASSIFIER,
         Rule(r"policy_net\.(.*)", r"backbone.policy_net.\1"),
         Rule(r"encoder\.dist_token", "backbone.embeddings.distillation_token"),
-        Rule(r"encoder\.cls_token", "backbone.embeddings.cls_token"),
-        Rule(r"encoder\.pos_embed", "backbone.embeddings.position_embeddings"),
+        *token_rules(config, r"encoder\."),
         Rule(r"encoder\.norm\.(weight|bias)", r"backbone.layernorm.\1"),
-        *block_rules(config, r"encoder\.blocks", r"encoder\.patch_embed\.proj\.(weight|bias)", BLOCK_NAMES),
+        Rule(r"encoder\.patch_embed\.proj\.(weight|bias)", r"backbone.embeddings.patch_embeddings.\1"),
+        *layer_rules(r"encoder\.blocks", "backbone.layers", TIMM_NAMES),
     ]
 
 
@@ -268,19 +266,18 @@ def _decoder_rules() -> list[Rule]:
         Rule(r"decoder\.proj_classes", "decode_head.class_projection.weight", lambda matrix: matrix.T),
         Rule(r"decoder\.decoder_norm\.(weight|bias)", r"decode_head.layernorm.\1"),
         Rule(r"decoder\.mask_norm\.(weight|bias)", r"decode_head.class_norm.\1"),
-        *layer_rules("decode_head.layers", r"decoder\.blocks", BLOCK_NAMES),
+        *layer_rules(r"decoder\.blocks", "decode_head.layers", TIMM_NAMES),
     ]
 
 
 def _mmseg_decoder_rules() -> list[Rule]:
     return [
-        Rule(r"decode_head\.conv_seg\.weight", "decode_head.weight", lambda weight: weight.flatten(1)),
-        Rule(r"decode_head\.conv_seg\.bias", "decode_head.bias"),
+        *pointwise_rules(r"decode_head\.conv_seg", "decode_head"),
         Rule(r"decode_head\.cls_emb", "decode_head.class_embeddings"),
         Rule(r"decode_head\.dec_proj\.(weight|bias)", r"decode_head.projection.\1"),
         Rule(r"decode_head\.patch_proj\.weight", "decode_head.token_projection.weight"),
         Rule(r"decode_head\.classes_proj\.weight", "decode_head.class_projection.weight"),
         Rule(r"decode_head\.decoder_norm\.(weight|bias)", r"decode_head.layernorm.\1"),
         Rule(r"decode_head\.mask_norm\.(weight|bias)", r"decode_head.class_norm.\1"),
-        *layer_rules("decode_head.layers", r"decode_head\.layers", mmseg.BLOCK_NAMES),
+        *layer_rules(r"decode_head\.layers", "decode_head.layers", mmseg.BLOCK_NAMES),
     ]

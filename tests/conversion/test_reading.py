@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import load_checkpoint
 from golden_cases import load_case
 from safetensors.torch import save_file
+
+from vitseg.conversion.reading import read_checkpoint
 
 
 WEIGHTS = {"backbone.blocks.0.norm1.weight": torch.arange(6.0), "decode_head.conv_0.bias": torch.tensor([-1.0, 2.0])}
@@ -242,13 +243,13 @@ def test_unknown_class(save, command, original_config):
 def test_layouts(content, save, tmp_path):
     path = tmp_path / "original.pth"
     path.write_bytes(save(content))
-    assert_same_weights(load_checkpoint(path).state_dict, WEIGHTS)
+    assert_same_weights(read_checkpoint(path).state_dict, WEIGHTS)
 
 
 def test_safetensors(tmp_path):
     path = tmp_path / "original.safetensors"
     save_file({f"module.{name}": tensor for name, tensor in WEIGHTS.items()}, path)
-    checkpoint = load_checkpoint(path)
+    checkpoint = read_checkpoint(path)
     assert_same_weights(checkpoint.state_dict, WEIGHTS)
     assert checkpoint.meta == {}
 
@@ -266,7 +267,7 @@ def test_records_with_numpy_values(value, numpy_package, tmp_path):
     assert numpy_package + b".multiarray" in content
     path = tmp_path / "original.pth"
     path.write_bytes(content)
-    checkpoint = load_checkpoint(path)
+    checkpoint = read_checkpoint(path)
     assert_same_weights(checkpoint.state_dict, WEIGHTS)
     assert checkpoint.meta["CLASSES"] == ("wall", "sky")
     assert np.array_equal(checkpoint.meta["mIoU"], value)

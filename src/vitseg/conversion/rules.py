@@ -11,6 +11,10 @@ from dataclasses import dataclass
 import torch
 
 
+# The tensors of a batch norm, and more than those of a convolution.
+BATCH_NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
+
+
 @dataclass(frozen=True)
 class Rule:
     """
@@ -29,6 +33,19 @@ class Rule:
     @property
     def targets(self) -> tuple[str, ...]:
         return (self.target,) if isinstance(self.target, str) else self.target
+
+    def rename(self, name: str) -> list[str] | None:
+        """The new names of a tensor, none if it is dropped; `None` if the rule is not for it."""
+        match = re.fullmatch(self.pattern, name)
+        return None if match is None else [match.expand(target) for target in self.targets]
+
+
+def pointwise_rules(theirs: str, ours: str) -> list[Rule]:
+    """A 1x1 convolution there, a linear layer here; `theirs` is a pattern."""
+    return [
+        Rule(rf"{theirs}\.weight", f"{ours}.weight", lambda weight: weight.flatten(1)),
+        Rule(rf"{theirs}\.bias", f"{ours}.bias"),
+    ]
 
 
 @dataclass(frozen=True)
@@ -57,8 +74,11 @@ def rename(
     Args:
         tensors: an original state dict.
         rules: the table, in order.
-        expected: the state dict of the model to fill; only names and shapes are looked at. BatchNorm's
+        expected: the state dict of the model to fill; only names, shapes and dtypes are looked at. BatchNorm's
             `num_batches_tracked` may be missing and is then 0.
+
+    Returns:
+        Tensors in the dtypes of `expected`, whatever they were stored in.
 
     Raises:
         StateDictMismatch: listing the tensors that no rule matches, and those of the model that are missing, extra or
@@ -68,18 +88,17 @@ def rename(
     dropped: dict[str, list[str]] = {}
     unknown: list[str] = []
     for name, tensor in tensors.items():
-        rule, match = next(
-            ((rule, match) for rule in rules if (match := re.fullmatch(rule.pattern, name))), (None, None)
+        rule, targets = next(
+            ((rule, targets) for rule in rules if (targets := rule.rename(name)) is not None), (None, [])
         )
-        if rule is None or match is None:
+        if rule is None:
             unknown.append(f"{name} {tuple(tensor.shape)}")
-        elif not rule.targets:
+        elif not targets:
             dropped.setdefault(rule.reason, []).append(name)
         else:
-            tensor = rule.transform(tensor) if rule.transform else tensor
-            parts = tensor.tensor_split(len(rule.targets)) if len(rule.targets) > 1 else (tensor,)
-            for target, part in zip(rule.targets, parts, strict=True):
-                renamed[match.expand(target)] = part.contiguous()
+            tensor = _transformed(tensor, rule)
+            parts = tensor.tensor_split(len(targets)) if len(targets) > 1 else (tensor,)
+            renamed.update(zip(targets, parts, strict=True))
 
     for name, tensor in expected.items():
         if name.endswith("num_batches_tracked"):
@@ -96,4 +115,13 @@ def rename(
     }
     if any(problems.values()):
         raise StateDictMismatch({title: sorted(lines) for title, lines in problems.items()})
-    return Renamed(renamed, dropped)
+    # A part of a tensor would be saved with the whole of it.
+    return Renamed({name: part.to(expected[name].dtype).contiguous() for name, part in renamed.items()}, dropped)
+
+
+def _transformed(tensor: torch.Tensor, rule: Rule) -> torch.Tensor:
+    try:
+        return rule.transform(tensor) if rule.transform else tensor
+    except (IndexError, RuntimeError, ValueError):
+        # Its shape is not one that can be transformed: reported as it is.
+        return tensor

@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 
-import convert
 import numpy as np
 import pytest
 import torch
@@ -15,7 +14,7 @@ from golden_cases import GoldenCase, load_case
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 import vitseg
-from vitseg.publishing import fingerprint
+from vitseg.conversion import fingerprint
 from vitseg.recipes import RECIPES, get_recipe
 from vitseg.recipes.labels import load_label_set
 
@@ -412,13 +411,13 @@ class TestClassNames:
 
 class TestRecipes:
     @pytest.fixture
-    def tiny_recipe(self, monkeypatch):
+    def tiny_recipe(self, use_recipe):
         """The Naive recipe for ADE20K, with a backbone as small as the golden case's."""
         recipe = get_recipe(NAIVE_RECIPE)
         size = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 256}
         backbone = {**recipe.model["backbone_config"], **size, "image_size": 64, "out_indices": [1, 2, 3, 4]}
         recipe = dataclasses.replace(recipe, model={**recipe.model, "backbone_config": backbone})
-        monkeypatch.setattr(convert, "get_recipe", {NAIVE_RECIPE: recipe}.__getitem__)
+        use_recipe(recipe)
 
     @pytest.mark.parametrize("kernel_size", [1, 3])
     def test_conversion(self, kernel_size, command, tiny_recipe):

@@ -8,7 +8,7 @@ import torch
 from golden_cases import load_case
 
 from vitseg import PlainVitBackbone, PlainVitConfig
-from vitseg.training.pretrained import load_jax_weights, load_timm_weights
+from vitseg.conversion.encoders import fill_encoder
 
 
 def backbone(**kwargs) -> PlainVitBackbone:
@@ -20,22 +20,20 @@ def backbone(**kwargs) -> PlainVitBackbone:
 def test_loads_as_the_original(name):
     case = load_case("setr", name)
     model = backbone(image_size=case.config["backbone"]["img_size"])
-    load_timm_weights(model, case.state_dict())
+    fill_encoder(model, case.state_dict())
     case.assert_matches("pos_embed", model.embeddings.position_embeddings)
     with torch.no_grad():
         outputs = model(case.pixel_values(), output_hidden_states=True)
     case.assert_matches("last_block", outputs.hidden_states[-1])
 
 
-@pytest.mark.parametrize(
-    ("name", "load"), [("tiny_pretrain_timm", load_timm_weights), ("tiny_pretrain_jax", load_jax_weights)]
-)
-def test_loads_as_structtoken(name, load):
+@pytest.mark.parametrize("name", ["tiny_pretrain_timm", "tiny_pretrain_jax"])
+def test_loads_as_structtoken(name):
     """Positions are resized bicubically, from timm's names and from those of JAX files."""
     case = load_case("structtoken", name)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
     model = backbone(**sizes, image_size=96, interpolation_mode="bicubic")
-    load(model, case.state_dict())
+    fill_encoder(model, case.state_dict())
     case.assert_matches("pos_embed", model.embeddings.position_embeddings)
     attention = model.layers[0].attention
     weight = torch.cat([projection.weight for projection in (attention.q_proj, attention.k_proj, attention.v_proj)])
@@ -48,7 +46,7 @@ def test_the_final_norm_is_loaded_where_there_is_one():
     case = load_case("structtoken", "tiny_pretrain_jax")
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
     model = backbone(**sizes, image_size=96, use_final_norm=True)
-    load_jax_weights(model, case.state_dict())
+    fill_encoder(model, case.state_dict())
     assert torch.equal(model.layernorm.weight, case.state_dict()["Transformer/encoder_norm/scale"])
 
 
@@ -61,7 +59,7 @@ def test_features_equal_timm(timm_name):
         torch.nn.init.normal_(parameter)
     model = backbone(hidden_size=192, intermediate_size=768, image_size=224, out_indices=[1, 2, 3])
     state_dict = reference.state_dict()
-    load_timm_weights(model, state_dict)
+    fill_encoder(model, state_dict)
     if "distilled" in timm_name:
         # A backbone has no distillation token, so timm must not attend to it either.
         state_dict["pos_embed"] = state_dict["pos_embed"][:, [0, *range(2, 198)]]
@@ -87,8 +85,8 @@ def test_without_class_token_its_rows_are_left_out():
     case = load_case("setr", "tiny_pretrained_vit")
     with_token = backbone(image_size=80)
     without_token = backbone(image_size=80, use_class_token=False)
-    load_timm_weights(with_token, case.state_dict())
-    load_timm_weights(without_token, case.state_dict())
+    fill_encoder(with_token, case.state_dict())
+    fill_encoder(without_token, case.state_dict())
     positions = with_token.embeddings.position_embeddings[:, 1:]
     assert torch.equal(without_token.embeddings.position_embeddings, positions)
 
@@ -97,11 +95,12 @@ def test_weights_of_another_model_are_refused_by_name():
     state_dict = load_case("setr", "tiny_pretrained_vit").state_dict()
     state_dict["blocks.2.extra.weight"] = state_dict.pop("blocks.1.norm1.bias")
     with pytest.raises(
-        ValueError, match=r"(?s)layers.1.layernorm_before.bias: missing.*layers.2.extra.weight: unknown"
+        ValueError,
+        match=r"(?s)not known .*:\s+blocks\.2\.extra\.weight .*missing .*:\s+layers\.1\.layernorm_before\.bias",
     ):
-        load_timm_weights(backbone(image_size=80), state_dict)
+        fill_encoder(backbone(image_size=80), state_dict)
     with pytest.raises(ValueError, match=r"\(48, 3, 16, 16\), expected \(96, 3, 16, 16\)"):
-        load_timm_weights(backbone(hidden_size=96), load_case("setr", "tiny_pretrained_vit").state_dict())
+        fill_encoder(backbone(hidden_size=96), load_case("setr", "tiny_pretrained_vit").state_dict())
 
 
 def test_jax_weights_of_another_model_are_refused_by_name():
@@ -111,6 +110,6 @@ def test_jax_weights_of_another_model_are_refused_by_name():
     )
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
     with pytest.raises(
-        ValueError, match=r"(?s)layers.1.Extra_1.weight: unknown.*layers.1.layernorm_before.weight: missing"
+        ValueError, match=r"(?s)Transformer/encoderblock_1/Extra_1/scale .*layers\.1\.layernorm_before\.weight"
     ):
-        load_jax_weights(backbone(**sizes, image_size=96), state_dict)
+        fill_encoder(backbone(**sizes, image_size=96), state_dict)

@@ -9,150 +9,139 @@ its encoder and new heads, which is where the originals' training starts.
 
 from typing import Any
 
-import torch
-from mmseg import as_list, read_test_protocol, refuse_unless
-from rules import Rule
+from ..models.configuration_hlg import HlgConfig
+from .base import Converter
+from .mmseg import as_list, read_test_protocol, refuse_unless
+from .rules import BATCH_NORM, Rule
 
-from vitseg import HlgConfig
 
-
-TASKS = ("classification", "detection", "segmentation")
 POOLINGS = {"mean": "mean", "avgpool": "mean", "maxpool": "max", "dwconv": "conv"}
 PYRAMID_STRIDES = [8, 16, 32, 64, 128]
 
 PARAMETERS = r"(weight|bias)"
-BATCH_NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 NUM_STAGES = 4
 
 
-def is_classifier(state_dict: dict[str, torch.Tensor]) -> bool:
-    """
-    Whether the names are those of a classifier's file rather than of a model for segmentation or detection.
+class HlgConverter(Converter):
+    """HLG's checkpoints, of any task."""
 
-    Raises:
-        ValueError: if they are neither's.
-    """
-    for prefix in ("", "backbone."):
-        if any(name.startswith(f"{prefix}s0_conv.") for name in state_dict):
-            return prefix == ""
-    raise ValueError(
-        "This is not an HLG checkpoint: expected names such as s0_conv.0.0.weight (a classifier) or "
-        f"backbone.s0_conv.0.0.weight. The file's first names are {list(state_dict)[:5]}."
-    )
+    tasks = ("classification", "detection", "segmentation")
+    has_optional_heads = True
 
+    @property
+    def is_classifier(self) -> bool:
+        """Whether the names are those of a classifier's file rather than of a model for segmentation or detection."""
+        return any(name.startswith("s0_conv.") for name in self.tensors)
 
-def read_config(original: dict[str, Any], state_dict: dict[str, torch.Tensor]) -> HlgConfig:
-    """
-    The `HlgConfig` of an original configuration: of a classifier the arguments of its encoder, of the others
-    `backbone`, `neck`, `decode_head`, `auxiliary_head`, `bbox_head`, `train_cfg`, `test_cfg`.
+    def check_names(self) -> None:
+        if not self.is_classifier and not any(name.startswith("backbone.s0_conv.") for name in self.tensors):
+            names = "s0_conv.0.0.weight (a classifier) or backbone.s0_conv.0.0.weight"
+            raise self._unexpected("an HLG", names)
 
-    Raises:
-        ValueError: if it asks for something that the originals do not have; the message names it.
-    """
-    is_classifier(state_dict)
-    if "bbox_head" in original:
-        arguments = _read_detector(original)
-    elif "decode_head" in original:
-        arguments = _read_segmenter(original)
-    else:
-        arguments = {
-            **_read_encoder(original, layer_norm_eps=1e-5),
-            "num_labels": original["num_classes"],
-            "window_pooling": _read_pooling(original),
-            "global_bias": "prefix",
-            "use_stage_norm": False,
+    def read_config(self, original: dict[str, Any]) -> HlgConfig:
+        """
+        The `HlgConfig` of a classifier's encoder, or of the parts of a model for detection or segmentation.
+        """
+        if "bbox_head" in original:
+            arguments = _read_detector(original)
+        elif "decode_head" in original:
+            arguments = _read_segmenter(original)
+        else:
+            arguments = {
+                **_read_encoder(original, layer_norm_eps=1e-5),
+                "num_labels": original["num_classes"],
+                "window_pooling": _read_pooling(original),
+                "global_bias": "prefix",
+                "use_stage_norm": False,
+            }
+            refuse_unless(original, "use_cls_token", False)
+        return HlgConfig(**arguments)
+
+    def read_image_processor(self, original: dict[str, Any]) -> dict[str, Any]:
+        """The settings of a classifier's or a detector's, with the detector's own test settings."""
+        if "decode_head" in original:
+            return {}
+        if "bbox_head" not in original:
+            return {
+                "size": {"shortest_edge": 256},
+                "resample": 3,
+                "do_center_crop": True,
+                "crop_size": {"height": 224, "width": 224},
+            }
+        test_cfg = original.get("test_cfg") or {}
+        refuse_unless(test_cfg, "min_bbox_size", 0)
+        nms = test_cfg.get("nms", {})
+        refuse_unless(nms, "type", "nms")
+        settings = {
+            "score_threshold": test_cfg.get("score_thr"),
+            "nms_threshold": nms.get("iou_threshold"),
+            "num_candidates": test_cfg.get("nms_pre"),
+            "max_detections": test_cfg.get("max_per_img"),
         }
-        refuse_unless(original, "use_cls_token", False)
-    return HlgConfig(**arguments)
-
-
-def read_image_processor(original: dict[str, Any], state_dict: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """The settings of the image processor of a classifier or a detector, with the detector's own test settings."""
-    if "decode_head" in original:
-        return {}
-    if "bbox_head" not in original:
         return {
-            "size": {"shortest_edge": 256},
-            "resample": 3,
-            "do_center_crop": True,
-            "crop_size": {"height": 224, "width": 224},
+            "size": {"shortest_edge": 800, "longest_edge": 1333},
+            "do_pad": True,
+            "size_divisor": 32,
+            "return_pixel_mask": True,
+            **{name: value for name, value in settings.items() if value is not None},
         }
-    test_cfg = original.get("test_cfg") or {}
-    refuse_unless(test_cfg, "min_bbox_size", 0)
-    nms = test_cfg.get("nms", {})
-    refuse_unless(nms, "type", "nms")
-    settings = {
-        "score_threshold": test_cfg.get("score_thr"),
-        "nms_threshold": nms.get("iou_threshold"),
-        "num_candidates": test_cfg.get("nms_pre"),
-        "max_detections": test_cfg.get("max_per_img"),
-    }
-    return {
-        "size": {"shortest_edge": 800, "longest_edge": 1333},
-        "do_pad": True,
-        "size_divisor": 32,
-        "return_pixel_mask": True,
-        **{name: value for name, value in settings.items() if value is not None},
-    }
 
+    def adapt_config(self, config: HlgConfig) -> HlgConfig:
+        """
+        With the depths and widths that the checkpoint has: the published configurations and the published sizes of the
+        models disagree.
+        """
+        prefix = "" if self.is_classifier else "backbone."
+        found: dict[str, Any] = {
+            "depths": list(config.depths),
+            "hidden_sizes": list(config.hidden_sizes),
+            "num_attention_heads": list(config.num_attention_heads),
+        }
+        for stage in range(NUM_STAGES):
+            block = f"{prefix}block{stage + 1}."
+            indices = [int(name.removeprefix(block).split(".")[0]) for name in self.tensors if name.startswith(block)]
+            if indices:
+                found["depths"][stage] = max(indices) + 1
+            if (weight := self.tensors.get(f"{block}0.mlp.fc3.weight")) is not None:
+                found["hidden_sizes"][stage] = weight.shape[0]
+            if (weight := self.tensors.get(f"{block}0.pos_global.pos3.2.weight")) is not None:
+                found["num_attention_heads"][stage] = weight.shape[0]
+        # Where a block changes the width, its MLP is as wide as that of its input or of its output calls for.
+        for stage in range(1, NUM_STAGES):
+            first, last = (
+                self.tensors.get(f"{prefix}block{stage + 1}.0.mlp.{name}.weight") for name in ("fc1", "fc3")
+            )
+            if first is not None and last is not None and first.shape[1] != last.shape[0]:
+                found["mlp_width"] = "output" if first.shape[0] == config.mlp_ratio * last.shape[0] else "input"
+        has_conv = any(name.startswith(f"{prefix}block1.0.h0_conv.") for name in self.tensors)
+        if has_conv != (config.window_pooling == "conv"):
+            found["window_pooling"] = "conv" if has_conv else "mean"
+        changes = {
+            name: value
+            for name, value in found.items()
+            if value != (list(getattr(config, name)) if isinstance(value, list) else getattr(config, name))
+        }
+        for name, value in changes.items():
+            print(f"The file has {name} {value}; its configuration says {getattr(config, name)}. Going by the file.")
+        return HlgConfig.from_dict({**config.to_dict(), **changes}) if changes else config
 
-def adapt_config(config: HlgConfig, state_dict: dict[str, torch.Tensor]) -> HlgConfig:
-    """
-    A configuration with the depths and widths that the checkpoint has: the published configurations and the published
-    sizes of the models disagree.
-    """
-    prefix = "" if is_classifier(state_dict) else "backbone."
-    found: dict[str, Any] = {
-        "depths": list(config.depths),
-        "hidden_sizes": list(config.hidden_sizes),
-        "num_attention_heads": list(config.num_attention_heads),
-    }
-    for stage in range(NUM_STAGES):
-        block = f"{prefix}block{stage + 1}."
-        indices = [int(name.removeprefix(block).split(".")[0]) for name in state_dict if name.startswith(block)]
-        if indices:
-            found["depths"][stage] = max(indices) + 1
-        if (weight := state_dict.get(f"{block}0.mlp.fc3.weight")) is not None:
-            found["hidden_sizes"][stage] = weight.shape[0]
-        if (weight := state_dict.get(f"{block}0.pos_global.pos3.2.weight")) is not None:
-            found["num_attention_heads"][stage] = weight.shape[0]
-    # Where a block changes the width, its MLP is as wide as that of its input or of its output calls for.
-    for stage in range(1, NUM_STAGES):
-        first, last = (state_dict.get(f"{prefix}block{stage + 1}.0.mlp.{name}.weight") for name in ("fc1", "fc3"))
-        if first is not None and last is not None and first.shape[1] != last.shape[0]:
-            found["mlp_width"] = "output" if first.shape[0] == config.mlp_ratio * last.shape[0] else "input"
-    has_conv = any(name.startswith(f"{prefix}block1.0.h0_conv.") for name in state_dict)
-    if has_conv != (config.window_pooling == "conv"):
-        found["window_pooling"] = "conv" if has_conv else "mean"
-    changes = {
-        name: value
-        for name, value in found.items()
-        if value != (list(getattr(config, name)) if isinstance(value, list) else getattr(config, name))
-    }
-    for name, value in changes.items():
-        print(f"The file has {name} {value}; its configuration says {getattr(config, name)}. Going by the file.")
-    return HlgConfig.from_dict({**config.to_dict(), **changes}) if changes else config
+    def new_parameters(self, task: str) -> str | None:
+        """A classifier's file gives other tasks its encoder."""
+        if task == "classification" or not self.is_classifier:
+            return None
+        return r"backbone\.stages\.[0-2]\.layernorm\..*|(decode_head|auxiliary_head|neck|bbox_head)\..*"
 
-
-def new_parameters(task: str, state_dict: dict[str, torch.Tensor]) -> str | None:
-    """Pattern of our names that a checkpoint does not hold because it belongs to another task; none if it does not."""
-    if task == "classification" or not is_classifier(state_dict):
-        return None
-    return r"backbone\.stages\.[0-2]\.layernorm\..*|(decode_head|auxiliary_head|neck|bbox_head)\..*"
-
-
-def rules(config: HlgConfig, state_dict: dict[str, torch.Tensor]) -> list[Rule]:
-    """The table that renames a checkpoint for a model of `config`."""
-    prefix = "" if is_classifier(state_dict) else r"backbone\."
-    return [
-        *_stem_rules(prefix),
-        *(rule for stage in range(NUM_STAGES) for rule in _stage_rules(prefix, stage)),
-        Rule(rf"{prefix}norm\.{PARAMETERS}", rf"backbone.stages.{NUM_STAGES - 1}.layernorm.\1"),
-        Rule(rf"{prefix}norm_out_([0-2])\.{PARAMETERS}", r"backbone.stages.\1.layernorm.\2"),
-        _classifier_rule(config),
-        *_decode_head_rules(),
-        *_detector_rules(),
-    ]
+    def rules(self, config: HlgConfig) -> list[Rule]:
+        prefix = "" if self.is_classifier else r"backbone\."
+        return [
+            *_stem_rules(prefix),
+            *(rule for stage in range(NUM_STAGES) for rule in _stage_rules(prefix, stage)),
+            Rule(rf"{prefix}norm\.{PARAMETERS}", rf"backbone.stages.{NUM_STAGES - 1}.layernorm.\1"),
+            Rule(rf"{prefix}norm_out_([0-2])\.{PARAMETERS}", r"backbone.stages.\1.layernorm.\2"),
+            _classifier_rule(config),
+            *_decode_head_rules(),
+            *_detector_rules(),
+        ]
 
 
 def _classifier_rule(config: HlgConfig) -> Rule:

@@ -1,0 +1,97 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What conversion asks of each method, and where it finds the answers."""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from transformers import PreTrainedConfig
+
+from ..methods import METHODS, methods_for
+from .rules import Rule
+
+
+class Converter(ABC):
+    """
+    What is known of a method's original checkpoints; an object is about one of them.
+
+    A method's class lies in the file of this folder that is named as the method, and is called
+    `<prefix of the method>Converter`.
+
+    Attributes:
+        tasks: what the originals do, of `vitseg.methods.TASKS`.
+        needs_original_config: whether no checkpoint tells its configuration by itself.
+        has_optional_heads: whether auxiliary heads that do not fit are left out. Only training needs them, and the
+            files of one result differ in them by when they were trained.
+        tensors: the original state dict. Only names and shapes are looked at.
+    """
+
+    tasks: ClassVar[tuple[str, ...]] = ("segmentation",)
+    needs_original_config: ClassVar[bool] = True
+    has_optional_heads: ClassVar[bool] = False
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor]):
+        """
+        Raises:
+            ValueError: if these are not the names of a checkpoint of the method.
+        """
+        self.tensors = tensors
+        self.check_names()
+
+    @abstractmethod
+    def check_names(self) -> None:
+        """
+        Raises:
+            ValueError: if the names are not those of a checkpoint of the method.
+        """
+
+    @abstractmethod
+    def read_config(self, original: dict[str, Any]) -> PreTrainedConfig:
+        """
+        Our configuration for the original's, which is empty where none was given.
+
+        Raises:
+            ValueError: if it asks for something that the method does not have here; the message names it.
+            KeyError, TypeError, AttributeError: if it lacks a value, or holds one of the wrong kind.
+        """
+
+    @abstractmethod
+    def rules(self, config: PreTrainedConfig) -> list[Rule]:
+        """The table that renames the checkpoint for a model of `config`."""
+
+    def adapt_config(self, config: PreTrainedConfig) -> PreTrainedConfig:
+        """
+        A configuration, of a recipe or of [`read_config`], with what the checkpoint knows better; as it is by default.
+
+        Raises:
+            ValueError: if the checkpoint is not one of such a model.
+        """
+        return config
+
+    def read_image_processor(self, original: dict[str, Any]) -> dict[str, Any]:
+        """The settings of the image processor that the original's configuration tells; none by default."""
+        return {}
+
+    def new_parameters(self, task: str) -> str | None:
+        """Pattern of our names that the checkpoint does not hold because it belongs to another task, if any."""
+        return None
+
+    def _unexpected(self, what: str, expected: str) -> ValueError:
+        """The error for a checkpoint that is not `what`, whose names would be such as the `expected` ones."""
+        return ValueError(
+            f"This is not {what} checkpoint: expected names such as {expected}. The file's first names are "
+            f"{list(self.tensors)[:5]}."
+        )
+
+
+# Methods whose original checkpoints convert.
+CONVERTIBLE = tuple(methods_for("segmentation"))
+
+
+def converter_of(method: str) -> type[Converter]:
+    """The converter of a method of `CONVERTIBLE`."""
+    module = importlib.import_module(f".{method}", __package__)
+    return getattr(module, f"{METHODS[method].prefix}Converter")

@@ -1,0 +1,219 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""From an original checkpoint to a model folder, in one pass."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+
+import vitseg
+
+from ..methods import METHODS, TASKS
+from ..models.configuration_plain_vit import as_pair
+from ..recipes.labels import load_label_set
+from ..replacing import replacing, write_json
+from . import fingerprint, provenance
+from .base import Converter
+from .fingerprint import check_fingerprint, largest_difference, load_folder, take_fingerprint
+from .originals import Original
+from .reading import Checkpoint, read_checkpoint
+from .rules import Renamed, Rule, StateDictMismatch, rename
+
+
+def convert(original: Original, file: Path, output: Path, *, half: bool = False, verify: bool = False) -> None:
+    """
+    Convert a checkpoint to a new model folder, and say on the way what becomes of it.
+
+    Args:
+        original: what the checkpoint is one of.
+        file: the checkpoint.
+        output: the folder to write, which has to be new or empty; where anything fails, nothing is left of it.
+        half: save the weights in float16, otherwise in float32, whatever they are in the file.
+        verify: load the folder again, compare, and leave a fingerprint in it.
+
+    Raises:
+        ValueError: if the folder is there, the file is no checkpoint, not one of this original, does not fit the model
+            in every tensor, or is too large for half precision, or the folder does not answer as the model.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"{output} already exists. Give a new folder, or delete it first.")
+    checkpoint = read_checkpoint(file)
+    record = _record(original, checkpoint, half)
+    converter = original.converter(checkpoint.state_dict)
+    config, image_processor = _configure(original, converter, checkpoint)
+    model, renamed = _build_model(converter, config, original.task)
+    record["dropped"] = _report(checkpoint, renamed)
+    _write_folder(model, image_processor, output, record, verify=verify)
+    print(f"Wrote {output}: {model.num_parameters() / 1e6:.1f} M parameters, {model.config.num_labels} classes.")
+
+
+def _record(original: Original, checkpoint: Checkpoint, half: bool) -> dict[str, Any]:
+    """Say what was read; returns what the folder will say of it, see [`provenance.read_conversion`]."""
+    path = checkpoint.path
+    size, digest = path.stat().st_size, provenance.sha256(path)
+    meta = _short_entries(checkpoint.meta)
+    where = f" under {checkpoint.entry!r}" if checkpoint.entry else ""
+    print(f"Read {path.name} ({size / 1e6:.1f} MB, sha256 {digest}), {len(checkpoint.state_dict)} tensors{where}.")
+    if meta:
+        print("Its record: " + ", ".join(f"{name} {value}" for name, value in meta.items()))
+    return {
+        "recipe": original.recipe.name if original.recipe else None,
+        "method": original.method,
+        "file": {"name": path.name, "bytes": size, "sha256": digest},
+        "meta": meta,
+        "dropped": {},
+        "dtype": "float16" if half else "float32",
+        "vitseg": vitseg.__version__,
+    }
+
+
+def _short_entries(meta: Mapping[str, Any]) -> dict[str, str | int]:
+    """Of a checkpoint's record, what fits on a line; of lists, such as the class names, their length."""
+    entries: dict[str, str | int] = {}
+    for name, value in meta.items():
+        if isinstance(value, list | tuple):
+            entries[str(name)] = f"({len(value)} entries)"
+        elif isinstance(value, float):
+            entries[str(name)] = f"{value:g}"
+        elif isinstance(value, str | int) and len(str(value)) <= 40:
+            entries[str(name)] = value
+    return entries
+
+
+def _configure(
+    original: Original, converter: Converter, checkpoint: Checkpoint
+) -> tuple[PreTrainedConfig, BaseImageProcessor]:
+    """The recipe's configuration and image processor, or those of the original's configuration."""
+    if original.recipe:
+        config, image_processor = original.recipe.build_config(), original.recipe.build_image_processor()
+    else:
+        try:
+            config = converter.read_config(original.config)
+        except KeyError as error:
+            raise ValueError(f"The original configuration lacks the key {error}.") from error
+        except (AttributeError, TypeError, StrictDataclassError) as error:
+            raise ValueError(f"The original configuration holds a value of the wrong kind: {error}") from error
+        _set_label_names(config, checkpoint.meta.get("CLASSES"))
+        settings = converter.read_image_processor(original.config)
+        if "size" not in settings:
+            settings["size"] = {"shortest_edge": min(as_pair(config.window_size))}
+        image_processor = getattr(vitseg, str(METHODS[original.method].processor_class))(**settings)
+    return converter.adapt_config(config), image_processor
+
+
+def _set_label_names(config: PreTrainedConfig, names: Sequence[str] | None) -> None:
+    """Name the classes as the checkpoint's record does, which is known to be wrong for Pascal Context."""
+    if names is None or len(names) != config.num_labels or not all(isinstance(name, str) for name in names):
+        return
+    names = tuple(name.strip() for name in names)
+    pascal_context = load_label_set("pascal_context60")
+    older_names = pascal_context.names_in_older_mmseg or ()
+    for first in (0, 1):
+        # Originals list these classes, with or without the background, in an order that is not that of the ids.
+        if names == older_names[first:]:
+            names = pascal_context.names[first:]
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: index for index, name in enumerate(names)}
+
+
+def _build_model(converter: Converter, config: PreTrainedConfig, task: str) -> tuple[PreTrainedModel, Renamed]:
+    """The model with the checkpoint's weights, without auxiliary heads where those of the checkpoint do not fit."""
+    try:
+        return _fill_model(converter, config, task)
+    except StateDictMismatch as mismatch:
+        is_auxiliary = all(name.startswith("auxiliary_head.") for name in mismatch.names)
+        if not is_auxiliary or not converter.has_optional_heads:
+            raise
+    config.auxiliary_heads = []
+    dropped = Rule(r"auxiliary_head\..*", reason="of another form than the recipe's; only training needs them")
+    return _fill_model(converter, config, task, dropped)
+
+
+def _fill_model(
+    converter: Converter, config: PreTrainedConfig, task: str, *first_rules: Rule
+) -> tuple[PreTrainedModel, Renamed]:
+    """
+    The model with the checkpoint's weights, but for new parameters, which are random.
+
+    Raises:
+        StateDictMismatch: if the checkpoint does not fit.
+    """
+    tasks = METHODS[config.model_type].tasks
+    # A policy network has a task of its own.
+    auto_class = getattr(transformers, TASKS[task if task in tasks else tasks[0]].auto_class)
+    rules = [*first_rules, *converter.rules(config)]
+    pattern = converter.new_parameters(task)
+    if pattern is None:
+        with torch.device("meta"):
+            model = auto_class.from_config(config)
+        renamed = rename(converter.tensors, rules, model.state_dict())
+        model.load_state_dict(renamed.state_dict, assign=True)
+        return model.eval(), renamed
+
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        model = auto_class.from_config(config)
+    expected = model.state_dict()
+    new = [name for name in expected if re.fullmatch(pattern, name)]
+    for name in new:
+        del expected[name]
+    renamed = rename(converter.tensors, rules, expected)
+    model.load_state_dict(renamed.state_dict, strict=False)
+    modules = sorted({name.split(".")[0] for name in new})
+    print(f"Not in the checkpoint, and therefore as before any training: parameters of {', '.join(modules)}.")
+    return model.eval(), renamed
+
+
+def _report(checkpoint: Checkpoint, renamed: Renamed) -> dict[str, int]:
+    """Say where the tensors went; returns how many were dropped for each reason."""
+    dropped = {reason: len(names) for reason, names in renamed.dropped.items()}
+    mapped = Counter(name.partition(".")[0] for name in renamed.state_dict)
+    print(
+        f"Converted {len(checkpoint.state_dict) - sum(dropped.values())} of them, to "
+        + ", ".join(f"{count} in {module}" for module, count in mapped.items())
+    )
+    for reason, names in renamed.dropped.items():
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        print(f"Dropped {len(names)} ({reason}): {shown}")
+    return dropped
+
+
+def _write_folder(
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    output: Path,
+    record: dict[str, Any],
+    *,
+    verify: bool,
+) -> None:
+    """
+    Save model, image processor and the record of the conversion to a temporary folder beside `output`, and rename it
+    when it is complete, and with `verify` loaded again and compared.
+
+    Raises:
+        ValueError: if the loaded model answers otherwise, or weights are too large for half precision.
+    """
+    expected = take_fingerprint(model, image_processor) if verify else None
+    if record["dtype"] == "float16":
+        model.half()
+        if lost := [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]:
+            raise ValueError(f"Too large for half precision: {', '.join(lost[:5])}. Convert without --half.")
+    with replacing(output) as unfinished:
+        model.save_pretrained(unfinished)
+        image_processor.save_pretrained(unfinished)
+        write_json(unfinished / provenance.FILE, record)
+        if expected is not None:
+            taken = take_fingerprint(*load_folder(unfinished))
+            write_json(unfinished / fingerprint.FILE, taken)
+            if record["dtype"] == "float32":
+                print(f"Verified: loaded again, it differs by {check_fingerprint(taken, expected):.1e}.")
+            else:
+                print(f"Verified: half precision changes its answer by {largest_difference(taken, expected):.1e}.")

@@ -1,0 +1,192 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""SCTNet (https://github.com/xzz777/SCTNet): configurations to `SctNetConfig`, names to ours."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from ..models.configuration_sctnet import SctNetConfig
+from .base import Converter
+from .mmseg import as_list, read_test_protocol, refuse_unless
+from .rules import BATCH_NORM, Rule
+
+
+CLASSIFIER, ALIGNMENT = r"auxiliary_head\.0\.", r"auxiliary_head\.1\."
+ATTENTION_LAYERS = {"layer3_2": "stage3.layers.0", "layer4": "stage4.layers.0", "layer5": "stage4.layers.1"}
+# Modules of the authors' backbone, as patterns, and ours.
+MODULES = {
+    r"conv1\.0": "stem.0.conv",
+    r"conv1\.1": "stem.0.norm",
+    r"conv1\.3": "stem.1.conv",
+    r"conv1\.4": "stem.1.norm",
+    r"layer([123])\.(\d+)\.conv([12])": r"stage\1.convolutions.\2.layer\3.conv",
+    r"layer([123])\.(\d+)\.bn([12])": r"stage\1.convolutions.\2.layer\3.norm",
+    r"layer([123])\.(\d+)\.downsample\.0": r"stage\1.convolutions.\2.shortcut.conv",
+    r"layer([123])\.(\d+)\.downsample\.1": r"stage\1.convolutions.\2.shortcut.norm",
+    r"convdown4\.0": "stage4.convolutions.conv",
+    r"convdown4\.1": "stage4.convolutions.norm",
+    **{
+        rf"{theirs}\.{their_part}": rf"{ours}.{our_part}"
+        for theirs, ours in ATTENTION_LAYERS.items()
+        for their_part, our_part in ((r"attn_l\.norm", "attention.norm"), (r"mlp_l\.(\w+)", r"mlp.\1"))
+    },
+    r"spp\.scale0\.0": "stage5.pooling.scales.0.norm",
+    r"spp\.scale0\.2": "stage5.pooling.scales.0.conv",
+    r"spp\.scale([1234])\.1": r"stage5.pooling.scales.\1.norm",
+    r"spp\.scale([1234])\.3": r"stage5.pooling.scales.\1.conv",
+    **{
+        rf"spp\.{theirs}\.{number}": f"stage5.pooling.{ours}.{module}"
+        for theirs, ours in (
+            *((f"process{index + 1}", f"processes.{index}") for index in range(4)),
+            ("compression", "compression"),
+            ("shortcut", "shortcut"),
+        )
+        for number, module in ((0, "norm"), (2, "conv"))
+    },
+}
+KERNELS = {"kv": "attention.vertical_kernel", "kv3": "attention.horizontal_kernel"}
+
+
+class SctNetConverter(Converter):
+    """SCTNet's checkpoints: of its training, or without what only that needs."""
+
+    def check_names(self) -> None:
+        if "backbone.convdown4.0.weight" not in self.tensors or "decode_head.conv_seg.weight" not in self.tensors:
+            raise self._unexpected("an SCTNet", "backbone.convdown4.0.weight and decode_head.conv_seg.weight")
+
+    def read_config(self, original: dict[str, Any]) -> SctNetConfig:
+        """
+        The `SctNetConfig` of `backbone`, `decode_head`, `auxiliary_head` and `test_cfg`.
+
+        What only training needs (`auxiliary_head`) is part of the model where configuration and checkpoint both have
+        it, but for the teacher.
+        """
+        backbone, head = original["backbone"], original["decode_head"]
+        _refuse_other_type(backbone, "SCTNet")
+        _refuse_other_type(head, "SCTHead")
+        base_channels = backbone.get("base_channels", 64)
+        _check_head(head, 4 * base_channels, in_index=0)
+        _check_cross_entropy(head, weight=1.0)
+        training: dict[str, Any] = {}
+        for auxiliary in as_list(original.get("auxiliary_head")):
+            if auxiliary["type"] == "AU_SCTHead":
+                _check_head(auxiliary, 2 * base_channels, in_index=1)
+                training |= {
+                    "use_auxiliary_head": "auxiliary_head.0.conv_seg.weight" in self.tensors,
+                    "auxiliary_hidden_size": auxiliary["channels"],
+                    "auxiliary_loss_weight": _check_cross_entropy(auxiliary, weight=None),
+                }
+            elif auxiliary["type"] == "VitGuidanceHead":
+                training |= _read_alignment(auxiliary, self.tensors)
+            else:
+                raise ValueError(
+                    f"auxiliary_head has type={auxiliary['type']!r}; expected AU_SCTHead or VitGuidanceHead."
+                )
+        return SctNetConfig(
+            num_channels=backbone.get("in_channels", 3),
+            base_channels=base_channels,
+            stage_depths=list(backbone.get("layer_nums", [2, 2, 2, 2])[:3]),
+            num_attention_heads=backbone.get("num_heads", 8),
+            attention_channels=backbone.get("cf_inter_channels", 64),
+            context_channels=backbone.get("spp_channels", 128),
+            hidden_dropout_prob=backbone.get("drop_rate", 0.0),
+            drop_path_rate=backbone.get("drop_path_rate", 0.1),
+            decoder_hidden_size=head["channels"],
+            num_labels=head["num_classes"],
+            semantic_loss_ignore_index=head.get("ignore_index", 255),
+            **training,
+            **read_test_protocol(original.get("test_cfg")),
+        )
+
+    def rules(self, config: SctNetConfig) -> list[Rule]:
+        only_training = "only training needs it"
+        classifier = [Rule(rf"{CLASSIFIER}.*", reason=only_training)]
+        alignment = [Rule(rf"{ALIGNMENT}.*", reason=only_training)]
+        if config.use_auxiliary_head:
+            classifier = _head_rules(CLASSIFIER, "auxiliary_head.")
+        if config.alignment_channels is not None:
+            alignment = [
+                Rule(rf"{ALIGNMENT}feature_transforms\.(weight|bias)", r"alignment.shared_projection.\1"),
+                Rule(rf"{ALIGNMENT}convstage([34])\.(weight|bias)", r"alignment.stage\1_projection.\2"),
+            ]
+        return [
+            *_backbone_rules(r"backbone\.", "backbone."),
+            *_head_rules(r"decode_head\.", "decode_head."),
+            *classifier,
+            Rule(
+                rf"{ALIGNMENT}teacher_(backbone|head)\..*",
+                reason="the teacher, no part of the model: convert it by itself, with --method sctnet_teacher",
+            ),
+            *alignment,
+        ]
+
+
+def _refuse_other_type(part: dict[str, Any], expected: str) -> None:
+    if part["type"] != expected:
+        raise ValueError(f"The configuration has type={part['type']!r}; expected {expected!r}.")
+
+
+def _check_head(head: dict[str, Any], in_channels: int, in_index: int) -> None:
+    refuse_unless(head, "in_channels", in_channels)
+    refuse_unless(head, "in_index", in_index)
+    refuse_unless(head, "dropout_ratio", 0.0)
+    refuse_unless(head, "align_corners", False)
+
+
+def _check_cross_entropy(head: dict[str, Any], weight: float | None) -> float:
+    """The weight of the loss, which has to be the one given, if any."""
+    loss = head.get("loss_decode", {})
+    refuse_unless(loss, "type", "CrossEntropyLoss")
+    refuse_unless(loss, "use_sigmoid", False)
+    refuse_unless(loss, "class_weight", None)
+    if weight is not None:
+        refuse_unless(loss, "loss_weight", weight)
+    return loss.get("loss_weight", 1.0)
+
+
+def _read_alignment(head: dict[str, Any], state_dict: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    loss = head.get("loss_decode", {})
+    refuse_unless(loss, "type", "AlignmentLoss")
+    names = [f"auxiliary_head.1.{name}.weight" for name in ("feature_transforms", "convstage4", "convstage3")]
+    arguments: dict[str, Any] = {"alignment_loss_weights": list(loss.get("loss_weight", [3, 15, 15, 15]))}
+    if all(name in state_dict for name in names):
+        arguments["alignment_channels"] = [len(state_dict[name]) for name in names]
+    return arguments
+
+
+def encoder_rules(config: SctNetConfig, names: Iterable[str]) -> list[Rule]:
+    """
+    The table that renames a pre-trained backbone of the authors (`SCT-S_Pretrain.pth`, `SCT-B_Pretrain.pth`), whose
+    names need have no `backbone.` before them, for a backbone of the same widths and depths.
+    """
+    return [*_backbone_rules(r"(?:backbone\.)?", ""), Rule(".*", reason="not the backbone's")]
+
+
+def _backbone_rules(theirs: str, ours: str) -> list[Rule]:
+    """`theirs`, a pattern, and `ours` begin the names."""
+    return [
+        *(
+            Rule(rf"{theirs}{module}\.{BATCH_NORM}", rf"{ours}{our_module}.\{re.compile(module).groups + 1}")
+            for module, our_module in MODULES.items()
+        ),
+        *(
+            Rule(rf"{theirs}{layer}\.attn_l\.{kernel}", f"{ours}{our_layer}.{our_kernel}")
+            for layer, our_layer in ATTENTION_LAYERS.items()
+            for kernel, our_kernel in KERNELS.items()
+        ),
+    ]
+
+
+def _head_rules(theirs: str, ours: str) -> list[Rule]:
+    return [
+        Rule(rf"{theirs}{module}\.{BATCH_NORM}", rf"{ours}{our_module}.\1")
+        for module, our_module in (
+            ("bn1", "norm"),
+            ("conv1", "layer.conv"),
+            ("bn2", "layer.norm"),
+            ("conv_seg", "classifier"),
+        )
+    ]
