@@ -137,7 +137,7 @@ def test_imagenet_weights_from_a_file(tmp_path):
     for name, tensor in model.backbone.state_dict().items():
         assert torch.equal(tensor, classifier.state_dict()[name]), name
     torch.save({"conv_stem.weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match="do not fit an EfficientNet-Lite0"):
+    with pytest.raises(ValueError, match="does not fit the CtsPolicyNet"):
         initial_policy_net(str(tmp_path / "other.pth"))
 
 

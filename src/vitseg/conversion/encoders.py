@@ -73,5 +73,5 @@ def fill_encoder(encoder: nn.Module, tensors: Mapping[str, torch.Tensor]) -> Non
     expected = {
         name: tensor for name, tensor in encoder.state_dict().items() if not re.fullmatch(kind.new_parameters, name)
     }
-    renamed = rename(tensors, kind.rules(encoder.config, tensors), expected)
+    renamed = rename(tensors, kind.rules(encoder.config, tensors), expected, type(encoder).__name__)
     encoder.load_state_dict(renamed.state_dict, strict=False)

@@ -59,14 +59,17 @@ class Renamed:
 class StateDictMismatch(ValueError):
     """Tensors that no rule knows, that are missing, or whose shape differs; `names` are those of all of them."""
 
-    def __init__(self, problems: dict[str, list[str]]):
+    def __init__(self, model: str, problems: dict[str, list[str]]):
         self.names = [line.split(" ")[0] for lines in problems.values() for line in lines]
         parts = [f"{title} ({len(lines)}):\n    " + "\n    ".join(lines) for title, lines in problems.items() if lines]
-        super().__init__("The checkpoint does not fit the model.\n  " + "\n  ".join(parts))
+        super().__init__(f"The checkpoint does not fit the {model}.\n  " + "\n  ".join(parts))
 
 
 def rename(
-    tensors: Mapping[str, torch.Tensor], rules: Sequence[Rule], expected: Mapping[str, torch.Tensor]
+    tensors: Mapping[str, torch.Tensor],
+    rules: Sequence[Rule],
+    expected: Mapping[str, torch.Tensor],
+    model: str = "model",
 ) -> Renamed:
     """
     Rename `tensors` by the first rule that matches each, and check the result against `expected`.
@@ -76,6 +79,7 @@ def rename(
         rules: the table, in order.
         expected: the state dict of the model to fill; only names, shapes and dtypes are looked at. BatchNorm's
             `num_batches_tracked` may be missing and is then 0.
+        model: what is to be filled, for the error.
 
     Returns:
         Tensors in the dtypes of `expected`, whatever they were stored in.
@@ -114,7 +118,7 @@ def rename(
         ],
     }
     if any(problems.values()):
-        raise StateDictMismatch({title: sorted(lines) for title, lines in problems.items()})
+        raise StateDictMismatch(model, {title: sorted(lines) for title, lines in problems.items()})
     # A part of a tensor would be saved with the whole of it.
     return Renamed({name: part.to(expected[name].dtype).contiguous() for name, part in renamed.items()}, dropped)
 
