@@ -48,7 +48,9 @@ def test_a_pretrained_backbone(form, recipe, case, tmp_path):
 def test_a_backbone_of_another_width_is_refused(recipe, tmp_path):
     file = tmp_path / "SCT-B_Pretrain.pth"
     torch.save({"conv1.0.weight": torch.zeros(16, 3, 3, 3)}, file)
-    with pytest.raises(ValueError, match=r"(?s)does not fit the SctNetBackbone.*stem\.0\.conv\.weight \(16, 3, 3, 3\), expected"):
+    with pytest.raises(
+        ValueError, match=r"(?s)does not fit the SctNetBackbone.*stem\.0\.conv\.weight \(16, 3, 3, 3\), expected"
+    ):
         initial_model(str(file), recipe, LABELS)
 
 
