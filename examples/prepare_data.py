@@ -1,159 +1,20 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Prepare a data set for training and evaluation: from the original download, or a folder of your own, to Parquet shards.
+Prepare a data set for training and evaluation: from the original download, or a folder of your own, to Parquet shards;
+the same as `vitseg prepare`:
 
     python examples/prepare_data.py ade20k --source ADEChallengeData2016.zip --output data/ade20k
-    python examples/prepare_data.py cityscapes --source FOLDER_WITH_BOTH_ZIPS --output data/cityscapes --workers 8
     python examples/prepare_data.py folder --source FOLDER --labels labels.json --output data/mine
-
-The source is read as it was downloaded, packed or unpacked:
-
-    ade20k           ADEChallengeData2016.zip
-    cityscapes       leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip
-    coco-stuff-10k   cocostuff-10k-v1.1.zip
-    coco-stuff-164k  train2017.zip, val2017.zip and stuffthingmaps_trainval2017.zip
-    pascal-context   VOCtrainval_03-May-2010.tar, and trainval_merged.json or the folder trainval of .mat files
-    folder           images/ and masks/ with equal names; --labels tells what the masks' values mean, in a file such
-                     as ["sky", "road"], {"7": "road", "11": "building"}, {"#804080": "road"}, or a name on each line
-
-Every image is verified with its label map before it is written. The output folder appears when it is complete; an
-interrupted run is continued by the same command. `datasets.load_dataset(OUTPUT)` loads it.
 """
 
-import argparse
 import sys
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
-import numpy as np
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from huggingface_hub.utils import validate_repo_id
-
-from vitseg.data.augmentation import IGNORE_INDEX
-from vitseg.data.downloads import DOWNLOADS, open_download
-from vitseg.data.own_folder import open_folder
-from vitseg.data.pairs import RawDataset
-from vitseg.data.preparation import (
-    REPORT_FILE,
-    SKIPPED_FILE,
-    BadPairError,
-    SplitReport,
-    is_prepared,
-    prepare,
-)
-from vitseg.data.streaming import num_processors
+from vitseg import cli
 
 
 def main(arguments: list[str] | None = None) -> int:
-    args = parse_arguments(arguments)
-    try:
-        print(f"Looking through {args.source}", flush=True)
-        dataset = open_dataset(args)
-        was_prepared = is_prepared(args.output)
-        report = prepare(dataset, args.output, limit=args.limit, on_error=args.on_error, workers=args.workers)
-        print_report(dataset, report)
-        print(f"{args.output} was already complete." if was_prepared else f"{args.output} is complete.")
-        if args.push_to_hub:
-            print(f"Published as {push_to_hub(args.output, args.push_to_hub, args.private)}")
-    except BadPairError as error:
-        print(f"error: {error}\nCorrect it and go on, or add --on-error skip to leave it out.", file=sys.stderr)
-        return 1
-    except BrokenProcessPool:
-        print("error: a worker was ended from outside, perhaps for memory: take fewer --workers.", file=sys.stderr)
-        return 1
-    except (OSError, ValueError, HfHubHTTPError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted. The same command goes on from here.", file=sys.stderr)
-        return 130
-    return 0
-
-
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset", choices=(*DOWNLOADS, "folder"))
-    parser.add_argument("--source", required=True, type=Path, metavar="PATH", help="folder, or the archive")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write")
-    parser.add_argument("--classes", type=int, choices=(59, 60), help="pascal-context: with background or not (60)")
-    parser.add_argument("--workers", type=int, default=num_processors(), metavar="N", help="processes (%(default)s)")
-    parser.add_argument("--limit", type=int, metavar="N", help="take the first N images of each split")
-    parser.add_argument("--on-error", choices=("stop", "skip"), default="stop", help="at a pair of no use (stop)")
-    parser.add_argument("--push-to-hub", metavar="NAME", help="publish as this data set of the Hub")
-    parser.add_argument("--private", action="store_true", help="publish for yourself only")
-    own = parser.add_argument_group("folder")
-    own.add_argument("--labels", type=Path, metavar="FILE", help="what the masks' values mean")
-    own.add_argument("--train-list", type=Path, metavar="FILE", help="images to train on, one on each line")
-    own.add_argument("--val-list", type=Path, metavar="FILE", help="images to validate on, one on each line")
-    own.add_argument("--ignore", nargs="+", default=[], metavar="VALUE", help="values or colours that are no class")
-    args = parser.parse_args(arguments)
-    if args.dataset == "folder" and args.labels is None:
-        parser.error("folder needs --labels")
-    if args.dataset != "folder" and (args.labels or args.train_list or args.val_list or args.ignore):
-        parser.error(f"--labels, --train-list, --val-list and --ignore are for folder; {args.dataset} has its own")
-    if args.dataset != "pascal-context" and args.classes:
-        parser.error("--classes is for pascal-context")
-    if args.workers < 0:
-        parser.error(f"--workers is {args.workers}; expected at least 0")
-    if args.limit is not None and args.limit < 1:
-        parser.error(f"--limit is {args.limit}; expected at least 1")
-    if args.push_to_hub:
-        try:
-            validate_repo_id(args.push_to_hub)
-        except HFValidationError as error:
-            parser.error(f"--push-to-hub: {error}")
-    return args
-
-
-def open_dataset(args: argparse.Namespace) -> RawDataset:
-    if args.dataset == "folder":
-        return open_folder(args.source, args.labels, args.train_list, args.val_list, args.ignore)
-    return open_download(args.dataset, args.source, args.classes or 60)
-
-
-def print_report(dataset: RawDataset, report: dict[str, SplitReport]) -> None:
-    """What is in the data set: images, and how many of the pixels that count are of each class."""
-    print(dataset.title)
-    for note in dataset.notes:
-        print(note)
-    for split, entry in report.items():
-        pixels = np.array(entry.pixels)
-        ignored = f"{pixels[IGNORE_INDEX] / pixels.sum():.1%} of the pixels ignored"
-        print(f"{split}: {entry.images} images, {ignored}")
-    counts = {split: np.array(entry.pixels[: len(dataset.labels.names)]) for split, entry in report.items()}
-    shares = {split: count / max(count.sum(), 1) for split, count in counts.items()}
-    total = sum(counts.values())
-    print(f"{'id':>4}  {'pixels':>14}  {'  '.join(f'{split:>10}' for split in report)}  class")
-    for index in np.argsort(-total, kind="stable").tolist():
-        if total[index]:
-            columns = "  ".join(f"{shares[split][index]:>10.3%}" for split in report)
-            print(f"{index:>4}  {total[index]:>14,}  {columns}  {dataset.labels.names[index]}")
-    for split, count in counts.items():
-        absent = [name for name, pixels in zip(dataset.labels.names, count, strict=True) if not pixels]
-        if absent:
-            print(f"Not in {split}: {', '.join(absent)}")
-    skipped = [f"{split}: {reason}" for split, entry in report.items() for reason in entry.skipped]
-    if skipped:
-        print(f"Skipped {len(skipped)} pairs (listed in {SKIPPED_FILE}):", *skipped, sep="\n  ")
-
-
-def push_to_hub(folder: Path, name: str, private: bool) -> str:
-    """Publish a complete data set; returns its address."""
-    api = HfApi()
-    address = api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
-    api.upload_folder(
-        repo_id=name,
-        repo_type="dataset",
-        folder_path=folder,
-        commit_message="Prepared with vitseg",
-        # They tell of this machine's files.
-        ignore_patterns=[REPORT_FILE, SKIPPED_FILE],
-        # Shards of an earlier upload would be loaded too.
-        delete_patterns="data/*.parquet",
-    )
-    return str(address)
+    return cli.main(["prepare", *(sys.argv[1:] if arguments is None else arguments)])
 
 
 if __name__ == "__main__":

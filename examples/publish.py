@@ -1,185 +1,20 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Publish a model folder on the Hugging Face Hub, with a model card, after checking that others can load it.
+Publish a model folder on the Hugging Face Hub, with a model card, after checking that others can load it; the same as
+`vitseg publish`:
 
     python examples/publish.py --model DIR --repo ORG/NAME --dry-run FOLDER
     python examples/publish.py --model DIR --repo ORG/NAME --results runs/measured/results.json --private
-
-The folder is loaded in fresh processes, with vitseg and without it, which must print no warning and answer as its
-fingerprint says. The card states what conversion.json and the recipe say of the weights, published figures as
-published, and measured ones from the results.json files of examples/validate.py alone. All files go up in one commit.
-A run that failed is started again, and uploads only what is missing; what is there already is not uploaded twice.
-
-With --dry-run nothing leaves the machine: FOLDER gets what the repository would. To log in, `hf auth login`.
 """
 
-import argparse
-import json
-import shutil
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
 
-from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
-from huggingface_hub.utils import validate_repo_id
-
-from vitseg import __version__
-from vitseg.conversion import fingerprint, provenance
-from vitseg.conversion.fingerprint import Fingerprint, check_fingerprint, read_fingerprint
-from vitseg.publishing.card import read_results, write_model_card
-from vitseg.publishing.fresh_process import load_in_fresh_process
-from vitseg.replacing import replacing, write_json
-
-
-CARD = "README.md"
-NEEDED = ("config.json", "preprocessor_config.json", "*.safetensors", "modeling_*.py")
-# What is published; model folders of a training run hold more.
-PUBLISHED = (*NEEDED, "*.py", "*.safetensors.index.json", "LICENSE*", provenance.FILE)
-# Method -> why its weights are not to be published.
-NOT_PUBLISHED = {
-    "sctnet_teacher": "SegFormer's weights are NVIDIA's, for non-commercial use, and only training needs them. "
-    "Convert the teacher where it is used"
-}
-ATTEMPTS = 5
+from vitseg import cli
 
 
 def main(arguments: list[str] | None = None) -> int:
-    args = parse_arguments(arguments)
-    try:
-        publish(args)
-    except (OSError, ValueError, HTTPError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="model folder")
-    parser.add_argument("--repo", required=True, metavar="ORG/NAME", help="repository, made if need be")
-    parser.add_argument("--private", action="store_true", help="if it is made, only its owners can see it")
-    parser.add_argument(
-        "--results",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="results.json files of examples/validate.py",
-    )
-    parser.add_argument("--license", metavar="ID", help="the Hub's name of the licence, for weights of no recipe")
-    parser.add_argument("--dry-run", type=Path, metavar="FOLDER", help="write all files to FOLDER, and upload nothing")
-    args = parser.parse_args(arguments)
-    try:
-        validate_repo_id(args.repo)
-    except HFValidationError as error:
-        parser.error(f"--repo: {error}")
-    if "/" not in args.repo:
-        parser.error(f"--repo is {args.repo}; expected ORG/NAME")
-    if args.dry_run and args.dry_run.exists() and (not args.dry_run.is_dir() or any(args.dry_run.iterdir())):
-        parser.error(f"--dry-run {args.dry_run} already exists; give a new folder, or delete it first")
-    return args
-
-
-def publish(args: argparse.Namespace) -> None:
-    files = files_to_publish(args.model)
-    records = read_results(args.results, args.model)
-    with tempfile.TemporaryDirectory(prefix="publish-") as name:
-        # Before the processes, which take seconds: it may be refused.
-        files[CARD] = Path(name) / CARD
-        write_model_card(files[CARD], args.model, args.repo, records, args.license)
-        files[fingerprint.FILE] = Path(name) / fingerprint.FILE
-        write_json(files[fingerprint.FILE], check_loading(args.model))
-        if args.dry_run:
-            copy(files, args.dry_run)
-        else:
-            upload(files, args.repo, args.private)
-
-
-def files_to_publish(folder: Path) -> dict[str, Path]:
-    """
-    The files of a model folder by their names in the repository, without card and fingerprint.
-
-    Raises:
-        ValueError: if some are missing, lead out of the folder, or are not to be published.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"There is no model folder {folder}.")
-    if missing := [pattern for pattern in NEEDED if not any(folder.glob(pattern))]:
-        raise ValueError(f"{folder} has no {', '.join(missing)}. Save the model and its image processor there.")
-    method = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if method in NOT_PUBLISHED:
-        raise ValueError(f"A {method} is not published: {NOT_PUBLISHED[method]}.")
-    files = sorted({path for pattern in PUBLISHED for path in folder.glob(pattern)})
-    for path in files:
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"{path} is a link to {path.resolve()}, outside the folder. It is not published.")
-    left_out = {path.name for path in folder.iterdir()} - {path.name for path in files} - {CARD, fingerprint.FILE}
-    if left_out:
-        print(f"Left out: {', '.join(sorted(left_out))}")
-    return {path.name: path for path in files}
-
-
-def check_loading(folder: Path) -> Fingerprint:
-    """
-    The fingerprint of a folder, which loads as others will load it.
-
-    Raises:
-        ValueError: if it does not, or answers otherwise.
-    """
-    expected = read_fingerprint(folder)
-    for words, remote_code in (("without vitseg, with trust_remote_code=True", True), ("with vitseg", False)):
-        try:
-            (answers,) = load_in_fresh_process([folder], remote_code=remote_code)
-            expected = expected or answers
-            difference = check_fingerprint(answers, expected)
-        except ValueError as error:
-            raise ValueError(f"{folder} cannot be published: loaded {words}: {error}") from error
-        print(f"Loads {words}; it differs from its fingerprint by {difference:.1e}.")
-    return expected
-
-
-def copy(files: Mapping[str, Path], output: Path) -> None:
-    """Write the files to a folder, which is complete or absent."""
-    with replacing(output) as unfinished:
-        unfinished.mkdir()
-        for name, path in files.items():
-            shutil.copyfile(path, unfinished / name)
-    for name in sorted(files):
-        print(f"{(output / name).stat().st_size:12,} {name}")
-    print(f"Nothing was uploaded. {output} holds what the repository would.")
-
-
-def upload(files: Mapping[str, Path], repository: str, private: bool) -> None:
-    """Upload the files in one commit; what the repository holds already stays as it is."""
-    api = HfApi()
-    attempt(lambda: api.create_repo(repository, private=private, exist_ok=True))
-    before = attempt(lambda: api.repo_info(repository)).sha
-    # Kept over the attempts, they remember which files are there.
-    additions = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()]
-    message = f"Publish {repository.partition('/')[2]} with vitseg {__version__}"
-    commit = attempt(lambda: api.create_commit(repository, additions, commit_message=message))
-    print(f"{repository} holds all of this already." if commit.oid == before else f"Published: {commit.commit_url}")
-
-
-def attempt(request: Callable[[], Any]) -> Any:
-    """The answer to a request, made again after a while if the network or the server fails, up to five times."""
-    for pause in (2**number for number in range(ATTEMPTS - 1)):
-        try:
-            return request()
-        except HfHubHTTPError as error:
-            if error.response is not None and error.response.status_code < 500 and error.response.status_code != 429:
-                raise
-            reason = error
-        except (HTTPError, ConnectionError) as error:
-            reason = error
-        print(f"{str(reason).splitlines()[0]} Trying again in {pause} s.", file=sys.stderr)
-        time.sleep(pause)
-    return request()
+    return cli.main(["publish", *(sys.argv[1:] if arguments is None else arguments)])
 
 
 if __name__ == "__main__":

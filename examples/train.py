@@ -10,7 +10,7 @@ Fine-tune a trained model on your own data:
     accelerate launch examples/train.py --recipe setr-pup-vit-l-ade20k-512-160k --init MODEL --dataset DATA \\
         --iterations 8000 --output runs/mine
 
-The data set is a folder that prepare_data.py wrote, or such a data set on the Hub. Devices, machines, mixed precision
+The data set is a folder that `vitseg prepare` wrote, or such a data set on the Hub. Devices, machines, mixed precision
 and FSDP are chosen by `accelerate launch` or `accelerate config`; on any number of devices a step takes as many images
 as the recipe says. A run that was stopped goes on with the same command and `--resume latest`, as if it had not been.
 

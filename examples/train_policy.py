@@ -11,7 +11,7 @@ It learns which squares of 32 x 32 pixels show a single class. A model that shar
     accelerate launch examples/train.py --recipe cts-segmenter-mask-30-vit-s-ade20k-512 --dataset data/ade20k \\
         --policy runs/policy/model --output runs/cts
 
-The data set is a folder that prepare_data.py wrote, or such a data set on the Hub. A run that was stopped goes on with
+The data set is one that `vitseg prepare` wrote, or such a data set on the Hub. A run that was stopped goes on with
 the same command and `--resume`. The output folder gets checkpoints/, model/ (the last weights) and metrics.jsonl.
 """
 

@@ -85,7 +85,7 @@ def forward_pass(form: str, model: nn.Module, images: torch.Tensor) -> Callable[
     """One pass over the images, to float32 logits."""
     if form == "onnx":
         # The packages that this needs are an extra.
-        from export import onnx_session
+        from vitseg.deployment.onnx import onnx_session
 
         session, pixels = onnx_session(model, images), {"pixel_values": images.cpu().numpy()}
         return lambda: torch.from_numpy(session.run(["logits"], pixels)[0])

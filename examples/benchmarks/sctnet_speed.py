@@ -108,7 +108,7 @@ def forward_pass(variant: str, model: nn.Module, images: torch.Tensor, dtype: to
     fused = model.fuse()
     if variant == "onnx":
         # The packages that this needs are an extra.
-        from export import onnx_session
+        from vitseg.deployment.onnx import onnx_session
 
         session, pixels = onnx_session(fused, images), {"pixel_values": images.cpu().numpy()}
         return lambda: session.run(["logits"], pixels)

@@ -10,6 +10,9 @@ Published segmentation models, from the data to the mask.
     vitseg segment --model DIR_OR_ID photo.jpg folder/ --output out/
     vitseg validate --model DIR_OR_ID --dataset DIR_OR_ID --output out/
     vitseg predict --model DIR_OR_ID --images folder/ --format cityscapes --output out/
+    vitseg prepare ade20k --source FILE --output DIR     a data set for training and evaluation, from its download
+    vitseg export --model DIR_OR_ID --output DIR         a program for ONNX Runtime
+    vitseg publish --model DIR --repo ORG/NAME           a model folder on the Hub, with its card
 
 The exit status is 0 if all went well, 1 if the work failed (of it or of a part of it: a file that is no image), and 2
 if the command was wrong (an option, or a name that does not exist).
@@ -46,6 +49,9 @@ COMMANDS: Mapping[str, Command] = {
     "segment": Command("inference.segment", "segment images"),
     "predict": Command("inference.predict", "predict label maps for a test server"),
     "validate": Command("evaluation.validate", "measure a model on a labelled data set"),
+    "prepare": Command("data.prepare", "prepare a data set for training and evaluation"),
+    "export": Command("deployment.export", "export a model to another runtime"),
+    "publish": Command("publishing.publish", "publish a model folder on the Hub"),
 }
 
 

@@ -5,7 +5,6 @@
 import json
 import signal
 
-import prepare_data
 import pytest
 import train
 from accelerate.state import AcceleratorState, PartialState
@@ -37,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("own_state")
 )
 def test_prepare_train_resume_and_evaluate(name, make, label_set, tmp_path, tiny_recipe, monkeypatch):
     source, data, output = make(tmp_path / "download", zipped=True).source, tmp_path / "data", tmp_path / "run"
-    assert prepare_data.main([name, "--source", str(source), "--output", str(data), "--workers", "0"]) == 0
+    assert main(["prepare", name, "--source", str(source), "--output", str(data), "--workers", "0"]) == 0
 
     recipe = tmp_path / "tiny.json"
     recipe.write_text(json.dumps(tiny_recipe))

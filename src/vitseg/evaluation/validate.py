@@ -6,7 +6,7 @@ Measure a model on a labelled data set, by the protocol of its folder or of a re
     accelerate launch -m vitseg validate --model DIR_OR_ID --dataset DIR_OR_ID --output DIR
     accelerate launch -m vitseg validate --model DIR_OR_ID --dataset DIR_OR_ID --recipe NAME --multi-scale --flip
 
-The data set holds images and label maps of train ids, as examples/prepare_data.py writes them. With --output DIR it
+The data set holds images and label maps of train ids, as `vitseg prepare` writes them. With --output DIR it
 writes
 
     results.json, results.md   the figures and what they were measured with

@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The program that prepares data sets, as a person runs it."""
+"""`vitseg prepare`, as a person runs it."""
 
 import json
 import os
@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import prepare_data
 import pyarrow.parquet as pq
 import pytest
 from data.miniature_downloads import (
@@ -22,12 +21,13 @@ from data.miniature_downloads import (
 )
 from PIL import Image
 
+from vitseg import cli
 from vitseg.data.streaming import load_examples
 
 
 def prepare(dataset: str, source: Path, output: Path, *options: object) -> int:
-    arguments = [dataset, "--source", source, "--output", output, "--workers", 0, *options]
-    return prepare_data.main([str(argument) for argument in arguments])
+    arguments = ["prepare", dataset, "--source", source, "--output", output, "--workers", 0, *options]
+    return cli.main([str(argument) for argument in arguments])
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_pascal_context_without_background(tmp_path):
 )
 def test_unusable_arguments_are_refused(capsys, options, message):
     with pytest.raises(SystemExit) as exit_:
-        prepare_data.main([*options, "--source", "a", "--output", "b"])
+        cli.main(["prepare", *options, "--source", "a", "--output", "b"])
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
 
@@ -150,7 +150,7 @@ class StandInApi:
 
 @pytest.mark.parametrize("private", [False, True])
 def test_complete_data_set_is_published(tmp_path, capsys, monkeypatch, private):
-    monkeypatch.setattr(prepare_data, "HfApi", StandInApi)
+    monkeypatch.setattr("vitseg.data.prepare.HfApi", StandInApi)
     monkeypatch.setattr(StandInApi, "calls", [])
     made = make_ade20k(tmp_path / "source")
     bad = made.source / "ADEChallengeData2016/images/validation/ADE_val_00000002.jpg"
@@ -170,7 +170,7 @@ def test_complete_data_set_is_published(tmp_path, capsys, monkeypatch, private):
 
 KILLED = """
 import os, signal, sys
-import prepare_data
+from vitseg import cli
 from vitseg.data import preparation
 
 write_shard = preparation._write_shard
@@ -182,7 +182,7 @@ def write_three_shards(shard, *arguments):
 
 preparation._write_shard = write_three_shards
 if __name__ == "__main__":
-    prepare_data.main(sys.argv[1:])
+    cli.main(["prepare", *sys.argv[1:]])
 """
 
 
