@@ -119,7 +119,7 @@ def print_report(dataset: RawDataset, report: dict[str, SplitReport]) -> None:
         print(f"{split}: {entry.images} images, {ignored}")
     counts = {split: np.array(entry.pixels[: len(dataset.labels.names)]) for split, entry in report.items()}
     shares = {split: count / max(count.sum(), 1) for split, count in counts.items()}
-    total = sum(counts.values())
+    total = np.sum(list(counts.values()), axis=0)
     print(f"{'id':>4}  {'pixels':>14}  {'  '.join(f'{split:>10}' for split in report)}  class")
     for index in np.argsort(-total, kind="stable").tolist():
         if total[index]:

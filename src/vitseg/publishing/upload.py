@@ -34,12 +34,14 @@ def attempt(request: Callable[[], Any]) -> Any:
     for pause in (2**number for number in range(ATTEMPTS - 1)):
         try:
             return request()
-        except HfHubHTTPError as error:
-            if error.response is not None and error.response.status_code < 500 and error.response.status_code != 429:
-                raise
-            reason = error
         except (HTTPError, ConnectionError) as error:
-            reason = error
-        print(f"{str(reason).splitlines()[0]} Trying again in {pause} s.", file=sys.stderr)
+            if isinstance(error, HfHubHTTPError) and _is_refusal(error):
+                raise
+            print(f"{str(error).splitlines()[0]} Trying again in {pause} s.", file=sys.stderr)
         time.sleep(pause)
     return request()
+
+
+def _is_refusal(error: HfHubHTTPError) -> bool:
+    """Whether the server would answer the same again."""
+    return error.response is not None and error.response.status_code < 500 and error.response.status_code != 429
