@@ -4,8 +4,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 from tiny_setr import save_tiny_setr
@@ -122,8 +120,8 @@ class TestExitStatus:
         assert max(map(len, out.splitlines())) <= 119
         assert "vitseg" in out
 
-    def test_as_a_module(self):
-        result = subprocess.run(
-            [sys.executable, "-m", "vitseg", "--version"], capture_output=True, text=True, check=True
-        )
-        assert result.stdout == f"vitseg {vitseg.__version__}\n"
+    def test_version(self, capsys):
+        with pytest.raises(SystemExit) as stop:
+            main(["--version"])
+        assert stop.value.code == 0
+        assert capsys.readouterr().out == f"vitseg {vitseg.__version__}\n"

@@ -3,19 +3,14 @@
 """A model is measured by a protocol at the size of each image, in several processes, and goes on where it stopped."""
 
 import json
-from concurrent.futures import ProcessPoolExecutor
-from datetime import timedelta
-from multiprocessing import get_context
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
+from random_examples import Examples
 from tiny_setr import tiny_image_processor, tiny_setr
-from torch import distributed as dist
 
 from vitseg import PlainVitConfig, SetrConfig, SetrForSemanticSegmentation, SetrImageProcessor
 from vitseg.evaluation import MeanIoU, evaluator
@@ -60,28 +55,6 @@ def test_counts_every_pixel_of_every_image_once(model):
 
 
 NAMES = "abcde"
-
-
-class Examples:
-    """Images of different sizes with random labels; some cannot be decoded. It remembers which were asked for."""
-
-    def __init__(self, count: int, broken: tuple[int, ...] = ()):
-        self.count = count
-        self.broken = broken
-        self.read: list[int] = []
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> dict:
-        self.read.append(index)
-        if index in self.broken:
-            raise ValueError(f"Cannot decode the image of {index}.jpg.")
-        rng = np.random.default_rng(index)
-        height, width = 40 + index, 60 - index
-        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
-        label_map = rng.choice(np.array([0, 1, 2, 3, 4, 255], np.uint8), (height, width))
-        return {"image": image, "label_map": label_map, "file_name": f"{index}.jpg"}
 
 
 def measure(examples, accelerator=None, **kwargs) -> np.ndarray:
@@ -174,37 +147,3 @@ def test_progress_of_something_else_is_refused(tmp_path):
         EvaluationProgress.open(tmp_path, "two")
     with pytest.raises(ValueError, match="another number of processes than 2"):
         EvaluationProgress.open(tmp_path, "one", process=0, num_processes=2)
-
-
-def confusion_in_process(rank: int, folder: str) -> list[list[list[int]]]:
-    """What one of two processes gets: with 5 images, with 1 image, and with 4 in two runs of which the first stops."""
-    torch.set_num_threads(1)
-    store = f"file://{Path(folder, 'store')}"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
-    accelerator = Accelerator(cpu=True)
-    process = SimpleNamespace(
-        process_index=rank,
-        num_processes=2,
-        is_main_process=rank == 0,
-        device=accelerator.device,
-        autocast=accelerator.autocast,
-    )
-    try:
-        results = [measure(Examples(5), process), measure(Examples(1), process)]
-        progress = EvaluationProgress.open(Path(folder), "same", rank, 2)
-        with pytest.raises(ValueError, match="Cannot decode"):
-            measure(Examples(4, broken=(2, 3)), process, progress=progress)
-        progress, examples = EvaluationProgress.open(Path(folder), "same", rank, 2), Examples(4)
-        results.append(measure(examples, process, progress=progress))
-        assert examples.read == [2 + rank]
-        return [result.tolist() for result in results]
-    finally:
-        dist.destroy_process_group()
-
-
-def test_two_processes_count_every_image_once(tmp_path):
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        other = pool.submit(confusion_in_process, 1, str(tmp_path))
-        here = confusion_in_process(0, str(tmp_path))
-        assert other.result() == here
-    assert here == [measure(Examples(count)).tolist() for count in (5, 1, 4)]

@@ -5,15 +5,11 @@
 import runpy
 import warnings
 import weakref
-from concurrent.futures import ProcessPoolExecutor
-from datetime import timedelta
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -323,33 +319,3 @@ def test_nothing_is_written_or_printed(tmp_path, monkeypatch, capfd):
         metric.compute()
     assert list(tmp_path.iterdir()) == []
     assert tuple(capfd.readouterr()) == ("", "")
-
-
-def confusions_of_two_rounds(rank: int, store: str) -> list[list[list[int]]]:
-    """What one of two processes gets: first with images in both, then in process 1 only."""
-    dist.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=2, timeout=timedelta(seconds=60)
-    )
-    try:
-        metric = MeanIoU(num_labels=3)
-        with torch.inference_mode():
-            for _ in range(rank + 1):
-                metric.add(prediction=torch.tensor([[0, 1, 2]]), reference=[[rank, 1, 255]])
-        results = [metric.compute()]
-        if rank == 1:
-            metric.add(prediction=[[0, 1]], reference=[[0, 0]])
-        results.append(metric.compute())
-        with pytest.raises(ValueError, match="nothing was added"):
-            metric.compute()
-        return [result["confusion_matrix"].tolist() for result in results]
-    finally:
-        dist.destroy_process_group()
-
-
-def test_every_process_gets_the_whole_result(tmp_path):
-    store = str(tmp_path / "store")
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        other = pool.submit(confusions_of_two_rounds, 1, store)
-        here = confusions_of_two_rounds(0, store)
-    assert here == [[[1, 0, 0], [2, 3, 0], [0, 0, 0]], [[1, 1, 0], [0, 0, 0], [0, 0, 0]]]
-    assert other.result() == here

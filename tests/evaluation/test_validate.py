@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import ModelCard
 from PIL import Image
-from programs import EXAMPLES, launch
 from tiny_setr import save_tiny_setr, tiny_image_processor, tiny_setr
 from torch.nn import functional as F
 
@@ -151,14 +150,3 @@ def test_refusals(model, scenes, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run("--model", model, "--dataset", scenes, "--save-images", 1)
     assert "--save-images needs --output" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_two_processes(model, scenes, tmp_path):
-    """5 images do not divide by 2, and none counts twice."""
-    arguments = ("--model", model, "--dataset", scenes, "--output", tmp_path / "out", "--save-images", "1")
-    launch(EXAMPLES / "validate.py", *arguments, "--workers", "1", num_processes=2)
-    record = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert (record["images"], record["processes"]) == (5, 2)
-    assert record["scores"]["mean_iou"] == pytest.approx(expected_mean_iou(scenes, 5), abs=1e-4)
-    assert len(list((tmp_path / "out" / "images").iterdir())) == 2

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from programs import EXAMPLES, launch
 from tiny_setr import save_tiny_setr, tiny_image_processor, tiny_setr
 
 from vitseg.cli import main
@@ -112,22 +111,3 @@ def test_refusals(model, photos, tmp_path, capsys):
     assert run(*arguments, "--images", photos) == 2
     assert f"such as {same.stem}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-def test_two_processes(model, photos, tmp_path):
-    output = tmp_path / "out"
-    launch(
-        EXAMPLES / "predict.py",
-        "--model",
-        model,
-        "--images",
-        photos,
-        "--output",
-        output,
-        "--limit",
-        "3",
-        num_processes=2,
-    )
-    with zipfile.ZipFile(output / "submission.zip") as archive:
-        assert len(archive.namelist()) == 3

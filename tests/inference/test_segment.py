@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from programs import EXAMPLES
 from tiny_setr import save_tiny_setr
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
@@ -156,7 +155,17 @@ class TestResults:
             assert rows == sorted(rows, key=lambda row: -row["pixels"])
 
     def test_as_a_program(self, model, photos, output, tmp_path):
-        command = [sys.executable, EXAMPLES / "segment.py", "--model", model, photos / "rgb.png", "--output", tmp_path]
+        command = [
+            sys.executable,
+            "-m",
+            "vitseg",
+            "segment",
+            "--model",
+            model,
+            photos / "rgb.png",
+            "--output",
+            tmp_path,
+        ]
         program = subprocess.run(command, capture_output=True, text=True)
         assert program.returncode == 0, program.stderr
         assert program.stdout == ""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..replacing import replacing, write_json
-from .drawing import plot_class_bars, plot_confusion_matrix
+from .plots import plot_class_bars, plot_confusion_matrix
 from .results import Record, markdown_report
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
-from ..evaluation.drawing import plot_training
+from ..evaluation.plots import plot_training
 from ..models.modeling_sctnet import SctNetForSemanticSegmentation
 from ..replacing import replacing, write_json
 from .history import MetricsFile
