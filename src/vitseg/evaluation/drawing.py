@@ -8,6 +8,7 @@ colours (0 to 255), one per train id.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -195,7 +196,7 @@ def _font(height: int) -> ImageFont.FreeTypeFont:
         # It brings DejaVu Sans, which has many more letters than Pillow's own typeface, and which the plots are in.
         from matplotlib import get_data_path
     except ImportError:
-        return ImageFont.load_default(size)
+        return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))
     return ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
 
 
