@@ -23,10 +23,10 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, p
 
 import vitseg  # noqa: F401  registers the models
 from vitseg.data.streaming import load_examples
-from vitseg.evaluation.drawing import comparison
 from vitseg.evaluation.evaluator import evaluate_model
 from vitseg.evaluation.metric import MeanIoU
 from vitseg.evaluation.plots import plot_class_bars
+from vitseg.label_maps import comparison
 from vitseg.scenes import SCENE_CLASSES, SCENE_PALETTE, write_scenes
 
 

@@ -16,7 +16,7 @@ from vitseg import PlainVitConfig, SetrConfig, SetrForSemanticSegmentation, Setr
 from vitseg.evaluation import MeanIoU, evaluator
 from vitseg.evaluation.evaluator import evaluate_model
 from vitseg.evaluation.progress import EvaluationProgress
-from vitseg.evaluation.protocol import Protocol
+from vitseg.recipes.protocol import Protocol
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from torch import nn
 from transformers import AutoModelForSemanticSegmentation
 
 from vitseg.evaluation.inference import ViewInput, mean_probabilities, predict_images
-from vitseg.evaluation.protocol import Protocol, View
 from vitseg.models import image_processing_semantic
 from vitseg.models.image_processing_semantic import resize_bilinear
 from vitseg.models.sliding_window import slide_inference
+from vitseg.recipes.protocol import Protocol, View
 
 
 def network(case: GoldenCase):

@@ -11,8 +11,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from vitseg.evaluation import MeanIoU
-from vitseg.evaluation.protocol import Protocol
 from vitseg.evaluation.results import add_to_model_card, console_table, has_colors, markdown_report, result_record
+from vitseg.recipes.protocol import Protocol
 
 
 NAMES = ["sky", "road", "tree", "car"]

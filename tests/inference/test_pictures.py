@@ -15,9 +15,9 @@ from PIL import Image
 
 from vitseg import SetrImageProcessor
 from vitseg.data.image_labels import load_labelled_images
-from vitseg.data.images import decode_image, upright
 from vitseg.data.objects import load_images_with_objects
 from vitseg.data.streaming import SegmentationStream, load_examples
+from vitseg.images import decode_image, upright
 from vitseg.inference.pictures import read_image
 from vitseg.inference.predict import DatasetImages, ImageFiles
 from vitseg.models.images import to_rgb

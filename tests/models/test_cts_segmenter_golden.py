@@ -16,12 +16,12 @@ from vitseg import CtsPolicyNet, PlainVitBackbone, PlainVitConfig
 from vitseg.conversion.encoders import fill_encoder
 from vitseg.data.policy_targets import policy_targets
 from vitseg.evaluation.inference import ViewInput, mean_probabilities
-from vitseg.evaluation.protocol import View
 from vitseg.models.configuration_plain_vit import as_pair
 from vitseg.models.image_processing_semantic import reduce_labels
 from vitseg.models.sliding_window import window_starts
 from vitseg.models.token_sharing import SharedTokens, candidate_pixels, candidate_positions, share_tokens
 from vitseg.recipes import get_recipe
+from vitseg.recipes.protocol import View
 from vitseg.training.optimization import build_optimizer, poly_schedule
 
 

@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 import vitseg  # noqa: F401
 from vitseg.evaluation.inference import ViewInput, mean_probabilities
-from vitseg.evaluation.protocol import View
+from vitseg.recipes.protocol import View
 
 
 # Modules whose outputs have names in the cases.

@@ -12,8 +12,8 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 from vitseg.evaluation.inference import ViewInput, mean_probabilities
-from vitseg.evaluation.protocol import View
 from vitseg.recipes import get_recipe
+from vitseg.recipes.protocol import View
 from vitseg.training.optimization import build_optimizer, poly_schedule
 
 

@@ -13,8 +13,8 @@ import torch
 
 from vitseg import SctNetForSemanticSegmentation
 from vitseg.conversion.sctnet import SctNetConverter
-from vitseg.evaluation.protocol import Protocol
 from vitseg.recipes import RECIPES, get_recipe, load_recipe
+from vitseg.recipes.protocol import Protocol
 from vitseg.training.optimization import build_optimizer, poly_schedule
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from ..images import decode_image
 from .archives import File
-from .images import decode_image
 
 
 _UNKNOWN = -1

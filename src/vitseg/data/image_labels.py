@@ -19,10 +19,10 @@ import torch
 from PIL import Image
 from timm.data import Mixup, create_transform
 
+from ..images import open_image
 from ..models.image_processing_semantic import SemanticImageProcessor
 from ..models.images import to_rgb
 from ..recipes import ClassificationTraining
-from .images import open_image
 from .streaming import Example, ExampleStream, load_undecoded
 
 

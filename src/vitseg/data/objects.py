@@ -20,11 +20,11 @@ from PIL import Image
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
+from ..images import open_image
 from ..models.image_processing_hlg import read_objects, relative_boxes
 from ..models.image_processing_semantic import SemanticImageProcessor, keep_ratio_size, resize_bilinear
 from ..models.images import to_rgb
 from ..recipes import DetectionTraining
-from .images import open_image
 from .streaming import Example, ExampleStream, load_undecoded
 
 

@@ -27,10 +27,10 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm.auto import tqdm
 
+from ..images import open_image, upright
 from ..models.image_processing_semantic import reduce_labels
 from ..models.images import to_rgb
 from .augmentation import IGNORE_INDEX
-from .images import open_image, upright
 
 
 COLUMNS = ("image", "label", "file_name")

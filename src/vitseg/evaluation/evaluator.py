@@ -12,10 +12,10 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..recipes.protocol import Protocol
 from .inference import Examples, Prediction, predict_images
 from .metric import MeanIoU, mean_iou
 from .progress import EvaluationProgress
-from .protocol import Protocol
 
 
 SAVE_EVERY = 50  # images

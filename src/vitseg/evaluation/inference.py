@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..models.image_processing_semantic import resized_argmax, resized_bands
-from .protocol import Protocol, View
+from ..recipes.protocol import Protocol, View
 
 
 # Images by number: items hold `image` (PIL) and perhaps `file_name` and `label_map` (`(height, width)`).

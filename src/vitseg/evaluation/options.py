@@ -16,7 +16,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from ..arguments import positive_int
 from ..data.streaming import default_workers
 from ..recipes import get_recipe
-from .protocol import RATIOS, Protocol
+from ..recipes.protocol import RATIOS, Protocol
 
 
 DTYPES = ("float32", "bfloat16", "float16")

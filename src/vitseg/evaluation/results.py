@@ -18,8 +18,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from .. import __version__
 from ..recipes.cards import markdown_table
+from ..recipes.protocol import Protocol
 from ..replacing import replacing
-from .protocol import Protocol
 
 
 MEANS = {

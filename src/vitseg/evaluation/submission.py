@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..label_maps import Palette, save_palette_png
 from ..recipes.labels import load_label_set
 from ..replacing import replacing
-from .drawing import Palette, save_palette_png
 
 
 # Format -> label set that the model must have, `None` for any.

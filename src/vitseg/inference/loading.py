@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
-from ..evaluation.drawing import Palette, default_palette
+from ..label_maps import Palette, default_palette
 from ..recipes.labels import LABEL_SETS, load_label_set
 
 

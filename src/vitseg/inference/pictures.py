@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..data.images import decode_image, upright
+from ..images import decode_image, upright
 from ..models.images import to_rgb
 
 

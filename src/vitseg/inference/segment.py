@@ -28,7 +28,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
-from ..evaluation.drawing import Palette, area_shares, overlay, save_palette_png, with_legend
+from ..label_maps import Palette, area_shares, overlay, save_palette_png, with_legend
 from .loading import choose_device, class_names, is_model_name, load_model, palette_for
 from .pictures import find_images, read_image
 

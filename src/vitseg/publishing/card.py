@@ -17,10 +17,10 @@ from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
 
 from ..conversion.fingerprint import auto_class_of
 from ..conversion.provenance import read_conversion, weights_digest
-from ..evaluation.protocol import Protocol
 from ..evaluation.results import MEANS, Record, add_to_model_card
 from ..recipes import RECIPES, PublishedRecipe
 from ..recipes.cards import FamilyCard, family_card, markdown_table
+from ..recipes.protocol import Protocol
 from .description import published_figures
 
 

@@ -13,8 +13,8 @@ from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
 
 from ..conversion.fingerprint import read_fingerprint
 from ..conversion.provenance import read_conversion
-from ..evaluation.protocol import Protocol
 from ..recipes import LABEL_SETS, RECIPES, LabelSet, PublishedRecipe, load_label_set
+from ..recipes.protocol import Protocol
 
 
 # Of a configuration, what is said elsewhere or to transformers alone.

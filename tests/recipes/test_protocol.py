@@ -7,8 +7,8 @@ import json
 import pytest
 from tiny_setr import tiny_image_processor, tiny_setr
 
-from vitseg.evaluation.protocol import Protocol, View
 from vitseg.recipes import get_recipe
+from vitseg.recipes.protocol import Protocol, View
 
 
 def test_a_model_folder_holds_the_single_scale_protocol():

@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures for people, on label maps that are small enough to work out by hand."""
+"""Label maps as pictures, small enough to work out by hand."""
 
 import sys
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitseg.evaluation.drawing import (
+from vitseg.label_maps import (
     area_shares,
     colorize,
     comparison,

@@ -17,7 +17,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from ..models.configuration_plain_vit import as_pair
 from ..models.configuration_semantic import WindowedInferenceConfig
 from ..models.image_processing_semantic import keep_ratio_size
-from ..recipes.schema import Recipe
+from .schema import Recipe
 
 
 # The factors of mmsegmentation's multi-scale test.

@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures for people: coloured label maps, and overlays with a legend.
+"""Label maps as pictures: in colours, over the image that they describe, with a legend.
 
 A label map is an integer array (height, width) of train ids; 255 marks ignored pixels. A palette is a sequence of RGB
 colours (0 to 255), one per train id.
@@ -8,18 +8,19 @@ colours (0 to 255), one per train id.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..models.images import to_rgb
-from ..replacing import replacing
+from .models.images import to_rgb
+from .replacing import replacing
 
 
 Palette = Sequence[Sequence[int]]
 
 _IGNORE_INDEX = 255
+# What class names are written in: Latin, Greek, Cyrillic and more. Pillow's own typeface has nothing beyond English.
+_FONT = Path(__file__).with_name("fonts") / "DejaVuSans.ttf"
 _LEGIBLE_HEIGHT = 320  # pixels; a smaller picture cannot carry a title and a legend
 _PAPER = (255, 255, 255)
 _INK = (34, 38, 46)
@@ -190,14 +191,8 @@ def _lookup_table(palette: Palette) -> np.ndarray:
 
 
 def _font(height: int) -> ImageFont.FreeTypeFont:
-    """A typeface in a size that suits a picture of this height."""
-    size = min(max(height // 28, 12), 40)
-    try:
-        # It brings DejaVu Sans, which has many more letters than Pillow's own typeface, and which the plots are in.
-        from matplotlib import get_data_path
-    except ImportError:
-        return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))
-    return ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
+    """The typeface in a size that suits a picture of this height."""
+    return ImageFont.truetype(_FONT, min(max(height // 28, 12), 40))
 
 
 def _attach_legend(
