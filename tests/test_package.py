@@ -27,7 +27,11 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     source = {
         f"vitseg/{path.relative_to(ROOT / 'src/vitseg').as_posix()}" for path in (ROOT / "src/vitseg").rglob("*")
     }
-    expected = {name for name in source if name.endswith((".py", ".json", ".md", ".yaml", "py.typed"))}
+    expected = {
+        name
+        for name in source
+        if name.endswith((".py", ".json", ".md", ".yaml", "py.typed", ".ttf", "LICENSE_DEJAVU"))
+    }
     assert {"vitseg/py.typed", "vitseg/models/modeling_setr.py", "vitseg/recipes/labels/ade20k.json"} <= expected
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert any(name.endswith("licenses/LICENSE") for name in names)
