@@ -120,122 +120,136 @@ DECODERS = {
 # Patches of the plain ViT; one method has a policy network in it.
 PATCHES = {"CtsSegmenter": {"patch_size": 16, "image_size": 64, "token_sharing": 2}}
 SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32, "out_indices": [1, 2]}
-
-
-@pytest.fixture(scope="module", params=DECODERS)
-def saved(request, tmp_path_factory) -> SavedModel:
-    patches = PATCHES.get(request.param, {"patch_size": 8})
-    backbone_config = PlainVitConfig(**{**SIZES, **patches}, intermediate_size=96)
-    return save_model(tmp_path_factory.mktemp("published"), request.param, backbone_config)
+# The code files of a published folder: of a segmenter, of a decoder over a backbone, and of each method.
+SEGMENTER = {"configuration_semantic", "image_processing_semantic", "images", "layers", "modeling_semantic"}
+SEGMENTER |= {"pipelines", "sliding_window"}
+DECODER = {"configuration_decoder", "configuration_plain_vit", "modeling_decoder", "modeling_plain_vit"}
+# What a plain ViT loads where it shares tokens.
+DECODER |= {"configuration_cts_policy", "modeling_cts_policy", "token_sharing"}
+CODE = {"Setr": DECODER, "SegVit": DECODER, "StructToken": DECODER, "CtsSegmenter": DECODER}
 
 
 @pytest.fixture(scope="module")
-def saved_with_dinov2(saved, tmp_path_factory) -> SavedModel:
-    if saved.prefix.startswith("SctNet"):
-        return saved  # which has a backbone of its own
-    backbone_config = Dinov2Config(**SIZES, mlp_ratio=2, patch_size=8)
-    return save_model(tmp_path_factory.mktemp("published_with_dinov2"), saved.prefix, backbone_config)
+def saved(tmp_path_factory) -> list[SavedModel]:
+    """A folder of each method, and of those that take any backbone another one over Dinov2."""
+    models = []
+    for prefix in DECODERS:
+        patches = PATCHES.get(prefix, {"patch_size": 8})
+        backbones = [PlainVitConfig(**{**SIZES, **patches}, intermediate_size=96)]
+        if not prefix.startswith("SctNet"):
+            backbones.append(Dinov2Config(**SIZES, mlp_ratio=2, patch_size=8))
+        models += [save_model(tmp_path_factory.mktemp("published"), prefix, backbone) for backbone in backbones]
+    return models
 
 
 ANSWER = """
-def answer(folder, image_file, output_file, **kwargs):
-    import numpy as np
-    import torch
-    from PIL import Image
-    from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
+import sys
+from pathlib import Path
 
-    image = Image.open(image_file)
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoBackbone, AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
+
+
+def answer(folder, output_file, **kwargs):
+    image = Image.open(folder.parent / "image.png")
     model = AutoModelForSemanticSegmentation.from_pretrained(folder, **kwargs)
     image_processor = AutoImageProcessor.from_pretrained(folder, **kwargs)
     with torch.no_grad():
         logits = model(**image_processor(image, return_tensors="pt")).logits
-    segments = pipeline("image-segmentation", model=folder, device="cpu", **kwargs)(image)
+    segments = pipeline("image-segmentation", model=str(folder), device="cpu", **kwargs)(image)
     masks = {segment["label"]: torch.from_numpy(np.array(segment["mask"])) for segment in segments}
     torch.save({"logits": logits, "masks": masks}, output_file)
     return model, image_processor
+
+
+output, *folders = map(Path, sys.argv[1:])
 """
 
-VITSEG_FIRST = f"""{ANSWER}
-import sys
-
+IMPORTED = f"""{ANSWER}
 import vitseg
 
-assert "torch" not in sys.modules
-assert "transformers" not in sys.modules
 assert set(vitseg.__all__) <= set(dir(vitseg))
-answer(*sys.argv[1:])
 for name in vitseg.__all__:
     assert getattr(vitseg, name).__name__ == name
-try:
-    vitseg.SetrForSegmentation
-except AttributeError as error:
-    assert "SetrForSegmentation" in str(error)
-else:
-    raise AssertionError("vitseg has a name that it should not have")
+for index, folder in enumerate(folders):
+    model, image_processor = answer(folder, output / f"{{index}}.pt")
+    prefix = type(model).__name__.removesuffix("ForSemanticSegmentation")
+    model_class = getattr(vitseg, prefix + "ForSemanticSegmentation")
+    assert type(model) is model_class
+    assert type(image_processor) is getattr(vitseg, prefix + "ImageProcessor")
+    if prefix == "SctNet":
+        assert type(AutoBackbone.from_config(model.config)) is vitseg.SctNetBackbone
+    elif prefix != "SctNetTeacher" and model.config.backbone_config.model_type == "plain_vit":
+        assert type(AutoBackbone.from_config(model.config.backbone_config)) is vitseg.PlainVitBackbone
+    # What was imported goes before the code in the folder.
+    model = AutoModelForSemanticSegmentation.from_pretrained(folder, trust_remote_code=True)
+    assert type(model) is model_class
 """
 
-TRANSFORMERS_FIRST = f"""{ANSWER}
-import sys
-
-from transformers import AutoBackbone, AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
-
-import vitseg
-
-model, image_processor = answer(*sys.argv[1:])
-prefix = type(model).__name__.removesuffix("ForSemanticSegmentation")
-model_class = getattr(vitseg, prefix + "ForSemanticSegmentation")
-assert type(model) is model_class
-assert type(image_processor) is getattr(vitseg, prefix + "ImageProcessor")
-if prefix == "SctNet":
-    assert type(AutoBackbone.from_config(model.config)) is vitseg.SctNetBackbone
-elif prefix != "SctNetTeacher":
-    assert type(AutoBackbone.from_config(model.config.backbone_config)) is vitseg.PlainVitBackbone
-# What was imported goes before the code in the folder.
-model = AutoModelForSemanticSegmentation.from_pretrained(sys.argv[1], trust_remote_code=True)
-assert type(model) is model_class
-"""
-
-REMOTE_CODE = f"""{ANSWER}
-import sys
+REMOTE = f"""import sys
 
 sys.modules["vitseg"] = None
-folder, folder_with_dinov2, image_file, output_file, folder_again, output_file_again, output_file_dinov2 = sys.argv[1:]
-model, image_processor = answer(folder, image_file, output_file, trust_remote_code=True)
-assert type(model).__module__.startswith("transformers_modules."), type(model)
-model.save_pretrained(folder_again)
-image_processor.save_pretrained(folder_again)
-answer(folder_again, image_file, output_file_again, trust_remote_code=True)
-answer(folder_with_dinov2, image_file, output_file_dinov2, trust_remote_code=True)
+{ANSWER}
+for index, folder in enumerate(folders):
+    model, image_processor = answer(folder, output / f"{{index}}.pt", trust_remote_code=True)
+    assert type(model).__module__.startswith("transformers_modules."), type(model)
+    again = output / f"again_{{index}}"
+    model.save_pretrained(again)
+    image_processor.save_pretrained(again)
+    AutoModelForSemanticSegmentation.from_pretrained(again, trust_remote_code=True)
+"""
+
+TWO_THREADS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+from transformers import AutoModelForSemanticSegmentation
+
+barrier = Barrier(2)
+
+
+def load(folder):
+    barrier.wait()
+    import vitseg
+
+    return type(AutoModelForSemanticSegmentation.from_pretrained(folder)).__module__.startswith("vitseg.")
+
+
+with ThreadPoolExecutor(2) as threads:
+    assert all(threads.map(load, sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("script", [VITSEG_FIRST, TRANSFORMERS_FIRST], ids=["vitseg_first", "transformers_first"])
-def test_with_vitseg_imported(script, saved, tmp_path):
-    run_script(script, saved.folder, saved.image, tmp_path / "answer.pt", folder=tmp_path, PYTHONPATH=str(SOURCE))
-    saved.assert_answered(tmp_path / "answer.pt")
+def test_with_vitseg_imported(saved, tmp_path):
+    folders = [model.folder for model in saved]
+    run_script(IMPORTED, tmp_path, *folders, folder=tmp_path, PYTHONPATH=str(SOURCE))
+    for index, model in enumerate(saved):
+        model.assert_answered(tmp_path / f"{index}.pt")
 
 
-def test_as_remote_code_without_vitseg(saved, saved_with_dinov2, tmp_path):
-    inputs = [saved.folder, saved_with_dinov2.folder, saved.image]
-    outputs = [tmp_path / name for name in ("answer.pt", "again", "answer_again.pt", "answer_dinov2.pt")]
-    run_script(REMOTE_CODE, *inputs, *outputs, folder=tmp_path)
-    saved.assert_answered(tmp_path / "answer.pt")
-    saved.assert_answered(tmp_path / "answer_again.pt")
-    saved_with_dinov2.assert_answered(tmp_path / "answer_dinov2.pt")
-
-    model = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "again")
-    model_class = getattr(vitseg, f"{saved.prefix}ForSemanticSegmentation")
-    assert type(model) is model_class
-    original = model_class.from_pretrained(saved.folder)
-    for name, tensor in original.state_dict().items():
-        assert torch.equal(model.state_dict()[name], tensor), name
-    files = [{path.name for path in folder.iterdir()} for folder in (saved.folder, tmp_path / "again")]
-    assert files[0] == files[1]
+def test_as_remote_code_without_vitseg(saved, tmp_path):
+    run_script(REMOTE, tmp_path, *(model.folder for model in saved), folder=tmp_path)
+    for index, model in enumerate(saved):
+        model.assert_answered(tmp_path / f"{index}.pt")
+        again = tmp_path / f"again_{index}"
+        files = [{path.name for path in folder.iterdir()} for folder in (model.folder, again)]
+        assert files[0] == files[1]
+        loaded, original = (AutoModelForSemanticSegmentation.from_pretrained(path) for path in (again, model.folder))
+        assert type(loaded) is type(original)
+        for name, tensor in original.state_dict().items():
+            assert torch.equal(loaded.state_dict()[name], tensor), name
 
 
-def test_published_folders_hold_their_code(saved):
-    files = {path.name for path in saved.folder.iterdir()}
-    assert {"config.json", "preprocessor_config.json", "model.safetensors"} <= files
-    method = json.loads((saved.folder / "config.json").read_text())["model_type"]
-    code = {f"{kind}_{method}.py" for kind in ("configuration", "modeling", "image_processing")}
-    assert code | {"modeling_plain_vit.py"} <= files
+def test_two_threads_load_their_first_model_at_once(saved, tmp_path):
+    run_script(TWO_THREADS, saved[0].folder, saved[-1].folder, folder=tmp_path, PYTHONPATH=str(SOURCE))
+
+
+def test_published_folders_hold_the_code_that_they_run(saved):
+    for model in saved:
+        method = json.loads((model.folder / "config.json").read_text())["model_type"]
+        own = {f"{kind}_{method}" for kind in ("configuration", "modeling", "image_processing")}
+        code = {path.stem for path in model.folder.glob("*.py")}
+        assert code == own | SEGMENTER | CODE.get(model.prefix, set()), model.prefix

@@ -11,7 +11,7 @@ from torch import nn
 
 from vitseg.evaluation.results import device_name
 from vitseg.evaluation.throughput import calls_per_second
-from vitseg.models.configuration_plain_vit import as_pair
+from vitseg.models.layers import as_pair
 from vitseg.recipes import RECIPES
 from vitseg.recipes.cards import markdown_table
 

@@ -13,7 +13,7 @@ import torch
 from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
 from vitseg.evaluation.throughput import count_multiply_adds, matmul_shares, time_in_turn
-from vitseg.models.configuration_plain_vit import as_pair
+from vitseg.models.layers import as_pair
 from vitseg.models.modeling_cts_segmenter import CtsSegmenterForSemanticSegmentation
 from vitseg.recipes import RECIPES, get_recipe
 from vitseg.recipes.cards import markdown_table

@@ -12,7 +12,7 @@ from torch import nn
 from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
 from vitseg.evaluation.throughput import time_in_turn
-from vitseg.models.configuration_plain_vit import as_pair
+from vitseg.models.layers import as_pair
 from vitseg.recipes import RECIPES, get_recipe
 from vitseg.recipes.cards import markdown_table
 from vitseg.recipes.lookup import unknown_name

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from vitseg.deployment.linear import linear
 from vitseg.evaluation.throughput import (
     ModelSettings,
     append_rows,
@@ -23,7 +24,6 @@ from vitseg.evaluation.throughput import (
     peak_memory,
     time_in_turn,
 )
-from vitseg.models.linear import linear
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])

@@ -128,8 +128,9 @@ def test_small_images_are_enlarged_for_windows(name, size, enlarged):
 def test_the_quotient_is_rounded_before_the_product():
     """60 x 123 pixels at a window of 480 are 480 x 983 in the original, not 984."""
     model = small_model("mask", enlarge_small_images=True, window_size=480)
-    assert model.enlarged(images(1, 3, 60, 123)).shape == (1, 3, 480, 983)
-    assert model.enlarged(images(1, 3, 123, 60)).shape == (1, 3, 983, 480)
+    protocol = model.config.protocol()
+    assert model.enlarge(images(1, 3, 60, 123), protocol).shape == (1, 3, 480, 983)
+    assert model.enlarge(images(1, 3, 123, 60), protocol).shape == (1, 3, 983, 480)
 
 
 def test_windows_of_an_enlarged_image():

@@ -16,8 +16,8 @@ from vitseg import CtsPolicyNet, PlainVitBackbone, PlainVitConfig
 from vitseg.conversion.encoders import fill_encoder
 from vitseg.data.policy_targets import policy_targets
 from vitseg.evaluation.inference import ViewInput, mean_probabilities
-from vitseg.models.configuration_plain_vit import as_pair
 from vitseg.models.image_processing_semantic import reduce_labels
+from vitseg.models.layers import as_pair
 from vitseg.models.sliding_window import window_starts
 from vitseg.models.token_sharing import SharedTokens, candidate_pixels, candidate_positions, share_tokens
 from vitseg.recipes import get_recipe
@@ -154,7 +154,7 @@ def test_slides_as_the_original(name, load):
 
     for index, spec in enumerate(inference["views"]):
         pixel_values = pixels(spec | {"flip": False})  # given as the view shows it
-        enlarged = model.enlarged(pixel_values).shape[-2:]
+        enlarged = model.enlarge(pixel_values, model.config.protocol()).shape[-2:]
         case.assert_matches(f"resized_shape_view_{index}", torch.tensor(enlarged))
         tops, lefts = (window_starts(side, inference["window_size"], inference["window_stride"]) for side in enlarged)
         anchors = torch.tensor([(top, left) for top in tops for left in lefts])
@@ -335,7 +335,6 @@ def test_policy_network_as_the_original(name, converted_cases):
         model.backbone(pixel_values)
         for index, stage in enumerate((0, 1, 2, 4, 6)):
             case.assert_matches(f"features_eval_{index}", features[stage])
-        case.assert_matches("features_eval_4", model.folded_backbone(pixel_values))
         case.assert_matches("logits_eval", model(pixel_values).logits)
         case.assert_matches("logits_eval_odd", model(pixel_values[..., :77, :101]).logits)
 

@@ -193,9 +193,6 @@ def test_the_policy_network_by_itself(tmp_path):
     logits = logits_of(model, pixel_values)
     assert logits.shape == (2, 2, 3, 5)
     assert torch.equal(logits_of(loaded, pixel_values), logits)
-    with torch.no_grad():
-        unfolded = model.head(model.backbone(pixel_values)[0])
-    torch.testing.assert_close(logits, unfolded, rtol=1e-4, atol=1e-4)
     assert sum(parameter.numel() for parameter in model.parameters()) == 2_959_490
 
 

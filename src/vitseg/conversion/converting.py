@@ -17,7 +17,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 import vitseg
 
 from ..methods import METHODS, TASKS
-from ..models.configuration_plain_vit import as_pair
+from ..models.layers import as_pair
 from ..recipes.labels import load_label_set
 from ..replacing import replacing, write_json
 from . import fingerprint, provenance

@@ -16,7 +16,8 @@ from transformers import PreTrainedConfig
 
 from ..models.configuration_cts_policy import CtsPolicyNetConfig
 from ..models.configuration_cts_segmenter import CtsSegmenterConfig
-from ..models.configuration_plain_vit import PlainVitConfig, as_pair
+from ..models.configuration_plain_vit import PlainVitConfig
+from ..models.layers import as_pair
 from . import mmseg
 from .base import Converter
 from .mmseg import read_test_protocol, read_vit_config, refuse_unless, vit_rules

@@ -3,10 +3,8 @@
 """SCTNet (https://github.com/xzz777/SCTNet): configurations to `SctNetConfig`, names to ours."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
-
-import torch
 
 from ..models.configuration_sctnet import SctNetConfig
 from .base import Converter
@@ -59,10 +57,7 @@ class SctNetConverter(Converter):
 
     def read_config(self, original: dict[str, Any]) -> SctNetConfig:
         """
-        The `SctNetConfig` of `backbone`, `decode_head`, `auxiliary_head` and `test_cfg`.
-
-        What only training needs (`auxiliary_head`) is part of the model where configuration and checkpoint both have
-        it, but for the teacher.
+        The `SctNetConfig` of `backbone`, `decode_head` and `test_cfg`, with the weight of the auxiliary head's loss.
         """
         backbone, head = original["backbone"], original["decode_head"]
         _refuse_other_type(backbone, "SCTNet")
@@ -74,13 +69,9 @@ class SctNetConverter(Converter):
         for auxiliary in as_list(original.get("auxiliary_head")):
             if auxiliary["type"] == "AU_SCTHead":
                 _check_head(auxiliary, 2 * base_channels, in_index=1)
-                training |= {
-                    "use_auxiliary_head": "auxiliary_head.0.conv_seg.weight" in self.tensors,
-                    "auxiliary_hidden_size": auxiliary["channels"],
-                    "auxiliary_loss_weight": _check_cross_entropy(auxiliary, weight=None),
-                }
+                training["auxiliary_loss_weight"] = _check_cross_entropy(auxiliary, weight=None)
             elif auxiliary["type"] == "VitGuidanceHead":
-                training |= _read_alignment(auxiliary, self.tensors)
+                refuse_unless(auxiliary.get("loss_decode", {}), "type", "AlignmentLoss")
             else:
                 raise ValueError(
                     f"auxiliary_head has type={auxiliary['type']!r}; expected AU_SCTHead or VitGuidanceHead."
@@ -102,26 +93,25 @@ class SctNetConverter(Converter):
         )
 
     def rules(self, config: SctNetConfig) -> list[Rule]:
-        only_training = "only training needs it"
-        classifier = [Rule(rf"{CLASSIFIER}.*", reason=only_training)]
-        alignment = [Rule(rf"{ALIGNMENT}.*", reason=only_training)]
-        if config.use_auxiliary_head:
-            classifier = _head_rules(CLASSIFIER, "auxiliary_head.")
-        if config.alignment_channels is not None:
-            alignment = [
-                Rule(rf"{ALIGNMENT}feature_transforms\.(weight|bias)", r"alignment.shared_projection.\1"),
-                Rule(rf"{ALIGNMENT}convstage([34])\.(weight|bias)", r"alignment.stage\1_projection.\2"),
-            ]
         return [
             *_backbone_rules(r"backbone\.", "backbone."),
             *_head_rules(r"decode_head\.", "decode_head."),
-            *classifier,
+            Rule(rf"{CLASSIFIER}.*", reason="only training needs it"),
             Rule(
                 rf"{ALIGNMENT}teacher_(backbone|head)\..*",
                 reason="the teacher, no part of the model: convert it by itself, with --method sctnet_teacher",
             ),
-            *alignment,
+            Rule(rf"{ALIGNMENT}.*", reason="only training needs it"),
         ]
+
+
+def training_head_rules() -> list[Rule]:
+    """The table that renames what only training needs, for the `Distillation` of `vitseg.training`."""
+    return [
+        *_head_rules(CLASSIFIER, "auxiliary_head."),
+        Rule(rf"{ALIGNMENT}feature_transforms\.(weight|bias)", r"alignment.shared_projection.\1"),
+        Rule(rf"{ALIGNMENT}convstage([34])\.(weight|bias)", r"alignment.stage\1_projection.\2"),
+    ]
 
 
 def _refuse_other_type(part: dict[str, Any], expected: str) -> None:
@@ -145,16 +135,6 @@ def _check_cross_entropy(head: dict[str, Any], weight: float | None) -> float:
     if weight is not None:
         refuse_unless(loss, "loss_weight", weight)
     return loss.get("loss_weight", 1.0)
-
-
-def _read_alignment(head: dict[str, Any], state_dict: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    loss = head.get("loss_decode", {})
-    refuse_unless(loss, "type", "AlignmentLoss")
-    names = [f"auxiliary_head.1.{name}.weight" for name in ("feature_transforms", "convstage4", "convstage3")]
-    arguments: dict[str, Any] = {"alignment_loss_weights": list(loss.get("loss_weight", [3, 15, 15, 15]))}
-    if all(name in state_dict for name in names):
-        arguments["alignment_channels"] = [len(state_dict[name]) for name in names]
-    return arguments
 
 
 def encoder_rules(config: SctNetConfig, names: Iterable[str]) -> list[Rule]:

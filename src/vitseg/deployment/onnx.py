@@ -15,7 +15,7 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
 from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
 
-from ..models.configuration_plain_vit import as_pair
+from ..models.layers import as_pair
 from ..models.modeling_sctnet import SctNetForSemanticSegmentation
 from ..replacing import replacing
 

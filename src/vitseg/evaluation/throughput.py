@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
-from ..models.linear import linear
+from ..deployment.linear import linear
 from ..replacing import replacing
 
 

@@ -5,8 +5,8 @@
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
+from .configuration_decoder import DecoderConfig
 from .configuration_plain_vit import PlainVitConfig
-from .configuration_semantic import SemanticSegmentationConfig
 
 
 DECODER_TYPES = ("mask_transformer", "linear")
@@ -15,7 +15,7 @@ HEAD_SIZE = 64
 
 
 @strict
-class CtsSegmenterConfig(SemanticSegmentationConfig):
+class CtsSegmenterConfig(DecoderConfig):
     r"""
     Configuration of a [`CtsSegmenterForSemanticSegmentation`]: "Content-aware Token Sharing for Efficient Semantic
     Segmentation with Vision Transformers" (https://arxiv.org/abs/2306.02095) on "Segmenter: Transformer for Semantic
@@ -51,7 +51,7 @@ class CtsSegmenterConfig(SemanticSegmentationConfig):
             Whether the loss is the mean over the pixels that are not ignored. Otherwise ignored pixels count, with a
             loss of 0 (as in mmsegmentation).
         kwargs:
-            Arguments of [`SemanticSegmentationConfig`].
+            Arguments of [`DecoderConfig`].
 
     Example:
 

@@ -1,13 +1,12 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration of the plain ViT backbone, and how a decoder's configuration holds a backbone's."""
-
-from typing import Any
+"""Configuration of the plain ViT backbone."""
 
 from huggingface_hub.dataclasses import strict
-from transformers import CONFIG_MAPPING
 from transformers.backbone_utils import BackboneConfigMixin
 from transformers.configuration_utils import PreTrainedConfig
+
+from .layers import as_pair
 
 
 INTERPOLATION_MODES = ("bilinear", "bicubic")
@@ -171,41 +170,6 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
                 f"token_sharing is {self.token_sharing}; an image of {rows} x {columns} patches has {superpatches} "
                 "superpatches that can share a token."
             )
-
-
-def as_pair(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:
-    """A size given as one number or as height and width, as height and width."""
-    height, width = size if isinstance(size, list | tuple) else (size, size)
-    return height, width
-
-
-def resolve_backbone_config(backbone_config: dict[str, Any] | PreTrainedConfig) -> PreTrainedConfig:
-    """
-    The configuration object of a backbone given as such, or as the dictionary that a JSON file holds.
-
-    A `plain_vit` dictionary is resolved here rather than by transformers' table of model types, so that a model loaded
-    as remote code, where vitseg is not installed, finds its backbone beside its own file.
-
-    Raises:
-        ValueError: if an object is not a backbone's configuration, or a dictionary names no model type, or one that
-            neither vitseg nor transformers knows.
-    """
-    if isinstance(backbone_config, PreTrainedConfig):
-        if not hasattr(backbone_config, "out_indices"):
-            raise ValueError(
-                f"backbone_config is a {type(backbone_config).__name__}, which is not a backbone's configuration: "
-                "give a PlainVitConfig, or one that transformers' AutoBackbone knows, such as Dinov2Config."
-            )
-        return backbone_config
-    model_type = backbone_config.get("model_type")
-    if model_type == PlainVitConfig.model_type:
-        return PlainVitConfig.from_dict(backbone_config)
-    if model_type not in CONFIG_MAPPING:
-        raise ValueError(
-            f"backbone_config has model_type {model_type!r}. Give 'plain_vit' or a backbone of transformers such as "
-            "'dinov2', or pass a configuration object."
-        )
-    return CONFIG_MAPPING[model_type].from_dict(backbone_config)
 
 
 __all__ = ["PlainVitConfig"]

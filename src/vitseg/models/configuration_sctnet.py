@@ -8,6 +8,16 @@ from transformers.backbone_utils import BackboneConfigMixin
 from .configuration_semantic import WindowedInferenceConfig
 
 
+# Of folders written by vitseg 0.1, which held what only training needs.
+FORMER_FIELDS = (
+    "use_auxiliary_head",
+    "auxiliary_hidden_size",
+    "alignment_channels",
+    "alignment_loss_weights",
+    "alignment_temperature",
+)
+
+
 @strict
 class SctNetConfig(BackboneConfigMixin, WindowedInferenceConfig):
     r"""
@@ -34,18 +44,6 @@ class SctNetConfig(BackboneConfigMixin, WindowedInferenceConfig):
             Stochastic depth, the same for both branches of all attention layers.
         decoder_hidden_size (`int`, *optional*):
             Width of the decode head. Defaults to 4C, that of the features it takes.
-        use_auxiliary_head (`bool`, *optional*, defaults to `False`):
-            Whether there is a second classifier, on stage 2, that only training needs.
-        auxiliary_hidden_size (`int`, *optional*):
-            Width of that classifier's head. Defaults to 2C.
-        alignment_channels (`list[int]`, *optional*):
-            Channels of the features of a teacher that training aligns the model's with: those that the teacher's
-            classifier shares with the model, of its stage 4 and of its stage 3. By default there is no alignment. See
-            [`SctNetForSemanticSegmentation.add_training_heads`].
-        alignment_loss_weights (`list[float]`, *optional*, defaults to `[3, 15, 15, 15]`):
-            Weights of the divergences of logits, of the features before them, of stage 4 and of stage 3.
-        alignment_temperature (`float`, *optional*, defaults to 4.0):
-            By which features are divided before their divergence is taken.
         image_size (`int` or pair of `int`, *optional*, defaults to 512):
             Side, or height and width, in pixels, of the images that the model is meant for: that of the published
             test protocol. Images of any size are taken.
@@ -83,11 +81,6 @@ class SctNetConfig(BackboneConfigMixin, WindowedInferenceConfig):
     hidden_dropout_prob: float | int = 0.0
     drop_path_rate: float | int = 0.1
     decoder_hidden_size: int | None = None
-    use_auxiliary_head: bool = False
-    auxiliary_hidden_size: int | None = None
-    alignment_channels: list[int] | tuple[int, ...] | None = None
-    alignment_loss_weights: list[float | int] | tuple[float | int, ...] = (3.0, 15.0, 15.0, 15.0)
-    alignment_temperature: float | int = 4.0
     image_size: int | list[int] | tuple[int, int] = 512
     inference_mode: str = "whole"
     _out_features: list[str] | None = None
@@ -100,13 +93,12 @@ class SctNetConfig(BackboneConfigMixin, WindowedInferenceConfig):
         self.set_output_features_output_indices(
             out_indices=kwargs.pop("out_indices", None), out_features=kwargs.pop("out_features", None)
         )
-        kwargs.pop("num_hidden_layers", None)
+        for name in ("num_hidden_layers", *FORMER_FIELDS):
+            kwargs.pop(name, None)
         if self.window_size is None:
             self.window_size = self.image_size
         if self.decoder_hidden_size is None:
             self.decoder_hidden_size = 4 * self.base_channels
-        if self.auxiliary_hidden_size is None:
-            self.auxiliary_hidden_size = 2 * self.base_channels
         super().__post_init__(**kwargs)
 
     def validate_architecture(self):
@@ -118,13 +110,6 @@ class SctNetConfig(BackboneConfigMixin, WindowedInferenceConfig):
                 f"attention_channels {self.attention_channels} is not a multiple of num_attention_heads "
                 f"{self.num_attention_heads}."
             )
-        if self.alignment_channels is not None and len(self.alignment_channels) != 3:
-            raise ValueError(
-                f"alignment_channels is {self.alignment_channels}; expected those of the classifier's features, of "
-                "stage 4 and of stage 3."
-            )
-        if len(self.alignment_loss_weights) != 4:
-            raise ValueError(f"alignment_loss_weights is {self.alignment_loss_weights}; expected four weights.")
 
 
 __all__ = ["SctNetConfig"]

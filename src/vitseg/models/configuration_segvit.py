@@ -5,15 +5,16 @@
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
-from .configuration_plain_vit import PlainVitConfig, as_pair
-from .configuration_semantic import SemanticSegmentationConfig
+from .configuration_decoder import DecoderConfig
+from .configuration_plain_vit import PlainVitConfig
+from .layers import as_pair
 
 
 DECODER_TYPES = ("atm", "single_atm", "tpn_atm")
 
 
 @strict
-class SegVitConfig(SemanticSegmentationConfig):
+class SegVitConfig(DecoderConfig):
     r"""
     Configuration of a [`SegVitForSemanticSegmentation`]: "SegViT: Semantic Segmentation with Plain Vision
     Transformers" (https://arxiv.org/abs/2210.05844). The defaults are SegViT with ViT-L/16 at 640 x 640; with
@@ -53,7 +54,7 @@ class SegVitConfig(SemanticSegmentationConfig):
         num_auxiliary_losses (`int`, *optional*):
             How many of the predictions before the last enter the loss, the first ones. Defaults to all.
         kwargs:
-            Arguments of [`SemanticSegmentationConfig`].
+            Arguments of [`DecoderConfig`].
 
     Example:
 

@@ -1,18 +1,54 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the configurations of segmentation methods share: a backbone, a test protocol and a loss."""
+"""What the configurations of all segmentation methods share: a test protocol and a loss."""
 
 from os import PathLike
-from typing import Any
+from typing import NamedTuple
 
+import torch
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig
 
-from .configuration_plain_vit import as_pair, resolve_backbone_config
+from .layers import as_pair
 
 
 INFERENCE_MODES = ("whole", "slide")
+
+
+class InferenceProtocol(NamedTuple):
+    """How a model in evaluation mode treats images; see [`WindowedInferenceConfig`]. Sizes are height and width."""
+
+    mode: str
+    window_size: tuple[int, int]
+    window_stride: tuple[int, int]
+    window_batch_size: int
+
+    def is_one_window(self, pixel_values: torch.Tensor) -> bool:
+        """Whether images `(batch, channels, height, width)` are no larger than a window."""
+        return pixel_values.shape[-2] <= self.window_size[0] and pixel_values.shape[-1] <= self.window_size[1]
+
+    def check(self) -> None:
+        """
+        Raises:
+            ValueError: if there is no such mode, or windows would be empty, or leave gaps.
+        """
+        if self.mode not in INFERENCE_MODES:
+            raise ValueError(f"inference_mode is {self.mode!r}; expected one of {INFERENCE_MODES}.")
+        for name in ("window_size", "window_stride"):
+            if min(getattr(self, name)) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected positive numbers of pixels.")
+        if self.window_stride[0] > self.window_size[0] or self.window_stride[1] > self.window_size[1]:
+            raise ValueError(
+                f"window_stride {self.window_stride} exceeds window_size {self.window_size}: pixels between the "
+                "windows would get no logits."
+            )
+        if self.window_batch_size < 1:
+            raise ValueError(f"window_batch_size is {self.window_batch_size}; expected at least 1.")
+
+
+def default_stride(window_size: tuple[int, int]) -> tuple[int, int]:
+    """The stride of windows where none is given: two thirds of their size, rounded down."""
+    return 2 * window_size[0] // 3, 2 * window_size[1] // 3
 
 
 @strict
@@ -50,8 +86,8 @@ class WindowedInferenceConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         if self.window_stride is None:
-            height, width = as_pair(self.window_size)
-            self.window_stride = 2 * height // 3 if height == width else [2 * height // 3, 2 * width // 3]
+            height, width = default_stride(as_pair(self.window_size))
+            self.window_stride = height if height == width else [height, width]
         super().__post_init__(**kwargs)
 
     def save_pretrained(self, save_directory: str | PathLike, push_to_hub: bool = False, **kwargs) -> None:
@@ -65,48 +101,29 @@ class WindowedInferenceConfig(PreTrainedConfig):
 
     def validate_architecture(self):
         super().validate_architecture()
-        if self.inference_mode not in INFERENCE_MODES:
-            raise ValueError(f"inference_mode is {self.inference_mode!r}; expected one of {INFERENCE_MODES}.")
-        for name in ("window_size", "window_stride"):
-            if min(as_pair(getattr(self, name))) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected positive numbers of pixels.")
-        window, stride = as_pair(self.window_size), as_pair(self.window_stride)
-        if stride[0] > window[0] or stride[1] > window[1]:
-            raise ValueError(
-                f"window_stride {stride} exceeds window_size {window}: pixels between the windows would get no logits."
-            )
-        if self.window_batch_size < 1:
-            raise ValueError(f"window_batch_size is {self.window_batch_size}; expected at least 1.")
+        self.protocol()
 
+    def protocol(
+        self,
+        inference_mode: str | None = None,
+        window_size: int | list[int] | tuple[int, int] | None = None,
+        window_stride: int | list[int] | tuple[int, int] | None = None,
+        window_batch_size: int | None = None,
+    ) -> InferenceProtocol:
+        """
+        The test protocol, with what is given in place of what the configuration says. A `window_size` without a
+        `window_stride` has the stride that it has by default.
 
-@strict
-class SemanticSegmentationConfig(WindowedInferenceConfig):
-    r"""
-    Base of the configurations of methods that put a decoder over a backbone.
-
-    Args:
-        backbone_config (`PreTrainedConfig` or `dict`, *optional*):
-            Configuration of the backbone: a [`PlainVitConfig`], or that of any transformers backbone. Each method has
-            its published one as default.
-        kwargs:
-            Arguments of [`WindowedInferenceConfig`]. `window_size` defaults to the backbone's `image_size`.
-    """
-
-    sub_configs = {"backbone_config": AutoConfig}
-
-    backbone_config: dict[str, Any] | PreTrainedConfig | None = None
-
-    def __post_init__(self, **kwargs):
-        if self.backbone_config is None:
-            self.backbone_config = self.default_backbone_config()
-        self.backbone_config = resolve_backbone_config(self.backbone_config)
-        if self.window_size is None:
-            self.window_size = getattr(self.backbone_config, "image_size", None)
-        if self.window_size is None:
-            name = type(self.backbone_config).__name__
-            raise ValueError(f"backbone_config, a {name}, has no image_size: pass window_size, in pixels.")
-        super().__post_init__(**kwargs)
-
-    def default_backbone_config(self) -> PreTrainedConfig:
-        """The backbone of the method's best-known published model."""
-        raise NotImplementedError(f"{type(self).__name__} has no default backbone: pass backbone_config.")
+        Raises:
+            ValueError: if there is no such mode, or windows would be empty, or leave gaps.
+        """
+        if window_stride is None:
+            window_stride = self.window_stride if window_size is None else default_stride(as_pair(window_size))
+        protocol = InferenceProtocol(
+            self.inference_mode if inference_mode is None else inference_mode,
+            as_pair(self.window_size if window_size is None else window_size),
+            as_pair(window_stride),
+            self.window_batch_size if window_batch_size is None else window_batch_size,
+        )
+        protocol.check()
+        return protocol

@@ -7,8 +7,8 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
+from .configuration_decoder import DecoderConfig
 from .configuration_plain_vit import PlainVitConfig
-from .configuration_semantic import SemanticSegmentationConfig
 
 
 NUM_MLA_LEVELS = 4
@@ -21,7 +21,7 @@ UP_HEADS: dict[str, dict[str, Any]] = {
 
 
 @strict
-class SetrConfig(SemanticSegmentationConfig):
+class SetrConfig(DecoderConfig):
     r"""
     Configuration of a [`SetrForSemanticSegmentation`]: SETR of "Rethinking Semantic Segmentation from a
     Sequence-to-Sequence Perspective with Transformers" (https://arxiv.org/abs/2012.15840). The defaults are SETR-PUP
@@ -55,7 +55,7 @@ class SetrConfig(SemanticSegmentationConfig):
             level, shallowest first) it takes, and for naive and PUP its `kernel_size` and `upsample_scales`. Defaults
             to the published ones over all feature maps (naive: all but the last); an empty list makes none.
         kwargs:
-            Arguments of [`SemanticSegmentationConfig`].
+            Arguments of [`DecoderConfig`].
 
     Example:
 

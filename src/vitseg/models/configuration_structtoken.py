@@ -5,15 +5,16 @@
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
-from .configuration_plain_vit import PlainVitConfig, as_pair
-from .configuration_semantic import SemanticSegmentationConfig
+from .configuration_decoder import DecoderConfig
+from .configuration_plain_vit import PlainVitConfig
+from .layers import as_pair
 
 
 EXTRACTIONS = ("cse", "sse", "pwe")
 
 
 @strict
-class StructTokenConfig(SemanticSegmentationConfig):
+class StructTokenConfig(DecoderConfig):
     r"""
     Configuration of a [`StructTokenForSemanticSegmentation`]: StructToken of "StructToken: Rethinking Semantic
     Segmentation with Structural Prior" (https://arxiv.org/abs/2203.12612). The defaults are SSE with ViT-L/16 at
@@ -40,7 +41,7 @@ class StructTokenConfig(SemanticSegmentationConfig):
         decoder_mlp_layer_norm_eps (`float`, *optional*, defaults to 1e-5):
             Epsilon of the layer norms in the feed-forward blocks.
         kwargs:
-            Arguments of [`SemanticSegmentationConfig`]. There is no auxiliary head.
+            Arguments of [`DecoderConfig`]. There is no auxiliary head.
 
     Example:
 

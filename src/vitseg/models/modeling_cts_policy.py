@@ -9,7 +9,6 @@ EfficientNet-Lite0.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -51,11 +50,7 @@ class CtsPolicyNetOutput(ModelOutput):
 
 
 class CtsPolicyNet(PreTrainedModel):
-    """
-    EfficientNet-Lite0 and a 1x1 convolution, which score every superpatch of 32 x 32 pixels.
-
-    In evaluation mode the batch norms are folded into the convolutions, which changes nothing but the rounding.
-    """
+    """EfficientNet-Lite0 and a 1x1 convolution, which score every superpatch of 32 x 32 pixels."""
 
     config: CtsPolicyNetConfig
     base_model_prefix = "cts_policy"
@@ -106,8 +101,7 @@ class CtsPolicyNet(PreTrainedModel):
             ValueError: if `labels` do not have one value for each superpatch.
         """
         pixel_values = pixel_values.to(self.head.weight.dtype)
-        features = self.backbone(pixel_values)[0] if self.training else self.folded_backbone(pixel_values)
-        logits = self.head(features)
+        logits = self.head(self.backbone(pixel_values)[0])
 
         loss = None
         if labels is not None:
@@ -121,60 +115,6 @@ class CtsPolicyNet(PreTrainedModel):
                 logits.float(), labels.long(), ignore_index=self.config.semantic_loss_ignore_index
             )
         return CtsPolicyNetOutput(loss=loss, logits=logits)
-
-    def folded_backbone(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """The last feature map of the backbone, `(batch, 320, h, w)`, without a pass for each batch norm."""
-        weights = self.fold_batch_norms()
-        # Depth-wise convolutions are faster with the channels last.
-        pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
-        if pixel_values.device.type == "cpu" and not torch.compiler.is_compiling():
-            # The features of one image at a time stay in the processor's cache, those of a batch do not.
-            return torch.cat([self.convolve(image, weights) for image in pixel_values.split(1)])
-        return self.convolve(pixel_values, weights)
-
-    def fold_batch_norms(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Weight and bias of each convolution of the backbone together with its batch norm."""
-        layers = [layer for block in self.blocks for layer in _layers_of(block)]
-        norms = [norm for _, norm in layers]
-        # Of all batch norms at once: they are many and small.
-        weight, bias, mean, variance = (
-            torch.cat([getattr(norm, name) for norm in norms])
-            for name in ("weight", "bias", "running_mean", "running_var")
-        )
-        scale = weight * (variance + norms[0].eps).rsqrt()
-        sizes = [norm.num_features for norm in norms]
-        scales, biases = scale.split(sizes), (bias - mean * scale).split(sizes)
-        return [
-            (convolution.weight * scale[:, None, None, None], bias)
-            for (convolution, _), scale, bias in zip(layers, scales, biases, strict=True)
-        ]
-
-    def convolve(self, hidden_states: torch.Tensor, weights: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-        """The backbone with these weights and biases in place of its own and its batch norms."""
-        remaining = iter(weights)
-        for block in self.blocks:
-            shortcut = hidden_states
-            for layer, norm in _layers_of(block):
-                weight, bias = next(remaining)
-                hidden_states = nn.functional.conv2d(
-                    hidden_states, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups
-                )
-                hidden_states = norm.act(hidden_states)
-            if getattr(block, "has_skip", False):
-                hidden_states = hidden_states + shortcut
-        return hidden_states
-
-    @property
-    def blocks(self) -> list[nn.Module]:
-        """What holds the backbone's convolutions: itself (the first one) and its blocks."""
-        return [self.backbone, *(block for stage in self.backbone.blocks.children() for block in stage.children())]
-
-
-def _layers_of(block: nn.Module) -> list[tuple[Any, Any]]:
-    """The convolutions of a block of timm's, in the order in which it applies them, each with its batch norm."""
-    convolutions = [module for module in block.children() if isinstance(module, nn.Conv2d)]
-    norms = [module for module in block.children() if isinstance(module, nn.BatchNorm2d)]
-    return list(zip(convolutions, norms, strict=True))
 
 
 __all__ = ["CtsPolicyNet"]

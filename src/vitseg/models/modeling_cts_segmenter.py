@@ -16,17 +16,18 @@ The decoder works on the tokens, shared or not; only its logits go back to the g
 import torch
 from torch import nn
 from transformers import initialization as init
-from transformers.modeling_utils import PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
+from transformers.modeling_outputs import BackboneOutput
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
-from transformers.utils.generic import can_return_tuple
 
 from .configuration_cts_segmenter import CtsSegmenterConfig
-from .configuration_plain_vit import PlainVitConfig, as_pair
-from .linear import Linear
-from .modeling_plain_vit import PlainVitLayer, build_backbone, copy_tokens, is_exporting, pad_to_patches
-from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy
+from .configuration_plain_vit import PlainVitConfig
+from .configuration_semantic import InferenceProtocol
+from .layers import copy_tokens, is_exporting
+from .modeling_decoder import DecoderModel
+from .modeling_plain_vit import PlainVitLayer
+from .modeling_semantic import Prediction, pixel_cross_entropy
+from .pipelines import known_to_pipelines
 
 
 class CtsSegmenterDecoderLayer(PlainVitLayer):
@@ -58,7 +59,7 @@ class CtsSegmenterMaskTransformer(nn.Module):
     def __init__(self, config: CtsSegmenterConfig, in_channels: int):
         super().__init__()
         hidden_size = config.decoder_hidden_size
-        self.projection = Linear(in_channels, hidden_size)
+        self.projection = nn.Linear(in_channels, hidden_size)
         self.class_embeddings = nn.Parameter(torch.zeros(1, config.num_labels, hidden_size))
         drop_path_step = config.decoder_drop_path_rate / max(config.decoder_num_layers - 1, 1)
         self.layers = nn.ModuleList(
@@ -66,8 +67,8 @@ class CtsSegmenterMaskTransformer(nn.Module):
             for index in range(config.decoder_num_layers)
         )
         self.layernorm = nn.LayerNorm(hidden_size, eps=1e-5)
-        self.token_projection = Linear(hidden_size, hidden_size, bias=False)
-        self.class_projection = Linear(hidden_size, hidden_size, bias=False)
+        self.token_projection = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.class_projection = nn.Linear(hidden_size, hidden_size, bias=False)
         self.class_norm = nn.LayerNorm(config.num_labels, eps=1e-5)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -84,22 +85,48 @@ class CtsSegmenterMaskTransformer(nn.Module):
         return self.class_norm(torch.bmm(tokens, classes.transpose(1, 2)))
 
 
-class CtsSegmenterPreTrainedModel(PreTrainedModel):
-    """Initialisation and loading of CTS Segmenter."""
+@known_to_pipelines
+class CtsSegmenterForSemanticSegmentation(DecoderModel):
+    """
+    CTS Segmenter: a plain ViT with or without token sharing, and a mask transformer or a linear layer over its tokens.
+    Without token sharing it is Segmenter, and other backbones do too.
+
+    In evaluation mode with windows, an image that is smaller than a window is enlarged, and its logits have the size
+    that it was enlarged to (see [`enlarge`]).
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from vitseg import CtsSegmenterConfig, CtsSegmenterForSemanticSegmentation, PlainVitConfig
+
+    >>> backbone_config = PlainVitConfig(
+    ...     hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96, image_size=64,
+    ...     token_sharing=2,
+    ... )
+    >>> config = CtsSegmenterConfig(backbone_config=backbone_config, num_labels=5)
+    >>> model = CtsSegmenterForSemanticSegmentation(config).eval()
+    >>> with torch.no_grad():
+    ...     logits = model(torch.randn(1, 3, 80, 112)).logits
+    >>> logits.shape
+    torch.Size([1, 5, 80, 112])
+
+    ```
+    """
 
     config: CtsSegmenterConfig
     base_model_prefix = "cts_segmenter"
-    main_input_name = "pixel_values"
-    input_modalities = ("image",)
-    supports_gradient_checkpointing = True
-    # The loss is a mean over the pixels of a batch, which the Trainer must average over accumulated batches.
-    accepts_loss_kwargs = False
-    _no_split_modules = ["CtsPolicyNet", "PlainVitEmbeddings", "PlainVitLayer", "CtsSegmenterDecoderLayer"]
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-    _can_compile_fullgraph = True
+    _no_split_modules = [*DecoderModel._no_split_modules, "CtsSegmenterDecoderLayer"]
+
+    def __init__(self, config: CtsSegmenterConfig):
+        super().__init__(config)
+        in_channels = self.backbone.channels[-1]
+        self.decode_head: nn.Module
+        if config.decoder_type == "mask_transformer":
+            self.decode_head = CtsSegmenterMaskTransformer(config, in_channels)
+        else:
+            self.decode_head = nn.Linear(in_channels, config.num_labels)
+        self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -111,157 +138,55 @@ class CtsSegmenterPreTrainedModel(PreTrainedModel):
             for projection in (module.token_projection, module.class_projection):
                 init.normal_(projection.weight, std=projection.in_features**-0.5)
 
-
-class CtsSegmenterForSemanticSegmentation(SlidingWindowMixin, CtsSegmenterPreTrainedModel):
-    """
-    CTS Segmenter: a plain ViT with or without token sharing, and a mask transformer or a linear layer over its tokens.
-    Without token sharing it is Segmenter, and other backbones do too.
-
-    In evaluation mode an image larger than `config.window_size` is segmented in overlapping windows, as the published
-    results were, and a smaller one is enlarged, unless `config.inference_mode` is `"whole"`.
-    """
-
-    _auto_class = "AutoModelForSemanticSegmentation"
-
-    def __init__(self, config: CtsSegmenterConfig):
-        super().__init__(config)
-        self.backbone = build_backbone(config.backbone_config)
-        in_channels = self.backbone.channels[-1]
-        self.decode_head: nn.Module
-        if config.decoder_type == "mask_transformer":
-            self.decode_head = CtsSegmenterMaskTransformer(config, in_channels)
-        else:
-            self.decode_head = Linear(in_channels, config.num_labels)
-        self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.backbone.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.backbone.set_input_embeddings(value)
-
-    @can_return_tuple
-    def forward(
-        self,
-        pixel_values: torch.Tensor,
-        labels: torch.Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> SegmentationOutput:
-        r"""
-        Args:
-            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`):
-                Normalised images of any size.
-            labels (`torch.LongTensor` of shape `(batch, height, width)`, *optional*):
-                Class ids from 0 to `num_labels - 1`, and `config.semantic_loss_ignore_index` for ignored pixels.
-
-        Returns:
-            [`SegmentationOutput`]: `logits` of shape `(batch, num_labels, height, width)`, or of the size that small
-            images are enlarged to (see [`enlarged`]); with `labels` also `loss` and `loss_dict`, whose only term is
-            `decode.loss_ce`.
-
-        Raises:
-            ValueError: if `pixel_values` or `labels` do not fit the model or each other, or if hidden states or
-                attentions are asked for where the image has to be cut into windows.
-
-        Example:
-
-        ```python
-        >>> import torch
-        >>> from vitseg import CtsSegmenterConfig, CtsSegmenterForSemanticSegmentation, PlainVitConfig
-
-        >>> backbone_config = PlainVitConfig(
-        ...     hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96, image_size=64,
-        ...     token_sharing=2,
-        ... )
-        >>> config = CtsSegmenterConfig(backbone_config=backbone_config, num_labels=5)
-        >>> model = CtsSegmenterForSemanticSegmentation(config).eval()
-        >>> with torch.no_grad():
-        ...     logits = model(torch.randn(1, 3, 80, 112)).logits
-        >>> logits.shape
-        torch.Size([1, 5, 80, 112])
-
-        ```
-        """
-        if labels is None and pixel_values.ndim == 4:
-            pixel_values = self.enlarged(pixel_values)
-        return self.segment_by_protocol(pixel_values, labels, **kwargs)
-
-    def enlarged(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """
-        Images as the configured protocol shows them: where windows are cut in evaluation mode and an image is smaller
-        than a window, it is enlarged until its shorter side is as long as the window's.
-        """
-        config = self.config
-        if self.training or config.inference_mode != "slide" or not config.enlarge_small_images or is_exporting():
-            return pixel_values
+    def enlarge(self, pixel_values: torch.Tensor, protocol: InferenceProtocol) -> torch.Tensor:
+        """An image smaller than a window, enlarged until its shorter side is as long as the window's."""
         height, width = pixel_values.shape[-2:]
-        short, long, window = min(height, width), max(height, width), min(as_pair(config.window_size))
-        if short >= window:
+        short, long, window = min(height, width), max(height, width), min(protocol.window_size)
+        if not self.config.enlarge_small_images or short >= window:
             return pixel_values
         # In this order, as in the original: the quotient first.
         long = int(long / short * window)
         size = (window, long) if height <= width else (long, window)
         return nn.functional.interpolate(pixel_values, size=size, mode="bilinear", align_corners=False)
 
-    def segment(
-        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
-    ) -> SegmentationOutput:
-        """One pass over whole images; arguments and result as in [`forward`]."""
-        config = self.config
-        if labels is not None:
-            check_labels(labels, pixel_values, config.num_labels, config.semantic_loss_ignore_index)
-        patch_size = getattr(config.backbone_config, "patch_size", None)
-        is_plain_vit = config.backbone_config.model_type == PlainVitConfig.model_type
-        # The plain ViT pads images itself, after the policy network has seen them. The backbones of transformers leave
-        # incomplete patches out.
-        images = pixel_values if is_plain_vit else pad_to_patches(pixel_values, patch_size or 1)
-        outputs = self.backbone(images, **kwargs)
-        feature_map = outputs.feature_maps[-1]
-        grid_size = feature_map.shape[-2:]
-        if is_plain_vit and outputs.shared_tokens is not None:
-            patch_logits = outputs.shared_tokens.restore(self.decode_head(outputs.tokens))
+    def run_backbone(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> BackboneOutput:
+        if self.config.backbone_config.model_type == PlainVitConfig.model_type:
+            # It pads images itself, after the policy network has seen them.
+            return self.backbone(pixel_values, **kwargs)
+        return super().run_backbone(pixel_values, **kwargs)
+
+    def predict(self, features: BackboneOutput, size: torch.Size, for_losses: bool = False) -> Prediction:
+        feature_map = features.feature_maps[-1]
+        shared_tokens = getattr(features, "shared_tokens", None)
+        if shared_tokens is not None:
+            patch_logits = shared_tokens.restore(self.decode_head(features.tokens))
         else:
             tokens = feature_map.flatten(2).transpose(1, 2)
-            patch_logits = self.decode_head(copy_tokens(tokens, 0, tokens.shape[1])).unflatten(1, grid_size)
-        logits = self.enlarge(patch_logits.permute(0, 3, 1, 2), patch_size, pixel_values)
+            patch_logits = self.decode_head(copy_tokens(tokens, 0, tokens.shape[1]))
+            patch_logits = patch_logits.unflatten(1, feature_map.shape[-2:])
+        return Prediction(self.upsample(patch_logits.permute(0, 3, 1, 2), size))
 
-        loss, loss_dict = None, None
-        if labels is not None:
-            loss = self.compute_loss(logits, labels)
-            loss_dict = {"decode.loss_ce": loss}
-        return SegmentationOutput(
-            loss=loss,
-            logits=logits,
-            loss_dict=loss_dict,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
-
-    def enlarge(self, logits: torch.Tensor, patch_size: int | None, image: torch.Tensor) -> torch.Tensor:
-        """Logits of the patches, `(batch, num_labels, rows, columns)`, at the height and width of `image`."""
-        height, width = image.shape[-2:]
-        size = (height, width)
+    def upsample(self, logits: torch.Tensor, size: torch.Size) -> torch.Tensor:
+        """Logits of the patches, `(batch, num_labels, rows, columns)`, at the height and width of the image."""
+        height, width = size
+        patch_size = getattr(self.config.backbone_config, "patch_size", None)
+        new_size = (height, width)
         if self.config.crop_padding and patch_size is not None:
-            size = (logits.shape[-2] * patch_size, logits.shape[-1] * patch_size)
-        logits = nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+            new_size = (logits.shape[-2] * patch_size, logits.shape[-1] * patch_size)
+        logits = nn.functional.interpolate(logits, size=new_size, mode="bilinear", align_corners=False)
         if is_exporting():
             # A slice would fix the program to sizes that need padding, or to those that do not.
             rows, columns = (torch.arange(side, device=logits.device) for side in (height, width))
             return logits.index_select(2, rows).index_select(3, columns)
         return logits[..., :height, :width]
 
-    def compute_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The cross-entropy, 0 where all pixels are ignored."""
+    def losses(self, prediction: Prediction, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The cross-entropy `decode.loss_ce`, 0 where all pixels are ignored."""
         ignore_index = self.config.semantic_loss_ignore_index
-        loss = pixel_cross_entropy(logits, labels, ignore_index)
-        if not self.config.average_valid_pixels:
-            return loss
-        return loss * labels.numel() / (labels != ignore_index).sum().clamp(min=1)
+        loss = pixel_cross_entropy(prediction.logits, labels, ignore_index)
+        if self.config.average_valid_pixels:
+            loss = loss * labels.numel() / (labels != ignore_index).sum().clamp(min=1)
+        return {"decode.loss_ce": loss}
 
 
-# The image-segmentation pipeline knows the models that it supports by name.
-MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES[CtsSegmenterConfig.model_type] = (
-    CtsSegmenterForSemanticSegmentation.__name__
-)
-
-__all__ = ["CtsSegmenterForSemanticSegmentation", "CtsSegmenterPreTrainedModel"]
+__all__ = ["CtsSegmenterForSemanticSegmentation"]

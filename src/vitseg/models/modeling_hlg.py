@@ -26,22 +26,15 @@ from transformers.modeling_outputs import (
     ImageClassifierOutput,
 )
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
-)
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_hlg import ATTENTION_WINDOW, IMAGE_MULTIPLE, PREFIX_IMAGE_SIZE, HlgConfig
-from .linear import Linear
-from .modeling_plain_vit import PlainVitDropPath, check_images, eager_attention_forward, is_exporting
+from .layers import DropPath, check_images, eager_attention_forward, is_exporting
+from .pipelines import known_to_pipelines
 from .position_groups import Grouping, channels_first, channels_last, cut, divide, pad_to_multiple
-
-
-# Tables of position biases that each network keeps in evaluation: one for each size of image seen lately.
-MAX_TABLES = 8
 
 
 class HlgBatchNorm(nn.BatchNorm2d):
@@ -147,8 +140,6 @@ class HlgPositionBias(nn.Module):
             nn.Sequential(nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, out_width))
             for out_width in (width, width, num_heads)
         )
-        self._tables: dict[tuple[int, int, int], torch.Tensor] = {}
-        self._tables_of: tuple = ()
 
     def network(self, offsets: torch.Tensor) -> torch.Tensor:
         """`(n, 2)` differences of rows and columns -> `(n, heads)`."""
@@ -198,27 +189,9 @@ class HlgPositionBias(nn.Module):
         return table.T.index_select(1, entries).unflatten(1, (num_queries, num_keys))[None]
 
     def table(self, rows: int, columns: int, length: int) -> torch.Tensor:
-        """The first `length` entries of a grid's table, `(length, heads)`; kept in evaluation, for the next image."""
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self.compute_table(rows, columns, length)
-        # Weights may change in evaluation too: a moving average is copied in, an adapter merged, a file loaded.
-        source = tuple((weight.data_ptr(), weight.dtype, _version(weight)) for weight in self.parameters())
-        if source != self._tables_of or len(self._tables) > MAX_TABLES:
-            self._tables, self._tables_of = {}, source
-        key = (rows, columns, length)
-        if key not in self._tables:
-            self._tables[key] = self.compute_table(rows, columns, length)
-        return self._tables[key]
-
-    def compute_table(self, rows: int, columns: int, length: int) -> torch.Tensor:
         """The first `length` entries of a grid's table, `(length, heads)`."""
         row, column = divide(torch.arange(length, device=self.projection.weight.device), 2 * columns - 1)
         return self.network(torch.stack((row + (1 - rows), column + (1 - columns)), dim=1))
-
-
-def _version(weight: torch.Tensor) -> int:
-    """How often a tensor was changed in place; inference tensors, which do not count, can hardly be changed."""
-    return 0 if weight.is_inference() else weight._version
 
 
 class HlgAttention(nn.Module):
@@ -267,9 +240,9 @@ class HlgLocalGlobalAttention(nn.Module):
         self.pooling = config.window_pooling
         self.smoothing = HlgSmoothing(hidden_size)
         self.local_layernorm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
-        self.q_proj = Linear(hidden_size, hidden_size, bias=config.qkv_bias)
-        self.k_proj = Linear(hidden_size, hidden_size, bias=config.qkv_bias)
-        self.v_proj = Linear(hidden_size, hidden_size, bias=config.qkv_bias)
+        self.q_proj = nn.Linear(hidden_size, hidden_size, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(hidden_size, hidden_size, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(hidden_size, hidden_size, bias=config.qkv_bias)
         self.local_attention = HlgAttention(config, hidden_size, num_heads)
         self.local_position_bias = HlgPositionBias(hidden_size, num_heads)
         if self.pooling == "conv":
@@ -279,8 +252,8 @@ class HlgLocalGlobalAttention(nn.Module):
         self.query_conv = nn.Conv2d(hidden_size, hidden_size, kernel_size=3, padding=1, groups=hidden_size)
         self.global_attention = HlgGlobalAttention(config, hidden_size, num_heads)
         self.global_position_bias = HlgPositionBias(hidden_size, num_heads)
-        self.o_proj = Linear(hidden_size, hidden_size)
-        self.drop_path = PlainVitDropPath(drop_path_rate)
+        self.o_proj = nn.Linear(hidden_size, hidden_size)
+        self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, maps: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
         height, width = maps.shape[-2:]
@@ -331,14 +304,14 @@ class HlgSelfAttention(nn.Module):
 
     def __init__(self, config: HlgConfig, hidden_size: int, num_heads: int, drop_path_rate: float):
         super().__init__()
-        self.q_proj = Linear(hidden_size, hidden_size, bias=config.qkv_bias)
-        self.k_proj = Linear(hidden_size, hidden_size, bias=config.qkv_bias)
-        self.v_proj = Linear(hidden_size, hidden_size, bias=config.qkv_bias)
+        self.q_proj = nn.Linear(hidden_size, hidden_size, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(hidden_size, hidden_size, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(hidden_size, hidden_size, bias=config.qkv_bias)
         self.global_attention = HlgGlobalAttention(config, hidden_size, num_heads)
         self.global_position_bias = HlgPositionBias(hidden_size, num_heads)
-        self.o_proj = Linear(hidden_size, hidden_size)
+        self.o_proj = nn.Linear(hidden_size, hidden_size)
         self.layernorm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
-        self.drop_path = PlainVitDropPath(drop_path_rate)
+        self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, maps: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
         grid = (maps.shape[-2], maps.shape[-1])
@@ -367,7 +340,7 @@ class HlgLayer(GradientCheckpointingLayer):
         self.downsample = HlgDownsample(in_channels, hidden_size) if changes else nn.Identity()
         self.mlp = HlgMLP(in_channels, config.mlp_ratio * mlp_width, hidden_size, stride=2 if changes else 1)
         self.mlp_layernorm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
-        self.drop_path = PlainVitDropPath(drop_path_rate)
+        self.drop_path = DropPath(drop_path_rate)
         self.attention: nn.Module
         if stage == len(config.depths) - 1:
             self.attention = HlgSelfAttention(config, hidden_size, num_heads, drop_path_rate)
@@ -589,6 +562,7 @@ class HlgImageClassifierOutput(ImageClassifierOutput):
     loss_dict: dict[str, torch.Tensor] | None = None
 
 
+@known_to_pipelines
 class HlgForImageClassification(HlgPreTrainedModel):
     """HLG with a classifier of images on the mean of the last stage's positions."""
 
@@ -640,8 +614,5 @@ class HlgForImageClassification(HlgPreTrainedModel):
             attentions=outputs.attentions,
         )
 
-
-# Pipelines know the models that they support by name.
-MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES[HlgConfig.model_type] = HlgForImageClassification.__name__
 
 __all__ = ["HlgBackbone", "HlgForImageClassification", "HlgModel", "HlgPreTrainedModel"]

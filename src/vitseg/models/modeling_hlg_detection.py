@@ -16,14 +16,14 @@ import torch
 from torch import nn
 from torchvision.ops import box_convert, box_iou, sigmoid_focal_loss
 from transformers.modeling_outputs import ModelOutput
-from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_hlg import IMAGE_MULTIPLE, HlgConfig
+from .layers import check_images
 from .modeling_hlg import HlgHeadConv, HlgModel, HlgPreTrainedModel, HlgPyramidConv
-from .modeling_plain_vit import check_images
+from .pipelines import known_to_pipelines
 from .position_groups import divide
 
 
@@ -225,6 +225,7 @@ def match_anchors(
     return HlgDetectionTargets(labels, counts, positive, deltas)
 
 
+@known_to_pipelines
 class HlgForObjectDetection(HlgPreTrainedModel):
     """RetinaNet-HLG: the HLG encoder, a feature pyramid and the head of RetinaNet."""
 
@@ -387,8 +388,5 @@ def pad_rows(rows: torch.Tensor, count: int, value: float) -> torch.Tensor:
     """A tensor of `count` rows that begins with the given ones."""
     return torch.cat((rows, rows.new_full((count - len(rows), *rows.shape[1:]), value)))
 
-
-# Pipelines know the models that they support by name.
-MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES[HlgConfig.model_type] = HlgForObjectDetection.__name__
 
 __all__ = ["HlgForObjectDetection"]

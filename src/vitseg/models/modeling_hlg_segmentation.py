@@ -11,23 +11,20 @@ mmsegmentation; see `modeling_hlg` for the encoder and for what is called a quir
 import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
-from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs
-from transformers.utils.generic import can_return_tuple
 
 from .configuration_hlg import ATTENTION_WINDOW, IMAGE_MULTIPLE, HlgConfig
-from .linear import Linear
+from .layers import ConvLayer, resize
 from .modeling_hlg import (
     HlgAttention,
     HlgHeadConv,
     HlgModel,
+    HlgModelOutput,
     HlgPositionBias,
     HlgPreTrainedModel,
     HlgSmoothing,
 )
-from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy, resize
-from .modeling_setr import SetrConvLayer
+from .modeling_semantic import Prediction, SemanticSegmentationModel, pixel_cross_entropy
+from .pipelines import known_to_pipelines
 from .position_groups import Grouping, channels_first, channels_last, cut, pad_to_multiple
 
 
@@ -37,10 +34,10 @@ class HlgDecoderAttention(nn.Module):
     def __init__(self, config: HlgConfig):
         super().__init__()
         hidden_size = config.decoder_hidden_size
-        self.q_proj = Linear(hidden_size, hidden_size, bias=False)
-        self.k_proj = Linear(hidden_size, hidden_size, bias=False)
-        self.v_proj = Linear(hidden_size, hidden_size, bias=False)
-        self.o_proj = Linear(hidden_size, hidden_size)
+        self.q_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.k_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.v_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.o_proj = nn.Linear(hidden_size, hidden_size)
         self.attention = HlgAttention(config, hidden_size, config.decoder_num_attention_heads)
         self.position_bias = HlgPositionBias(hidden_size, config.decoder_num_attention_heads)
 
@@ -55,8 +52,8 @@ class HlgDecoderMLP(nn.Module):
 
     def __init__(self, hidden_size: int):
         super().__init__()
-        self.fc1 = Linear(hidden_size, 4 * hidden_size)
-        self.fc2 = Linear(4 * hidden_size, hidden_size)
+        self.fc1 = nn.Linear(hidden_size, 4 * hidden_size)
+        self.fc2 = nn.Linear(4 * hidden_size, hidden_size)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.fc2(nn.functional.gelu(self.fc1(hidden_states)))
@@ -115,7 +112,7 @@ class HlgDecodeHead(nn.Module):
 
     def __init__(self, config: HlgConfig):
         super().__init__()
-        self.fusion = SetrConvLayer(sum(config.hidden_sizes), config.decoder_hidden_size, kernel_size=3, bias=True)
+        self.fusion = ConvLayer(sum(config.hidden_sizes), config.decoder_hidden_size, kernel_size=3, bias=True)
         self.layers = nn.ModuleList(
             HlgDecoderLayer(config, dilated=index % 2 == 1) for index in range(config.decoder_num_layers)
         )
@@ -137,7 +134,7 @@ class HlgAuxiliaryHead(nn.Module):
 
     def __init__(self, config: HlgConfig, in_channels: int, hidden_size: int):
         super().__init__()
-        self.conv_layer = SetrConvLayer(in_channels, hidden_size, kernel_size=3)
+        self.conv_layer = ConvLayer(in_channels, hidden_size, kernel_size=3)
         self.dropout = nn.Dropout2d(config.decoder_dropout)
         self.classifier = HlgHeadConv(hidden_size, config.num_labels, kernel_size=1)
 
@@ -145,16 +142,30 @@ class HlgAuxiliaryHead(nn.Module):
         return self.classifier(self.dropout(self.conv_layer(feature_map)))
 
 
-class HlgForSemanticSegmentation(SlidingWindowMixin, HlgPreTrainedModel):
+@known_to_pipelines
+class HlgForSemanticSegmentation(HlgPreTrainedModel, SemanticSegmentationModel):
     """
     SETR-PUP-HLG: the HLG encoder, a decode head with local and global attention, and auxiliary heads that only take
     part in training.
 
-    In evaluation mode an image larger than `config.window_size` is segmented in overlapping windows, as the published
-    results were, unless `config.inference_mode` is `"whole"`.
-    """
+    Example:
 
-    _auto_class = "AutoModelForSemanticSegmentation"
+    ```python
+    >>> import torch
+    >>> from vitseg import HlgConfig, HlgForSemanticSegmentation
+
+    >>> config = HlgConfig(
+    ...     hidden_sizes=[16, 16, 32, 32], depths=[2, 2, 2, 2], num_attention_heads=[1, 1, 2, 2], window_size=64,
+    ...     decoder_hidden_size=32, num_labels=5,
+    ... )
+    >>> model = HlgForSemanticSegmentation(config).eval()
+    >>> with torch.no_grad():
+    ...     logits = model(torch.randn(1, 3, 80, 112)).logits
+    >>> logits.shape
+    torch.Size([1, 5, 80, 112])
+
+    ```
+    """
 
     def __init__(self, config: HlgConfig):
         super().__init__(config)
@@ -166,75 +177,19 @@ class HlgForSemanticSegmentation(SlidingWindowMixin, HlgPreTrainedModel):
         )
         self.post_init()
 
-    @can_return_tuple
-    def forward(
-        self,
-        pixel_values: torch.Tensor,
-        labels: torch.Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> SegmentationOutput:
-        r"""
-        Args:
-            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`):
-                Normalised images of any size.
-            labels (`torch.LongTensor` of shape `(batch, height, width)`, *optional*):
-                Class ids from 0 to `num_labels - 1`, and `config.semantic_loss_ignore_index` for ignored pixels.
+    def predict(self, features: HlgModelOutput, size: torch.Size, for_losses: bool = False) -> Prediction:
+        """As in the base class; the details are the feature maps."""
+        return Prediction(self.resize_and_cut(self.decode_head(features.feature_maps), size), features.feature_maps)
 
-        Returns:
-            [`SegmentationOutput`]: `logits` of shape `(batch, num_labels, height, width)`; with `labels` also `loss`
-            and `loss_dict`, whose terms are `decode.loss_seg` and `aux.loss_seg`, or with several auxiliary heads
-            `aux_0.loss_seg`, `aux_1.loss_seg`, ...
-
-        Raises:
-            ValueError: if `pixel_values` or `labels` do not fit the model or each other, or if hidden states or
-                attentions are asked for where the image has to be cut into windows.
-
-        Example:
-
-        ```python
-        >>> import torch
-        >>> from vitseg import HlgConfig, HlgForSemanticSegmentation
-
-        >>> config = HlgConfig(
-        ...     hidden_sizes=[16, 16, 32, 32], depths=[2, 2, 2, 2], num_attention_heads=[1, 1, 2, 2], window_size=64,
-        ...     decoder_hidden_size=32, num_labels=5,
-        ... )
-        >>> model = HlgForSemanticSegmentation(config).eval()
-        >>> with torch.no_grad():
-        ...     logits = model(torch.randn(1, 3, 80, 112)).logits
-        >>> logits.shape
-        torch.Size([1, 5, 80, 112])
-
-        ```
-        """
-        return self.segment_by_protocol(pixel_values, labels, **kwargs)
-
-    def segment(
-        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
-    ) -> SegmentationOutput:
-        """One pass over whole images; arguments and result as in [`forward`]."""
-        if labels is not None:
-            check_labels(labels, pixel_values, self.config.num_labels, self.config.semantic_loss_ignore_index)
-        outputs = self.backbone(pixel_values, **kwargs)
-        logits = self.resize_and_cut(self.decode_head(outputs.feature_maps), pixel_values)
-
-        loss, loss_dict = None, None
-        if labels is not None:
-            ignore_index, names = self.config.semantic_loss_ignore_index, self.auxiliary_names
-            loss_dict = {"decode.loss_seg": pixel_cross_entropy(logits, labels, ignore_index)}
-            for name, head, arguments in zip(names, self.auxiliary_head, self.config.auxiliary_heads, strict=True):
-                head_logits = head(outputs.feature_maps[arguments["in_index"]])
-                head_logits = self.resize_and_cut(head_logits, pixel_values)
-                head_loss = pixel_cross_entropy(head_logits, labels, ignore_index)
-                loss_dict[f"{name}.loss_seg"] = self.config.auxiliary_loss_weight * head_loss
-            loss = sum(loss_dict.values())
-        return SegmentationOutput(
-            loss=loss,
-            logits=logits,
-            loss_dict=loss_dict,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
+    def losses(self, prediction: Prediction, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`decode.loss_seg`, and `aux.loss_seg` or with several auxiliary heads `aux_0.loss_seg`, ..."""
+        ignore_index, heads = self.config.semantic_loss_ignore_index, self.config.auxiliary_heads
+        losses = {"decode.loss_seg": pixel_cross_entropy(prediction.logits, labels, ignore_index)}
+        for name, head, arguments in zip(self.auxiliary_names, self.auxiliary_head, heads, strict=True):
+            logits = self.resize_and_cut(head(prediction.details[arguments["in_index"]]), labels.shape[-2:])
+            loss = pixel_cross_entropy(logits, labels, ignore_index)
+            losses[f"{name}.loss_seg"] = self.config.auxiliary_loss_weight * loss
+        return losses
 
     @property
     def auxiliary_names(self) -> list[str]:
@@ -242,15 +197,12 @@ class HlgForSemanticSegmentation(SlidingWindowMixin, HlgPreTrainedModel):
         count = len(self.auxiliary_head)
         return ["aux"] if count == 1 else [f"aux_{index}" for index in range(count)]
 
-    def resize_and_cut(self, logits: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    def resize_and_cut(self, logits: torch.Tensor, size: torch.Size) -> torch.Tensor:
         """Logits resized to the image as the encoder padded it, without what was added to it."""
-        height, width = image.shape[-2:]
+        height, width = size
         rows, columns = (height + IMAGE_MULTIPLE - 1) // IMAGE_MULTIPLE, (width + IMAGE_MULTIPLE - 1) // IMAGE_MULTIPLE
         logits = resize(logits, (rows * IMAGE_MULTIPLE, columns * IMAGE_MULTIPLE))
         return cut(logits, height, width, dim=2)
 
-
-# Pipelines know the models that they support by name.
-MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES[HlgConfig.model_type] = HlgForSemanticSegmentation.__name__
 
 __all__ = ["HlgForSemanticSegmentation"]

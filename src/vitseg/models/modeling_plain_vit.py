@@ -10,14 +10,13 @@ raw residual stream after chosen blocks, by default without a final norm. Weight
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import AutoBackbone
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.backbone_utils import BackboneMixin
-from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BackboneOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
@@ -26,48 +25,12 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .configuration_cts_policy import CtsPolicyNetConfig
-from .configuration_plain_vit import PlainVitConfig, as_pair
-from .linear import Linear, linear
-from .modeling_cts_policy import CtsPolicyNet
-from .token_sharing import SharedTokens, candidate_pixels, candidate_positions, share_tokens
+from .configuration_plain_vit import PlainVitConfig
+from .layers import DropPath, check_images, copy_tokens, eager_attention_forward, is_exporting, pad_to_patches
 
 
-def is_exporting() -> bool:
-    """Whether `torch.export` is at work. Before torch 2.14, `torch.compile` is taken for it (pytorch#176347)."""
-    return torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
-
-
-def check_images(pixel_values: torch.Tensor, num_channels: int) -> None:
-    """
-    Refuse images of another shape than `(batch, num_channels, height, width)`.
-
-    Raises:
-        ValueError: naming the shape and the one expected.
-    """
-    if pixel_values.ndim != 4 or pixel_values.shape[1] != num_channels:
-        raise ValueError(
-            f"pixel_values has shape {tuple(pixel_values.shape)}; expected (batch, {num_channels}, height, width)."
-        )
-
-
-def pad_to_patches(pixel_values: torch.Tensor, patch_size: int | list[int] | tuple[int, int]) -> torch.Tensor:
-    """Zeros at the bottom and right up to a multiple of the patch size (mmsegmentation's rule)."""
-    patch_height, patch_width = as_pair(patch_size)
-    pad_height, pad_width = -pixel_values.shape[-2] % patch_height, -pixel_values.shape[-1] % patch_width
-    # A branch on the padding would fix the exported program to the size it was traced with.
-    if is_exporting() or pad_height or pad_width:
-        pixel_values = nn.functional.pad(pixel_values, (0, pad_width, 0, pad_height))
-    return pixel_values
-
-
-def copy_tokens(hidden_states: torch.Tensor, first: int, end: int) -> torch.Tensor:
-    """
-    `hidden_states[:, first:end]`, as linear layers take it for several images: they would copy a slice.
-
-    For a single image they would not, and an exported program would be fixed to one or the other.
-    """
-    return hidden_states.index_select(1, torch.arange(first, end, device=hidden_states.device))
+if TYPE_CHECKING:
+    from .token_sharing import SharedTokens
 
 
 @dataclass
@@ -83,14 +46,14 @@ class PlainVitOutput(BackboneOutput):
     """
 
     tokens: torch.Tensor | None = None
-    shared_tokens: SharedTokens | None = None
+    shared_tokens: "SharedTokens | None" = None
 
 
 class PlainVitEmbeddings(nn.Module):
     """
     Patches, class token and position embedding: `(batch, channels, height, width)` -> `(batch, tokens, hidden)`.
 
-    Given the shared tokens, only the patches and superpatches that have a token are embedded.
+    Given the scores of a policy network, patches share tokens as `config.token_sharing` says.
     """
 
     def __init__(self, config: PlainVitConfig):
@@ -110,6 +73,11 @@ class PlainVitEmbeddings(nn.Module):
         if config.use_distillation_token:
             self.distillation_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        if config.token_sharing is not None:
+            # Here, so that a model without token sharing neither imports it nor the policy network.
+            from .token_sharing import embed_shared
+
+            self.embed_shared = embed_shared
 
     def interpolate_positions(self, rows: int, columns: int) -> torch.Tensor:
         """
@@ -137,7 +105,7 @@ class PlainVitEmbeddings(nn.Module):
 
     def forward(
         self, pixel_values: torch.Tensor, policy_logits: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, tuple[int, int], SharedTokens | None]:
+    ) -> tuple[torch.Tensor, tuple[int, int], "SharedTokens | None"]:
         check_images(pixel_values, self.config.num_channels)
         pixel_values = pad_to_patches(pixel_values.to(self.patch_embeddings.weight.dtype), self.config.patch_size)
         rows, columns = (side // self.config.patch_size for side in pixel_values.shape[-2:])
@@ -148,45 +116,11 @@ class PlainVitEmbeddings(nn.Module):
             tokens = self.patch_embeddings(pixel_values).flatten(2).transpose(1, 2).contiguous()
             tokens = self.layernorm(tokens)
         else:
-            shared_tokens = share_tokens(policy_logits, (rows, columns), self.config.num_shared(rows, columns))
-            tokens, positions = self.embed_shared(pixel_values, positions, shared_tokens)
+            tokens, positions, shared_tokens = self.embed_shared(self, pixel_values, positions, policy_logits)
         for name in ("distillation_token", "cls_token"):
             if hasattr(self, name):
                 tokens = torch.cat((getattr(self, name).expand(tokens.shape[0], -1, -1), tokens), dim=1)
         return self.dropout(tokens + positions), (rows, columns), shared_tokens
-
-    def embed_shared(
-        self, pixel_values: torch.Tensor, positions: torch.Tensor, shared_tokens: SharedTokens
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The embedded patches and superpatches, `(batch, tokens, hidden)`, and the positions of these and of the
-        prefix tokens, `(batch, prefix and tokens, hidden)`."""
-        patches = shared_tokens.select(candidate_pixels(pixel_values, self.config.patch_size))
-        tokens = linear(patches, self.patch_embeddings.weight.flatten(1), self.patch_embeddings.bias)
-        num_prefix_tokens = self.config.num_prefix_tokens
-        prefix, grid = positions[:, :num_prefix_tokens], positions[:, num_prefix_tokens:]
-        grid_size = tuple(shared_tokens.tokens.shape[1:])
-        grid = shared_tokens.select(candidate_positions(grid.unflatten(1, grid_size)))
-        return self.layernorm(tokens), torch.cat((prefix.expand(grid.shape[0], -1, -1), grid), dim=1)
-
-
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs: Unpack[TransformersKwargs],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softmax attention that returns its probabilities; all tensors are `(batch, heads, tokens, head_dim)`."""
-    attention = torch.matmul(query, key.transpose(2, 3)) * scaling
-    if attention_mask is not None:
-        attention = attention + attention_mask
-    attention = nn.functional.softmax(attention, dim=-1, dtype=torch.float32).to(query.dtype)
-    attention = nn.functional.dropout(attention, p=dropout, training=module.training)
-    output = torch.matmul(attention, value).transpose(1, 2).contiguous()
-    return output, attention
 
 
 class PlainVitAttention(nn.Module):
@@ -200,10 +134,10 @@ class PlainVitAttention(nn.Module):
         self.scaling = self.head_dim**-0.5
         self.is_causal = False
 
-        self.q_proj = Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
-        self.k_proj = Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
-        self.v_proj = Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
-        self.o_proj = Linear(config.hidden_size, config.hidden_size)
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(
         self,
@@ -240,28 +174,13 @@ class PlainVitMLP(nn.Module):
 
     def __init__(self, config: PlainVitConfig):
         super().__init__()
-        self.fc1 = Linear(config.hidden_size, config.intermediate_size)
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
         self.activation_fn = ACT2FN[config.hidden_act]
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.fc2 = Linear(config.intermediate_size, config.hidden_size)
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.fc2(self.dropout(self.activation_fn(self.fc1(hidden_states))))
-
-
-class PlainVitDropPath(nn.Module):
-    """Stochastic depth: a residual branch is dropped for a whole sample (https://arxiv.org/abs/1603.09382)."""
-
-    def __init__(self, drop_prob: float):
-        super().__init__()
-        self.drop_prob = drop_prob
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        if self.drop_prob == 0.0 or not self.training:
-            return hidden_states
-        keep_prob = 1.0 - self.drop_prob
-        mask = hidden_states.new_empty(hidden_states.shape[0], *(1,) * (hidden_states.ndim - 1)).bernoulli_(keep_prob)
-        return hidden_states * mask / keep_prob
 
 
 class PlainVitLayer(GradientCheckpointingLayer):
@@ -278,8 +197,8 @@ class PlainVitLayer(GradientCheckpointingLayer):
         self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = PlainVitMLP(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.attention_drop_path = PlainVitDropPath(drop_path_rate if config.drop_path_on_attention else 0.0)
-        self.drop_path = PlainVitDropPath(drop_path_rate)
+        self.attention_drop_path = DropPath(drop_path_rate if config.drop_path_on_attention else 0.0)
+        self.drop_path = DropPath(drop_path_rate)
 
     def forward(
         self,
@@ -344,6 +263,10 @@ class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
         super().__init__(config)
         self.num_features = [config.hidden_size] * (config.num_hidden_layers + 1)
         if config.token_sharing is not None:
+            # Here, so that a model without token sharing does not import it.
+            from .configuration_cts_policy import CtsPolicyNetConfig
+            from .modeling_cts_policy import CtsPolicyNet
+
             # It has no attention, but transformers expects it to agree with the model around it.
             policy_config = CtsPolicyNetConfig(attn_implementation=config._attn_implementation)
             self.policy_net = CtsPolicyNet(policy_config)
@@ -417,7 +340,7 @@ class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
         return PlainVitOutput(feature_maps=tuple(feature_maps), tokens=tokens, shared_tokens=shared_tokens)
 
     def every_second(
-        self, hidden_states: torch.Tensor, grid_size: tuple[int, int], shared_tokens: SharedTokens | None = None
+        self, hidden_states: torch.Tensor, grid_size: tuple[int, int], shared_tokens: "SharedTokens | None" = None
     ) -> tuple[torch.Tensor, tuple[int, int]]:
         """The patches in rows and columns 0, 2, 4, ... of the grid, after the prefix tokens if any; and their grid."""
         num_prefix_tokens = self.config.num_prefix_tokens
@@ -431,7 +354,7 @@ class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
         return tokens, (kept.shape[0], kept.shape[1])
 
     def to_feature_map(
-        self, hidden_states: torch.Tensor, grid_size: tuple[int, int], shared_tokens: SharedTokens | None = None
+        self, hidden_states: torch.Tensor, grid_size: tuple[int, int], shared_tokens: "SharedTokens | None" = None
     ) -> torch.Tensor:
         """`(batch, tokens, hidden)` -> `(batch, hidden, rows, columns)`, in channels-last memory order; a view, unless
         tokens are shared."""
@@ -441,18 +364,6 @@ class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
         else:
             grid = shared_tokens.restore(hidden_states, num_prefix_tokens)
         return grid.permute(0, 3, 1, 2)
-
-
-def build_backbone(config: PreTrainedConfig) -> PreTrainedModel:
-    """
-    The backbone of a configuration: a [`PlainVitBackbone`], or whatever AutoBackbone knows.
-
-    The plain ViT is built by its class, because a model loaded as remote code brings it along unregistered (and its
-    configuration as a class of another copy of the module, so the type's name decides).
-    """
-    if config.model_type == PlainVitConfig.model_type:
-        return PlainVitBackbone._from_config(config)
-    return AutoBackbone.from_config(config)
 
 
 __all__ = ["PlainVitBackbone", "PlainVitOutput", "PlainVitPreTrainedModel"]

@@ -23,16 +23,15 @@ from transformers.backbone_utils import BackboneMixin
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BackboneOutput
 from transformers.modeling_utils import PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
-from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_sctnet import SctNetConfig
-from .modeling_plain_vit import PlainVitDropPath, check_images, is_exporting
-from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy, resize
-from .sctnet_alignment import SctNetAlignment
+from .layers import DropPath, check_images, is_exporting, resize
+from .modeling_semantic import Prediction, SemanticSegmentationModel
+from .pipelines import known_to_pipelines
 
 
 # Of the norm in the feed-forward blocks; all others have PyTorch's 1e-5.
@@ -204,7 +203,7 @@ class SctNetAttentionLayer(GradientCheckpointingLayer):
         self.activation = nn.ReLU()
         self.attention = SctNetAttention(config, channels)
         self.mlp = SctNetMLP(config, channels)
-        self.drop_path = PlainVitDropPath(config.drop_path_rate)
+        self.drop_path = DropPath(config.drop_path_rate)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         maps = self.activation(maps)
@@ -319,9 +318,7 @@ class SctNetPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
-    # The loss is a mean over the pixels of a batch, which the Trainer must average over accumulated batches.
-    accepts_loss_kwargs = False
-    # What only training needs is left out where the configuration does not ask for it.
+    # Folders written by vitseg 0.1 may hold what only training needs.
     _keys_to_ignore_on_load_unexpected = [r"auxiliary_head\.", r"alignment\."]
     _no_split_modules = ["SctNetStage", "SctNetFusion", "SctNetHead"]
     _can_compile_fullgraph = True
@@ -409,107 +406,43 @@ class SctNetBackbone(BackboneMixin, SctNetPreTrainedModel):
         return BackboneOutput(feature_maps=tuple(maps[name] for name in self.stage_names if name in self.out_features))
 
 
-class UnregisteredModule:
-    """
-    Holds a module that is to be no part of the module that holds this: not among its parameters, not in its state
-    dict, not put into training mode with it. Copies share the module.
-    """
-
-    def __init__(self, module: nn.Module):
-        self.module = module
-
-    def __deepcopy__(self, memo: dict) -> "UnregisteredModule":
-        return self
-
-
-class SctNetForSemanticSegmentation(SlidingWindowMixin, SctNetPreTrainedModel):
+@known_to_pipelines
+class SctNetForSemanticSegmentation(SctNetPreTrainedModel, SemanticSegmentationModel):
     """
     SCTNet: a convolutional backbone and a small decode head.
 
-    As published, an image goes through the network whole, whatever its size. [`add_training_heads`] prepares a model
-    for the published training, with or without a teacher; [`for_inference`] leaves what only training needs away, and
-    [`fuse`] makes a copy for the fastest inference.
+    As published, an image goes through the network whole, whatever its size. With labels it gives the loss of its
+    pixels; the published training, with a teacher, is `vitseg.training.distillation`'s. [`fuse`] makes a copy for the
+    fastest inference.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from vitseg import SctNetConfig, SctNetForSemanticSegmentation
+
+    >>> model = SctNetForSemanticSegmentation(SctNetConfig(base_channels=8, num_labels=5)).eval()
+    >>> with torch.no_grad():
+    ...     logits = model(torch.randn(1, 3, 81, 113)).logits
+    >>> logits.shape
+    torch.Size([1, 5, 81, 113])
+
+    ```
     """
 
-    _auto_class = "AutoModelForSemanticSegmentation"
     is_fused = False
 
     def __init__(self, config: SctNetConfig):
         super().__init__(config)
-        channels, num_labels = config.base_channels, config.num_labels
+        channels = config.base_channels
         backbone_config = copy.deepcopy(config)
         backbone_config.out_features = ["stage2", "stage3", "stage4", "stage5"]
         self.backbone = SctNetBackbone(backbone_config)
-        self.decode_head = SctNetHead(4 * channels, config.decoder_hidden_size, num_labels)
-        if config.use_auxiliary_head:
-            self.auxiliary_head = SctNetHead(2 * channels, config.auxiliary_hidden_size, num_labels)
-        if config.alignment_channels is not None:
-            self.alignment = SctNetAlignment(config)
-        self._teacher: UnregisteredModule | None = None
+        self.decode_head = SctNetHead(4 * channels, config.decoder_hidden_size, config.num_labels)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.backbone.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.backbone.set_input_embeddings(value)
-
-    @property
-    def teacher(self) -> nn.Module | None:
-        """The teacher that training aligns the model with, if any: no part of the model, and never saved with it."""
-        return self._teacher.module if self._teacher is not None else None
-
-    def add_training_heads(self, teacher: Any | None = None) -> None:
-        """
-        Add what the published training needs beyond the network itself, in `config` too: a classifier on stage 2, and
-        with a teacher the projections to its features. What is there already is kept.
-
-        Args:
-            teacher: a model for the same classes, such as a [`SctNetTeacherForSemanticSegmentation`], with the methods
-                `encode`, `concatenate` and `classify` and the attributes `alignment_channels` and
-                `config.num_labels`. It is frozen, stays in evaluation mode, and is held beside the model: it moves
-                with it to other devices and dtypes, but is not among its parameters nor in its state dict.
-
-        Raises:
-            ValueError: if the teacher knows another number of classes.
-        """
-        config = self.config
-        if teacher is not None and teacher.config.num_labels != config.num_labels:
-            raise ValueError(
-                f"The teacher knows {teacher.config.num_labels} classes and the model {config.num_labels}. Their "
-                "logits are aligned, so they must know the same: train a teacher on the same data set first."
-            )
-        if not config.use_auxiliary_head:
-            config.use_auxiliary_head = True
-            self.auxiliary_head = self._new(
-                SctNetHead(2 * config.base_channels, config.auxiliary_hidden_size, config.num_labels)
-            )
-        if teacher is None:
-            return
-        if list(config.alignment_channels or []) != list(teacher.alignment_channels):
-            config.alignment_channels = list(teacher.alignment_channels)
-            self.alignment = self._new(SctNetAlignment(config))
-        teacher.requires_grad_(False).eval().to(device=self.device, dtype=self.dtype)
-        self._teacher = UnregisteredModule(teacher)
-
-    def _new(self, module: Any) -> Any:
-        # Convolutions and batch norms start as PyTorch makes them.
-        return module.to(device=self.device, dtype=self.dtype).train(self.training)
-
-    def _apply(self, fn, recurse=True):
-        if self._teacher is not None:
-            self._teacher.module._apply(fn)
-        return super()._apply(fn, recurse)
-
-    def for_inference(self) -> "SctNetForSemanticSegmentation":
-        """This model without what only training needs; both share their weights."""
-        config = copy.deepcopy(self.config)
-        config.use_auxiliary_head, config.alignment_channels = False, None
-        with torch.device("meta"):
-            model = type(self)(config)
-        model.backbone, model.decode_head = self.backbone, self.decode_head
-        model.training = self.training
-        return model
+    def predict(self, features: BackboneOutput, size: torch.Size, for_losses: bool = False) -> Prediction:
+        return Prediction(resize(self.decode_head(features.feature_maps[-1]), size))
 
     def fuse(self) -> "SctNetForSemanticSegmentation":
         """
@@ -520,7 +453,7 @@ class SctNetForSemanticSegmentation(SlidingWindowMixin, SctNetPreTrainedModel):
         laid out channels last. Fuse a model in float32 and take the copy to another dtype afterwards. The copy can
         neither be trained nor saved.
         """
-        model = copy.deepcopy(self.for_inference()).eval()
+        model = copy.deepcopy(self).eval()
         for module in list(model.modules()):
             if isinstance(module, SctNetConvLayer | SctNetAttention):
                 module.fuse()
@@ -535,83 +468,5 @@ class SctNetForSemanticSegmentation(SlidingWindowMixin, SctNetPreTrainedModel):
             raise ValueError("A fused model is only for inference: save the model that it was made of.")
         super().save_pretrained(*args, **kwargs)
 
-    @can_return_tuple
-    def forward(
-        self,
-        pixel_values: torch.Tensor,
-        labels: torch.Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> SegmentationOutput:
-        r"""
-        Args:
-            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`):
-                Normalised images of any size.
-            labels (`torch.LongTensor` of shape `(batch, height, width)`, *optional*):
-                Class ids from 0 to `num_labels - 1`, and `config.semantic_loss_ignore_index` for ignored pixels.
-
-        Returns:
-            [`SegmentationOutput`]: `logits` of shape `(batch, num_labels, height, width)`; with `labels` also `loss`
-            and `loss_dict`, whose terms are `decode.loss_ce`, with an auxiliary head `aux_0.loss_ce`, and with a
-            teacher `aux_1.loss_guidance`.
-
-        Raises:
-            ValueError: if `pixel_values` or `labels` do not fit the model or each other, if hidden states or
-                attentions are asked for where the image has to be cut into windows, or if there are labels, and
-                features to align with those of a teacher, but no teacher.
-
-        Example:
-
-        ```python
-        >>> import torch
-        >>> from vitseg import SctNetConfig, SctNetForSemanticSegmentation
-
-        >>> model = SctNetForSemanticSegmentation(SctNetConfig(base_channels=8, num_labels=5)).eval()
-        >>> with torch.no_grad():
-        ...     logits = model(torch.randn(1, 3, 81, 113)).logits
-        >>> logits.shape
-        torch.Size([1, 5, 81, 113])
-
-        ```
-        """
-        return self.segment_by_protocol(pixel_values, labels, **kwargs)
-
-    def segment(
-        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
-    ) -> SegmentationOutput:
-        """One pass over whole images; arguments and result as in [`forward`]."""
-        config = self.config
-        if labels is not None:
-            check_labels(labels, pixel_values, config.num_labels, config.semantic_loss_ignore_index)
-            if config.alignment_channels is not None and self._teacher is None:
-                raise ValueError(
-                    "The model's features are to be aligned with those of a teacher, which is not saved with the "
-                    "model. Give it one with add_training_heads(teacher), or take the model without, for_inference()."
-                )
-        outputs = self.backbone(pixel_values, **kwargs)
-        stage2, stage3, stage4, fused = outputs.feature_maps
-        logits = resize(self.decode_head(fused), pixel_values.shape[-2:])
-
-        loss, loss_dict = None, None
-        if labels is not None:
-            loss_dict = {"decode.loss_ce": pixel_cross_entropy(logits, labels, config.semantic_loss_ignore_index)}
-            if config.use_auxiliary_head:
-                auxiliary_logits = resize(self.auxiliary_head(stage2), pixel_values.shape[-2:])
-                auxiliary_loss = pixel_cross_entropy(auxiliary_logits, labels, config.semantic_loss_ignore_index)
-                loss_dict["aux_0.loss_ce"] = config.auxiliary_loss_weight * auxiliary_loss
-            if config.alignment_channels is not None:
-                images = pixel_values.to(self.dtype)
-                loss_dict["aux_1.loss_guidance"] = self.alignment(images, stage3, stage4, fused, self._teacher.module)
-            loss = sum(loss_dict.values())
-        return SegmentationOutput(
-            loss=loss,
-            logits=logits,
-            loss_dict=loss_dict,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
-
-
-# The image-segmentation pipeline knows the models that it supports by name.
-MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES[SctNetConfig.model_type] = SctNetForSemanticSegmentation.__name__
 
 __all__ = ["SctNetBackbone", "SctNetForSemanticSegmentation", "SctNetPreTrainedModel"]

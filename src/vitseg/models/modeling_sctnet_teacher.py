@@ -12,16 +12,14 @@ import torch
 from torch import nn
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerModel
 from transformers import initialization as init
-from transformers.backbone_utils import filter_output_hidden_states
-from transformers.modeling_utils import PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
+from transformers.modeling_outputs import BackboneOutput
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
-from transformers.utils.generic import can_return_tuple
 
 from .configuration_sctnet_teacher import SctNetTeacherConfig
-from .modeling_plain_vit import check_images
-from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy, resize
+from .layers import resize
+from .modeling_semantic import Prediction, SemanticSegmentationModel
+from .pipelines import known_to_pipelines
 
 
 # Of every layer norm in the encoder; transformers leaves PyTorch's 1e-5.
@@ -87,41 +85,22 @@ class SctNetTeacherHead(nn.Module):
         return fused, self.classifier(self.dropout(fused))
 
 
-class SctNetTeacherPreTrainedModel(PreTrainedModel):
-    """Initialisation and loading of the teacher."""
+@known_to_pipelines
+class SctNetTeacherForSemanticSegmentation(SemanticSegmentationModel):
+    """
+    SegFormer as the teacher of SCTNet: a segmentation model like any other, to be trained on the same classes first.
+
+    Its encoder is transformers', with the epsilon of the original in the layer norms. Images have sides of at least 29
+    pixels.
+    """
 
     config: SctNetTeacherConfig
     base_model_prefix = "encoder"
-    main_input_name = "pixel_values"
-    input_modalities = ("image",)
-    supports_gradient_checkpointing = True
-    # The loss is a mean over the pixels of a batch, which the Trainer must average over accumulated batches.
-    accepts_loss_kwargs = False
     _no_split_modules = ["SegformerStage"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _can_compile_fullgraph = True
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, SctNetTeacherConvLayer):
-            init.kaiming_normal_(module.conv.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, SctNetTeacherHead):
-            init.normal_(module.classifier.weight, std=0.01)
-
-
-class SctNetTeacherForSemanticSegmentation(SlidingWindowMixin, SctNetTeacherPreTrainedModel):
-    """
-    SegFormer as the teacher of SCTNet: a segmentation model like any other, to be trained on the same classes first.
-
-    Its encoder is transformers', with the epsilon of the original in the layer norms. By `encode`, `concatenate` and
-    `classify`, SCTNet's training takes its features; see [`SctNetForSemanticSegmentation.add_training_heads`].
-    """
-
-    _auto_class = "AutoModelForSemanticSegmentation"
 
     def __init__(self, config: SctNetTeacherConfig):
         super().__init__(config)
@@ -132,11 +111,23 @@ class SctNetTeacherForSemanticSegmentation(SlidingWindowMixin, SctNetTeacherPreT
         self.decode_head = SctNetTeacherHead(config)
         self.post_init()
 
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, SctNetTeacherConvLayer):
+            init.kaiming_normal_(module.conv.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, SctNetTeacherHead):
+            init.normal_(module.classifier.weight, std=0.01)
+
     def get_input_embeddings(self) -> nn.Module:
         return self.encoder.stages[0].patch_embeddings.proj
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.encoder.stages[0].patch_embeddings.proj = value
+
+    @property
+    def num_channels(self) -> int:
+        return self.config.encoder_config.num_channels
 
     @property
     def alignment_channels(self) -> list[int]:
@@ -156,47 +147,15 @@ class SctNetTeacherForSemanticSegmentation(SlidingWindowMixin, SctNetTeacherPreT
         """Fused features and logits, `(batch, channels, rows, columns)` at 1/4 of the image's size."""
         return self.decode_head.classify(features)
 
-    @can_return_tuple
-    def forward(
-        self,
-        pixel_values: torch.Tensor,
-        labels: torch.Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> SegmentationOutput:
-        r"""
-        Args:
-            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`):
-                Normalised images, with sides of at least 29 pixels.
-            labels (`torch.LongTensor` of shape `(batch, height, width)`, *optional*):
-                Class ids from 0 to `num_labels - 1`, and `config.semantic_loss_ignore_index` for ignored pixels.
+    def run_backbone(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> BackboneOutput:
+        stages = tuple(self.encode(pixel_values.to(self.dtype)))
+        return BackboneOutput(
+            feature_maps=stages, hidden_states=stages if kwargs.get("output_hidden_states") else None
+        )
 
-        Returns:
-            [`SegmentationOutput`]: `logits` of shape `(batch, num_labels, height, width)`; with `labels` also `loss`
-            and `loss_dict`, whose only term is `decode.loss_ce`.
-
-        Raises:
-            ValueError: if `pixel_values` or `labels` do not fit the model or each other.
-        """
-        return self.segment_by_protocol(pixel_values, labels, **kwargs)
-
-    @filter_output_hidden_states
-    def segment(
-        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
-    ) -> SegmentationOutput:
-        """One pass over whole images; arguments and result as in [`forward`]."""
-        config = self.config
-        if labels is not None:
-            check_labels(labels, pixel_values, config.num_labels, config.semantic_loss_ignore_index)
-        check_images(pixel_values, config.encoder_config.num_channels)
-        stages = self.encode(pixel_values.to(self.dtype))
-        _, logits = self.classify(self.concatenate(stages))
-        logits = resize(logits, pixel_values.shape[-2:])
-
-        loss, loss_dict = None, None
-        if labels is not None:
-            loss = pixel_cross_entropy(logits, labels, config.semantic_loss_ignore_index)
-            loss_dict = {"decode.loss_ce": loss}
-        return SegmentationOutput(loss=loss, logits=logits, loss_dict=loss_dict, hidden_states=tuple(stages))
+    def predict(self, features: BackboneOutput, size: torch.Size, for_losses: bool = False) -> Prediction:
+        _, logits = self.classify(self.concatenate(features.feature_maps))
+        return Prediction(resize(logits, size))
 
 
 class SegformerTeacher(nn.Module):
@@ -241,9 +200,4 @@ class SegformerTeacher(nn.Module):
         return fused, head.classifier(head.dropout(fused))
 
 
-# The image-segmentation pipeline knows the models that it supports by name.
-MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES[SctNetTeacherConfig.model_type] = (
-    SctNetTeacherForSemanticSegmentation.__name__
-)
-
-__all__ = ["SctNetTeacherForSemanticSegmentation", "SctNetTeacherPreTrainedModel", "SegformerTeacher"]
+__all__ = ["SctNetTeacherForSemanticSegmentation", "SegformerTeacher"]

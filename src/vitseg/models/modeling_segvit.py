@@ -18,17 +18,14 @@ import torch
 from torch import nn
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
-from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs
-from transformers.utils.generic import can_return_tuple
+from transformers.modeling_outputs import BackboneOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .configuration_plain_vit import as_pair
 from .configuration_segvit import SegVitConfig
-from .linear import Linear, mix_channels
-from .modeling_plain_vit import build_backbone, eager_attention_forward, pad_to_patches
-from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, resize
+from .layers import as_pair, eager_attention_forward, resize
+from .modeling_decoder import DecoderModel
+from .modeling_semantic import Prediction
+from .pipelines import known_to_pipelines
 
 
 # Of the focal loss, https://arxiv.org/abs/1708.02002.
@@ -64,10 +61,10 @@ class SegVitAttention(nn.Module):
         self.scaling = self.head_dim**-0.5
         self.is_causal = False
 
-        self.q_proj = Linear(hidden_size, hidden_size)
-        self.k_proj = Linear(hidden_size, hidden_size)
-        self.v_proj = Linear(hidden_size, hidden_size)
-        self.o_proj = Linear(hidden_size, hidden_size)
+        self.q_proj = nn.Linear(hidden_size, hidden_size)
+        self.k_proj = nn.Linear(hidden_size, hidden_size)
+        self.v_proj = nn.Linear(hidden_size, hidden_size)
+        self.o_proj = nn.Linear(hidden_size, hidden_size)
 
     def forward(
         self, queries: torch.Tensor, tokens: torch.Tensor, return_masks: bool = False
@@ -93,9 +90,9 @@ class SegVitMLP(nn.Module):
 
     def __init__(self, config: SegVitConfig):
         super().__init__()
-        self.fc1 = Linear(config.decoder_hidden_size, 4 * config.decoder_hidden_size)
+        self.fc1 = nn.Linear(config.decoder_hidden_size, 4 * config.decoder_hidden_size)
         self.dropout = nn.Dropout(config.decoder_dropout)
-        self.fc2 = Linear(4 * config.decoder_hidden_size, config.decoder_hidden_size)
+        self.fc2 = nn.Linear(4 * config.decoder_hidden_size, config.decoder_hidden_size)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.fc2(self.dropout(nn.functional.relu(self.fc1(hidden_states))))
@@ -151,7 +148,7 @@ class SegVitProjection(nn.Module):
 
     def __init__(self, config: SegVitConfig, in_channels: int):
         super().__init__()
-        self.linear = Linear(in_channels, config.decoder_hidden_size)
+        self.linear = nn.Linear(in_channels, config.decoder_hidden_size)
         self.layernorm = nn.LayerNorm(config.decoder_hidden_size)
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
@@ -225,7 +222,7 @@ class SegVitHead(nn.Module):
             self.projections = build_projections(config, in_channels[::-1])
         self.decoders = nn.ModuleList(SegVitDecoder(config) for _ in self.projections)
         self.class_queries = nn.Parameter(torch.zeros(config.num_labels, config.decoder_hidden_size))
-        self.classifier = Linear(config.decoder_hidden_size, config.num_labels + 1)
+        self.classifier = nn.Linear(config.decoder_hidden_size, config.num_labels + 1)
 
     def forward(self, feature_maps: tuple[torch.Tensor, ...], return_all: bool = False) -> list[SegVitPrediction]:
         if self.decoder_type == "tpn_atm":
@@ -270,7 +267,7 @@ def class_scores(class_logits: torch.Tensor, masks: torch.Tensor) -> torch.Tenso
     Takes a prediction's tensors; returns `(batch, num_labels, h, w)`, scores that are neither logits nor sum to one.
     """
     probabilities = class_logits.softmax(dim=-1)[..., :-1]
-    return mix_channels(masks.sigmoid(), probabilities.transpose(1, 2))
+    return torch.einsum("bqc,bqhw->bchw", probabilities, masks.sigmoid())
 
 
 def focal_losses(masks: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -343,22 +340,38 @@ class SegVitTargets:
         }
 
 
-class SegVitPreTrainedModel(PreTrainedModel):
-    """Initialisation and loading of SegViT."""
+@known_to_pipelines
+class SegVitForSemanticSegmentation(DecoderModel):
+    """
+    SegViT: a backbone and an attention-to-mask decoder. Its logits are scores from 0 on, see [`class_scores`].
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from vitseg import PlainVitConfig, SegVitConfig, SegVitForSemanticSegmentation
+
+    >>> backbone_config = PlainVitConfig(
+    ...     hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96, image_size=64
+    ... )
+    >>> config = SegVitConfig(backbone_config=backbone_config, decoder_hidden_size=32, num_labels=5)
+    >>> model = SegVitForSemanticSegmentation(config).eval()
+    >>> with torch.no_grad():
+    ...     logits = model(torch.randn(1, 3, 80, 112)).logits
+    >>> logits.shape
+    torch.Size([1, 5, 80, 112])
+
+    ```
+    """
 
     config: SegVitConfig
     base_model_prefix = "segvit"
-    main_input_name = "pixel_values"
-    input_modalities = ("image",)
-    supports_gradient_checkpointing = True
-    # The loss is a mean over the masks of a batch, which the Trainer must average over accumulated batches.
-    accepts_loss_kwargs = False
-    _no_split_modules = ["PlainVitEmbeddings", "PlainVitLayer", "SegVitDecoderLayer"]
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-    _can_compile_fullgraph = True
+    _no_split_modules = [*DecoderModel._no_split_modules, "SegVitDecoderLayer"]
+
+    def __init__(self, config: SegVitConfig):
+        super().__init__(config)
+        self.decode_head = SegVitHead(config, self.backbone.channels)
+        self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -385,119 +398,32 @@ class SegVitPreTrainedModel(PreTrainedModel):
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
             init.uniform_(projection.weight, -bound, bound)
 
-
-class SegVitForSemanticSegmentation(SlidingWindowMixin, SegVitPreTrainedModel):
-    """
-    SegViT: a backbone and an attention-to-mask decoder.
-
-    In evaluation mode an image larger than `config.window_size` is segmented in overlapping windows, as the published
-    results were, unless `config.inference_mode` is `"whole"`.
-    """
-
-    _auto_class = "AutoModelForSemanticSegmentation"
-
-    def __init__(self, config: SegVitConfig):
-        super().__init__(config)
-        self.backbone = build_backbone(config.backbone_config)
-        self.decode_head = SegVitHead(config, self.backbone.channels)
-        self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.backbone.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.backbone.set_input_embeddings(value)
-
-    @can_return_tuple
-    def forward(
-        self,
-        pixel_values: torch.Tensor,
-        labels: torch.Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> SegmentationOutput:
-        r"""
-        Args:
-            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`):
-                Normalised images of any size.
-            labels (`torch.LongTensor` of shape `(batch, height, width)`, *optional*):
-                Class ids from 0 to `num_labels - 1`, and `config.semantic_loss_ignore_index` for ignored pixels.
-
-        Returns:
-            [`SegmentationOutput`]: `logits` of shape `(batch, num_labels, height, width)`, which are scores from 0 on
-            (see [`class_scores`]); with `labels` also `loss` and `loss_dict`, whose terms are `decode.loss_ce`,
-            `decode.loss_mask` and `decode.loss_dice`, and the same with `_0`, `_1`, ... for the predictions before the
-            last.
-
-        Raises:
-            ValueError: if `pixel_values` or `labels` do not fit the model or each other, or if hidden states or
-                attentions are asked for where the image has to be cut into windows.
-
-        Example:
-
-        ```python
-        >>> import torch
-        >>> from vitseg import PlainVitConfig, SegVitConfig, SegVitForSemanticSegmentation
-
-        >>> backbone_config = PlainVitConfig(
-        ...     hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96, image_size=64
-        ... )
-        >>> config = SegVitConfig(backbone_config=backbone_config, decoder_hidden_size=32, num_labels=5)
-        >>> model = SegVitForSemanticSegmentation(config).eval()
-        >>> with torch.no_grad():
-        ...     logits = model(torch.randn(1, 3, 80, 112)).logits
-        >>> logits.shape
-        torch.Size([1, 5, 80, 112])
-
-        ```
-        """
-        return self.segment_by_protocol(pixel_values, labels, **kwargs)
-
-    def segment(
-        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
-    ) -> SegmentationOutput:
-        """One pass over whole images; arguments and result as in [`forward`]."""
-        if labels is not None:
-            check_labels(labels, pixel_values, self.config.num_labels, self.config.semantic_loss_ignore_index)
-        # The backbones of transformers leave incomplete patches out.
-        patch_size = getattr(self.config.backbone_config, "patch_size", 1)
-        outputs = self.backbone(pad_to_patches(pixel_values, patch_size), **kwargs)
-        *auxiliary, answer = self.decode_head(outputs.feature_maps, return_all=labels is not None)
+    def predict(self, features: BackboneOutput, size: torch.Size, for_losses: bool = False) -> Prediction:
+        """As in the base class; the details are the decode head's predictions, the answer last."""
+        *auxiliary, answer = self.decode_head(features.feature_maps, return_all=for_losses)
         # As in the original, masks of whatever grid, padding included, are enlarged to this one size, where scores
         # are formed: enlarging masks to the size of the image instead gives other scores.
         # They are enlarged and mixed much faster with the queries last in memory.
         masks = answer.masks.contiguous(memory_format=torch.channels_last)
         answer = SegVitPrediction(answer.class_logits, resize(masks, as_pair(self.config.mask_size)))
-        logits = resize(class_scores(*answer), pixel_values.shape[-2:])
+        return Prediction(resize(class_scores(*answer), size), [*auxiliary, answer])
 
-        loss, loss_dict = None, None
-        if labels is not None:
-            loss_dict = self.compute_losses(answer, auxiliary, labels)
-            loss = sum(loss_dict.values())
-        return SegmentationOutput(
-            loss=loss,
-            logits=logits,
-            loss_dict=loss_dict,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
-
-    def compute_losses(
-        self, answer: SegVitPrediction, auxiliary: list[SegVitPrediction], labels: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        """The weighted loss terms of the answer and of the predictions before it, by name."""
+    def losses(self, prediction: Prediction, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """
+        `decode.loss_ce`, `decode.loss_mask` and `decode.loss_dice` of the answer, and the same with `_0`, `_1`, ... of
+        the predictions before it.
+        """
         config = self.config
+        *auxiliary, answer = prediction.details
         labels = labels.masked_fill(labels == config.semantic_loss_ignore_index, -1)
         targets = SegVitTargets(labels, config.num_labels, average_over_processes=self.training)
         weights = {"ce": config.class_weight, "mask": config.mask_weight, "dice": config.dice_weight}
         terms = targets.losses(answer, config.no_object_weight)
         losses = {f"decode.loss_{name}": weights[name] * term for name, term in terms.items()}
-        for index, prediction in enumerate(auxiliary[: config.num_auxiliary_losses]):
-            for name, term in targets.losses(prediction, config.no_object_weight).items():
+        for index, auxiliary_prediction in enumerate(auxiliary[: config.num_auxiliary_losses]):
+            for name, term in targets.losses(auxiliary_prediction, config.no_object_weight).items():
                 losses[f"decode.loss_{name}_{index}"] = config.auxiliary_loss_weight * weights[name] * term
         return losses
 
 
-# The image-segmentation pipeline knows the models that it supports by name.
-MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES[SegVitConfig.model_type] = SegVitForSemanticSegmentation.__name__
-
-__all__ = ["SegVitForSemanticSegmentation", "SegVitPreTrainedModel"]
+__all__ = ["SegVitForSemanticSegmentation"]

@@ -1,19 +1,26 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the segmentation models share: their output, the originals' pixel loss and windowed inference."""
+"""
+What all segmentation models share: the one course that images take through them, their output and the originals'
+pixel loss.
 
-from collections.abc import Callable
+A method gives its backbone, [`predict`](SemanticSegmentationModel.predict) and
+[`losses`](SemanticSegmentationModel.losses).
+"""
+
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from transformers.modeling_outputs import SemanticSegmenterOutput
+from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
+from transformers.utils.generic import can_return_tuple
 
-from .configuration_plain_vit import as_pair
-from .configuration_semantic import WindowedInferenceConfig
-from .modeling_plain_vit import check_images, is_exporting
+from .configuration_semantic import InferenceProtocol, WindowedInferenceConfig
+from .layers import check_images, is_exporting
 from .sliding_window import slide_inference
 
 
@@ -34,6 +41,19 @@ class SegmentationOutput(SemanticSegmenterOutput):
     """
 
     loss_dict: dict[str, torch.Tensor] | None = None
+
+
+class Prediction(NamedTuple):
+    """
+    What a method makes of the backbone's output.
+
+    Args:
+        logits: `(batch, num_labels, height, width)`, at the size of the image.
+        details: what its losses need besides.
+    """
+
+    logits: torch.Tensor
+    details: Any = None
 
 
 def check_labels(labels: torch.Tensor, pixel_values: torch.Tensor, num_labels: int, ignore_index: int) -> None:
@@ -75,66 +95,134 @@ def pixel_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, ignore_index
     return total / labels.numel()
 
 
-def resize(maps: torch.Tensor, size: tuple[int, int] | torch.Size, mode: str = "bilinear") -> torch.Tensor:
-    """Maps `(batch, channels, h, w)` of another height and width, without aligned corners."""
-    # A branch on the size would fix the exported program to the one it was traced with.
-    if not is_exporting() and maps.shape[-2:] == tuple(size):
-        return maps
-    align_corners = None if mode == "nearest" else False
-    return nn.functional.interpolate(maps, size=size, mode=mode, align_corners=align_corners)
+class SemanticSegmentationModel(PreTrainedModel):
+    """
+    A segmentation model whose configuration is a [`WindowedInferenceConfig`].
 
-
-class SlidingWindowMixin:
-    """Windowed inference for a model whose configuration is a [`WindowedInferenceConfig`]."""
+    In evaluation mode an image larger than `config.window_size` is segmented in overlapping windows, as most published
+    results were, unless `config.inference_mode` is `"whole"`. In training mode and with labels, there is one pass over
+    the whole image, whatever its size; so there is in an exported program.
+    """
 
     config: WindowedInferenceConfig
-    training: bool
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    # The loss is a mean over what a batch holds, which the Trainer must average over accumulated batches.
+    accepts_loss_kwargs = False
+    _can_compile_fullgraph = True
+    _auto_class = "AutoModelForSemanticSegmentation"
 
-    def needs_windows(self, pixel_values: torch.Tensor) -> bool:
-        """Whether the configured protocol cuts images of this size into windows."""
-        if self.training or self.config.inference_mode != "slide" or is_exporting():
-            return False
-        window_height, window_width = as_pair(self.config.window_size)
-        return pixel_values.shape[-2] > window_height or pixel_values.shape[-1] > window_width
+    def get_input_embeddings(self) -> nn.Module:
+        return self.backbone.get_input_embeddings()
 
-    def segment(
-        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.backbone.set_input_embeddings(value)
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of the images that the model takes."""
+        return self.config.num_channels
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        inference_mode: str | None = None,
+        window_size: int | tuple[int, int] | None = None,
+        window_stride: int | tuple[int, int] | None = None,
+        window_batch_size: int | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> SegmentationOutput:
-        """One pass over whole images."""
-        raise NotImplementedError
+        r"""
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`):
+                Normalised images of any size.
+            labels (`torch.LongTensor` of shape `(batch, height, width)`, *optional*):
+                Class ids from 0 to `num_labels - 1`, and `config.semantic_loss_ignore_index` for ignored pixels. With
+                labels there is always one pass over whole images, whose logits differ from those of windows.
+            inference_mode, window_size, window_stride, window_batch_size (*optional*):
+                The test protocol of this call, where it is not the configuration's; see [`WindowedInferenceConfig`]. A
+                `window_size` without a `window_stride` has the stride that a configuration gives it.
 
-    def segment_by_protocol(
-        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
-    ) -> SegmentationOutput:
-        """
-        The output for images of any size: one pass over them, or the logits of the configured windows.
+        Returns:
+            [`SegmentationOutput`]: `logits` of shape `(batch, num_labels, height, width)`; with `labels` also `loss`
+            and `loss_dict`, whose terms `losses` of the method names.
 
         Raises:
-            ValueError: if `pixel_values` does not fit the backbone, or hidden states or attentions are asked for where
-                the image has to be cut into windows.
+            ValueError: if `pixel_values` or `labels` do not fit the model or each other, if windows would leave gaps,
+                or if hidden states or attentions are asked for where the image has to be cut into windows.
         """
-        check_images(pixel_values, getattr(getattr(self.config, "backbone_config", self.config), "num_channels", 3))
+        check_images(pixel_values, self.num_channels)
+        protocol = self.config.protocol(inference_mode, window_size, window_stride, window_batch_size)
         kwargs.setdefault("output_hidden_states", self.config.output_hidden_states)
         kwargs.setdefault("output_attentions", self.config.output_attentions)
-        if labels is not None or not self.needs_windows(pixel_values):
+        if labels is not None:
+            check_labels(labels, pixel_values, self.config.num_labels, self.config.semantic_loss_ignore_index)
+        slides = labels is None and protocol.mode == "slide" and not self.training and not is_exporting()
+        if slides:
+            pixel_values = self.enlarge(pixel_values, protocol)
+        if not slides or protocol.is_one_window(pixel_values):
             return self.segment(pixel_values, labels, **kwargs)
         if kwargs["output_hidden_states"] or kwargs["output_attentions"]:
             raise ValueError(
                 f"An image of {pixel_values.shape[-2]} x {pixel_values.shape[-1]} pixels is segmented in windows of "
-                f"{self.config.window_size}, which have no common hidden states or attentions. Set "
+                f"{window_size or self.config.window_size}, which have no common hidden states or attentions. Set "
                 "config.inference_mode = 'whole' to get those of one pass over the image."
             )
-        logits = self.predict_windows(lambda windows: self.segment(windows, **kwargs).logits, pixel_values)
+        logits = slide_inference(
+            lambda windows: self.segment(windows, **kwargs).logits,
+            pixel_values,
+            window_size=protocol.window_size,
+            window_stride=protocol.window_stride,
+            window_batch_size=protocol.window_batch_size,
+        )
         return SegmentationOutput(logits=logits)
 
-    def predict_windows(
-        self, predict: Callable[[torch.Tensor], torch.Tensor], pixel_values: torch.Tensor
-    ) -> torch.Tensor:
-        """Logits `(batch, num_labels, height, width)` by the configured windows; see [`slide_inference`]."""
-        return slide_inference(
-            predict,
-            pixel_values,
-            window_size=as_pair(self.config.window_size),
-            window_stride=as_pair(self.config.window_stride),
-            window_batch_size=self.config.window_batch_size,
+    def segment(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
+    ) -> SegmentationOutput:
+        """One pass over whole images; arguments and result as in [`forward`]."""
+        features = self.run_backbone(pixel_values, **kwargs)
+        prediction = self.predict(features, pixel_values.shape[-2:], for_losses=labels is not None)
+        loss, loss_dict = None, None
+        if labels is not None:
+            loss_dict = self.losses(prediction, labels)
+            loss = sum(loss_dict.values())
+        return SegmentationOutput(
+            loss=loss,
+            logits=prediction.logits,
+            loss_dict=loss_dict,
+            hidden_states=features.hidden_states,
+            attentions=features.attentions,
         )
+
+    def enlarge(self, pixel_values: torch.Tensor, protocol: InferenceProtocol) -> torch.Tensor:
+        """Images as the protocol of windows shows them: as they are, unless the method enlarges small ones."""
+        return pixel_values
+
+    def run_backbone(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> Any:
+        """The output of the backbone: `feature_maps`, and on request `hidden_states` and `attentions`."""
+        return self.backbone(pixel_values, **kwargs)
+
+    def predict(self, features: Any, size: torch.Size, for_losses: bool = False) -> Prediction:
+        """
+        The method's answer to the output of its backbone.
+
+        Args:
+            features: see [`run_backbone`].
+            size: height and width of the image, and of the logits.
+            for_losses: whether there will be losses, which may take more than the answer.
+        """
+        raise NotImplementedError
+
+    def losses(self, prediction: Prediction, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """
+        The weighted terms of the loss, by the names the originals log them under.
+
+        Here it is the cross-entropy of the pixels alone, `decode.loss_ce`.
+        """
+        return {
+            "decode.loss_ce": pixel_cross_entropy(prediction.logits, labels, self.config.semantic_loss_ignore_index)
+        }

@@ -15,17 +15,13 @@ import torch
 from torch import nn
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_utils import PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
-from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs
-from transformers.utils.generic import can_return_tuple
+from transformers.modeling_outputs import BackboneOutput
 
-from .configuration_plain_vit import as_pair
 from .configuration_structtoken import StructTokenConfig
-from .linear import Linear
-from .modeling_plain_vit import PlainVitDropPath, build_backbone, is_exporting, pad_to_patches
-from .modeling_semantic import SegmentationOutput, SlidingWindowMixin, check_labels, pixel_cross_entropy, resize
+from .layers import DropPath, as_pair, is_exporting, resize
+from .modeling_decoder import DecoderModel
+from .modeling_semantic import Prediction
+from .pipelines import known_to_pipelines
 
 
 class StructTokenConv3x3(nn.Conv2d):
@@ -49,11 +45,11 @@ class StructTokenConvBlock(nn.Module):
     def __init__(self, channels: int, mlp_ratio: int, eps: float):
         super().__init__()
         hidden_size = mlp_ratio * channels
-        self.fc1 = Linear(channels, hidden_size)
+        self.fc1 = nn.Linear(channels, hidden_size)
         self.layernorm1 = nn.LayerNorm(hidden_size, eps=eps)
         self.conv = StructTokenConv3x3(hidden_size, groups=channels)
         self.layernorm2 = nn.LayerNorm(hidden_size, eps=eps)
-        self.fc2 = Linear(hidden_size, channels)
+        self.fc2 = nn.Linear(hidden_size, channels)
         self.layernorm3 = nn.LayerNorm(channels, eps=eps)
         self.activation_fn = nn.GELU()
 
@@ -69,7 +65,7 @@ class StructTokenMLP(nn.Module):
     def __init__(self, config: StructTokenConfig, channels: int, drop_path_rate: float):
         super().__init__()
         self.block = StructTokenConvBlock(channels, config.decoder_mlp_ratio, config.decoder_mlp_layer_norm_eps)
-        self.drop_path = PlainVitDropPath(drop_path_rate)
+        self.drop_path = DropPath(drop_path_rate)
         self.activation_fn = nn.GELU()
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -111,7 +107,7 @@ class StructTokenPointwiseMixing(nn.Module):
     def __init__(self, channels: int, eps: float):
         super().__init__()
         self.input_map = StructTokenConvBlock(channels, mlp_ratio=1, eps=eps)
-        self.mixing = Linear(channels, channels)
+        self.mixing = nn.Linear(channels, channels)
         self.output_map = StructTokenConvBlock(channels, mlp_ratio=1, eps=eps)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -129,7 +125,7 @@ class StructTokenCrossLayer(GradientCheckpointingLayer):
     def __init__(self, config: StructTokenConfig, hidden_size: int, drop_path_rate: float, is_last: bool):
         super().__init__()
         self.extraction = StructTokenSliceAttention(config.num_labels, hidden_size, config.decoder_layer_norm_eps)
-        self.drop_path = PlainVitDropPath(drop_path_rate)
+        self.drop_path = DropPath(drop_path_rate)
         self.token_mlp = StructTokenMLP(config, config.num_labels, drop_path_rate)
         self.feature_mlp = nn.Identity() if is_last else StructTokenMLP(config, hidden_size, drop_path_rate)
 
@@ -156,7 +152,7 @@ class StructTokenJointLayer(GradientCheckpointingLayer):
             if self.attends
             else StructTokenPointwiseMixing(channels, eps)
         )
-        self.drop_path = PlainVitDropPath(drop_path_rate)
+        self.drop_path = DropPath(drop_path_rate)
         self.mlp = StructTokenMLP(config, channels, drop_path_rate)
 
     def forward(self, tokens: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -193,7 +189,7 @@ class StructTokenDecodeHead(nn.Module):
         super().__init__()
         hidden_size = config.decoder_hidden_size or in_channels
         rows, columns = as_pair(config.token_grid_size)
-        self.projection = Linear(in_channels, hidden_size)
+        self.projection = nn.Linear(in_channels, hidden_size)
         self.structure_tokens = nn.Parameter(torch.zeros(1, config.num_labels, rows, columns))
         last = config.decoder_num_layers - 1
         rates = [config.decoder_drop_path_rate * index / max(last, 1) for index in range(config.decoder_num_layers)]
@@ -227,22 +223,44 @@ class StructTokenDecodeHead(nn.Module):
         return self.residual_block(tokens).permute(0, 3, 1, 2)
 
 
-class StructTokenPreTrainedModel(PreTrainedModel):
-    """Initialisation and loading of StructToken."""
+@known_to_pipelines
+class StructTokenForSemanticSegmentation(DecoderModel):
+    """
+    StructToken: a backbone, whose last feature map the decode head takes, and one learned map for each class, which
+    the decode head turns into the logits.
+
+    Fine-tuning with another `num_labels` (`ignore_mismatched_sizes=True`) keeps what does not depend on the classes:
+    the backbone and the decode head's projection, and of CSE's decoder layers the key and value maps and the features'
+    feed-forward blocks. The structure tokens and the rest of the decode head start anew; for SSE and PWE that is all
+    of the decoder layers, whose channels are the classes and the features together.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from vitseg import PlainVitConfig, StructTokenConfig, StructTokenForSemanticSegmentation
+
+    >>> backbone_config = PlainVitConfig(
+    ...     hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96, image_size=64
+    ... )
+    >>> config = StructTokenConfig(backbone_config=backbone_config, extraction="cse", num_labels=5)
+    >>> model = StructTokenForSemanticSegmentation(config).eval()
+    >>> with torch.no_grad():
+    ...     logits = model(torch.randn(1, 3, 80, 112)).logits
+    >>> logits.shape
+    torch.Size([1, 5, 80, 112])
+
+    ```
+    """
 
     config: StructTokenConfig
     base_model_prefix = "structtoken"
-    main_input_name = "pixel_values"
-    input_modalities = ("image",)
-    supports_gradient_checkpointing = True
-    # The loss is a mean over the pixels of a batch, which the Trainer must average over accumulated batches.
-    accepts_loss_kwargs = False
-    _no_split_modules = ["PlainVitEmbeddings", "PlainVitLayer", "StructTokenCrossLayer", "StructTokenJointLayer"]
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-    _can_compile_fullgraph = True
+    _no_split_modules = [*DecoderModel._no_split_modules, "StructTokenCrossLayer", "StructTokenJointLayer"]
+
+    def __init__(self, config: StructTokenConfig):
+        super().__init__(config)
+        self.decode_head = StructTokenDecodeHead(config, self.backbone.channels[-1])
+        self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -253,107 +271,9 @@ class StructTokenPreTrainedModel(PreTrainedModel):
         elif isinstance(module, StructTokenDecodeHead):
             init.trunc_normal_(module.structure_tokens, std=0.02)
 
-
-class StructTokenForSemanticSegmentation(SlidingWindowMixin, StructTokenPreTrainedModel):
-    """
-    StructToken: a backbone, whose last feature map the decode head takes, and one learned map for each class, which
-    the decode head turns into the logits.
-
-    In evaluation mode an image larger than `config.window_size` is segmented in overlapping windows, as the published
-    results were, unless `config.inference_mode` is `"whole"`.
-
-    Fine-tuning with another `num_labels` (`ignore_mismatched_sizes=True`) keeps what does not depend on the classes:
-    the backbone and the decode head's projection, and of CSE's decoder layers the key and value maps and the features'
-    feed-forward blocks. The structure tokens and the rest of the decode head start anew; for SSE and PWE that is all
-    of the decoder layers, whose channels are the classes and the features together.
-    """
-
-    _auto_class = "AutoModelForSemanticSegmentation"
-
-    def __init__(self, config: StructTokenConfig):
-        super().__init__(config)
-        self.backbone = build_backbone(config.backbone_config)
-        self.decode_head = StructTokenDecodeHead(config, self.backbone.channels[-1])
-        self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.backbone.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.backbone.set_input_embeddings(value)
-
-    @can_return_tuple
-    def forward(
-        self,
-        pixel_values: torch.Tensor,
-        labels: torch.Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> SegmentationOutput:
-        r"""
-        Args:
-            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`):
-                Normalised images of any size.
-            labels (`torch.LongTensor` of shape `(batch, height, width)`, *optional*):
-                Class ids from 0 to `num_labels - 1`, and `config.semantic_loss_ignore_index` for ignored pixels.
-
-        Returns:
-            [`SegmentationOutput`]: `logits` of shape `(batch, num_labels, height, width)`; with `labels` also `loss`
-            and `loss_dict`, whose only term is `decode.loss_ce`.
-
-        Raises:
-            ValueError: if `pixel_values` or `labels` do not fit the model or each other, or if hidden states or
-                attentions are asked for where the image has to be cut into windows.
-
-        Example:
-
-        ```python
-        >>> import torch
-        >>> from vitseg import PlainVitConfig, StructTokenConfig, StructTokenForSemanticSegmentation
-
-        >>> backbone_config = PlainVitConfig(
-        ...     hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96, image_size=64
-        ... )
-        >>> config = StructTokenConfig(backbone_config=backbone_config, extraction="cse", num_labels=5)
-        >>> model = StructTokenForSemanticSegmentation(config).eval()
-        >>> with torch.no_grad():
-        ...     logits = model(torch.randn(1, 3, 80, 112)).logits
-        >>> logits.shape
-        torch.Size([1, 5, 80, 112])
-
-        ```
-        """
-        return self.segment_by_protocol(pixel_values, labels, **kwargs)
-
-    def segment(
-        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
-    ) -> SegmentationOutput:
-        """One pass over whole images; arguments and result as in [`forward`]."""
-        ignore_index = self.config.semantic_loss_ignore_index
-        if labels is not None:
-            check_labels(labels, pixel_values, self.config.num_labels, ignore_index)
-        # The backbones of transformers leave incomplete patches out.
-        patch_size = getattr(self.config.backbone_config, "patch_size", 1)
-        outputs = self.backbone(pad_to_patches(pixel_values, patch_size), **kwargs)
-        logits = self.decode_head(outputs.feature_maps[-1])
+    def predict(self, features: BackboneOutput, size: torch.Size, for_losses: bool = False) -> Prediction:
         # The logits of an image that was padded are stretched back, not cropped.
-        logits = resize(logits, pixel_values.shape[-2:])
-
-        loss, loss_dict = None, None
-        if labels is not None:
-            loss = pixel_cross_entropy(logits, labels, ignore_index)
-            loss_dict = {"decode.loss_ce": loss}
-        return SegmentationOutput(
-            loss=loss,
-            logits=logits,
-            loss_dict=loss_dict,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
+        return Prediction(resize(self.decode_head(features.feature_maps[-1]), size))
 
 
-# The image-segmentation pipeline knows the models that it supports by name.
-MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES[StructTokenConfig.model_type] = (
-    StructTokenForSemanticSegmentation.__name__
-)
-
-__all__ = ["StructTokenForSemanticSegmentation", "StructTokenPreTrainedModel"]
+__all__ = ["StructTokenForSemanticSegmentation"]

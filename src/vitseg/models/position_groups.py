@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from .modeling_plain_vit import is_exporting
+from .layers import is_exporting
 
 
 def channels_last(maps: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from .configuration_sctnet import SctNetConfig
-from .modeling_semantic import resize
+from .layers import resize
 
 
 # Added to the standard deviation that the model's features are divided by when they are aligned with the teacher's.
@@ -26,7 +26,7 @@ class SctNetAlignment(nn.Module):
     def __init__(self, config: SctNetConfig):
         super().__init__()
         channels = config.base_channels
-        shared, stage4, stage3 = config.alignment_channels or ()
+        shared, stage4, stage3 = config.alignment_channels
         self.loss_weights = config.alignment_loss_weights
         self.temperature = config.alignment_temperature
         self.shared_projection = nn.Conv2d(4 * channels, shared, 1)

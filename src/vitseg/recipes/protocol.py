@@ -14,9 +14,9 @@ from typing import Any
 
 from transformers.image_processing_utils import BaseImageProcessor
 
-from ..models.configuration_plain_vit import as_pair
 from ..models.configuration_semantic import WindowedInferenceConfig
 from ..models.image_processing_semantic import keep_ratio_size
+from ..models.layers import as_pair
 from .schema import Recipe
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from vitseg.models.linear import MIN_ROWS, Linear, mix_channels
+from vitseg.deployment.linear import MIN_ROWS, Linear, mix_channels
 
 
 @pytest.fixture(params=[1, 2])
