@@ -34,5 +34,5 @@ def test_a_folder_of_an_earlier_version(folder, recwarn):
     assert set(actual) == set(answers)
     for name, expected in answers.items():
         torch.testing.assert_close(actual[name], expected, rtol=1e-4, atol=1e-5)
-    assert AutoImageProcessor.from_pretrained(folder).size
+    assert is_backbone or AutoImageProcessor.from_pretrained(folder).size
     assert not recwarn.list
