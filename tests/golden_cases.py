@@ -40,6 +40,10 @@ class GoldenCase:
     def config(self) -> dict[str, Any]:
         return self.description["config"]
 
+    def tensor(self, name: str) -> torch.Tensor:
+        """One tensor of the original."""
+        return torch.from_numpy(fill.fill(name, tuple(self.description["state_dict"][name])))
+
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The original state dict, with the integer counters that a case leaves out."""
         tensors = {name: torch.from_numpy(value) for name, value in fill.original_state_dict(self.description).items()}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from golden_cases import GoldenCase, load_case
+from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 import vitseg
@@ -185,6 +186,18 @@ class TestHalfPrecision:
         assert 2 * parameters < (command.output / "model.safetensors").stat().st_size < 2.2 * parameters + 20_000
         assert json.loads((command.output / "conversion.json").read_text())["dtype"] == "float16"
         assert fingerprint.main([str(command.output)]) == 0
+
+    @pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16, torch.float64])
+    def test_weights_are_float32_otherwise_whatever_they_are_in_the_file(self, stored, command):
+        state_dict = case(AUTHORS).state_dict()
+        for name, tensor in state_dict.items():
+            state_dict[name] = tensor.to(stored) if tensor.is_floating_point() else tensor.int()
+        model = command.converted(state_dict, case(AUTHORS).config)
+        assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32, torch.int64}
+        assert json.loads((command.output / "conversion.json").read_text())["dtype"] == "float32"
+        weights = load_file(command.output / "model.safetensors")
+        assert torch.equal(weights["decode_head.classifier.weight"], state_dict["decode_head.conv_1.weight"].float())
+        assert {tensor.dtype for tensor in weights.values()} == {torch.float32, torch.int64}
 
     def test_weights_that_do_not_fit(self, command):
         state_dict = case(AUTHORS).state_dict()

@@ -113,3 +113,15 @@ def test_jax_weights_of_another_model_are_refused_by_name():
         ValueError, match=r"(?s)Transformer/encoderblock_1/Extra_1/scale .*layers\.1\.layernorm_before\.weight"
     ):
         fill_encoder(backbone(**sizes, image_size=96), state_dict)
+
+
+def test_weights_that_cannot_be_rearranged_are_named():
+    """Their shapes allow neither resizing nor the change of layout."""
+    state_dict = load_case("structtoken", "tiny_pretrain_jax").state_dict()
+    state_dict["embedding/kernel"] = torch.zeros(16, 16, 32)
+    state_dict["Transformer/posembed_input/pos_embedding"] = torch.zeros(1, 37)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+    with pytest.raises(
+        ValueError, match=r"(?s)patch_embeddings\.weight \(16, 16, 32\).*position_embeddings \(1, 37\)"
+    ):
+        fill_encoder(backbone(**sizes, image_size=96), state_dict)

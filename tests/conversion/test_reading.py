@@ -60,6 +60,12 @@ def old_format(content) -> bytes:
     return saved(content, _use_new_zipfile_serialization=False)
 
 
+def arrays(**content: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **content)
+    return file.getvalue()
+
+
 def plain_pickle(content) -> bytes:
     return pickle.dumps(content, protocol=2)
 
@@ -90,6 +96,10 @@ def assert_same_weights(actual: dict[str, torch.Tensor], expected: dict[str, tor
         ("truncated.safetensors", b"\x40\x00\x00\x00\x00\x00\x00\x00{", "not a complete safetensors file"),
         ("empty.safetensors", b"", "not a complete safetensors file"),
         ("web_page.safetensors", WEB_PAGE, "not a complete safetensors file"),
+        ("truncated.npz", arrays(cls=np.zeros((1, 1, 32), np.float32))[:-30], "not a complete .npz file"),
+        ("objects.npz", arrays(cls=np.array([{"an": "object"}], dtype=object)), "not a complete .npz file"),
+        ("texts.npz", arrays(cls=np.array(["a text"])), "not a complete .npz file"),
+        ("web_page.npz", WEB_PAGE, "not a complete .npz file"),
         ("list.pth", saved([1, 2]), "holds a list"),
         ("tensor.pth", saved(torch.ones(2)), "holds a tensor"),
         ("record.pth", saved({"epoch": 3, "lr": 0.1}), "no tensors; its entries are ['epoch', 'lr']"),
@@ -168,6 +178,15 @@ def claiming(elements: int) -> bytes:
     return file.getvalue()
 
 
+def claiming_array(elements: int) -> bytes:
+    """A file of an array of four numbers that claims to hold more."""
+    array, file = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(array, {"descr": "<f4", "fortran_order": False, "shape": (elements,)})
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("weight.npy", array.getvalue() + np.arange(4.0, dtype=np.float32).tobytes())
+    return file.getvalue()
+
+
 WITH_MARKER = {"meta": Attack("touch marker"), "state_dict": WEIGHTS}
 BOMBS = {
     "call_for_memory": (
@@ -184,6 +203,11 @@ BOMBS = {
         rezipped(saved({"state_dict": {"weight": torch.zeros(10**6)}}), zipfile.ZIP_DEFLATED),
         "claims to hold more than its",
     ),
+    "compressed_array.npz": (
+        rezipped(arrays(weight=np.zeros(10**6)), zipfile.ZIP_DEFLATED),
+        "claims to hold more than its",
+    ),
+    "array_of_10_gb.npz": (claiming_array(TEN_GIGABYTES), "not a complete .npz file"),
     "storage_of_10_gb": (claiming(TEN_GIGABYTES), "not a PyTorch checkpoint"),
     "header_of_10_gb": (TEN_GIGABYTES.to_bytes(8, "little") + b'{"weight":', "not a complete safetensors file"),
     "hostile_pickle_beside": (
@@ -202,7 +226,8 @@ BOMBS = {
 def test_hostile_files_are_refused(name, command, original_config, monkeypatch):
     content, message = BOMBS[name]
     monkeypatch.chdir(command.folder)
-    checkpoint = command.folder / (f"{name}.safetensors" if "header" in name else f"{name}.pth")
+    suffix = "" if name.endswith(".npz") else ".safetensors" if "header" in name else ".pth"
+    checkpoint = command.folder / f"{name}{suffix}"
     checkpoint.write_bytes(content)
     command.assert_refused(command.convert(checkpoint, original_config), str(checkpoint), message)
     assert not (command.folder / "marker").exists()
@@ -252,6 +277,12 @@ def test_safetensors(tmp_path):
     checkpoint = read_checkpoint(path)
     assert_same_weights(checkpoint.state_dict, WEIGHTS)
     assert checkpoint.meta == {}
+
+
+def test_arrays(tmp_path):
+    path = tmp_path / "original.npz"
+    path.write_bytes(arrays(**{name: tensor.numpy() for name, tensor in WEIGHTS.items()}))
+    assert_same_weights(read_checkpoint(path).state_dict, WEIGHTS)
 
 
 @pytest.mark.parametrize("numpy_package", [b"numpy.core", b"numpy._core"], ids=["numpy1", "numpy2"])

@@ -11,6 +11,7 @@ This file also runs by itself, where vitseg is not installed: it needs torch and
 import argparse
 import importlib
 import json
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -168,20 +169,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--remote-code", action="store_true", help="with the folder's own code, as without vitseg")
     parser.add_argument("--take", type=Path, metavar="FILE", help="write the fingerprints to FILE, and check nothing")
     args = parser.parse_args(arguments)
+    if args.remote_code and "vitseg" in sys.modules:
+        # Where vitseg's classes are known, they are taken: this file runs by itself then.
+        return subprocess.run([sys.executable, __file__, *(arguments or sys.argv[1:])], check=False).returncode
     options = {}
     if args.remote_code:
         options["trust_remote_code"] = True
-        sys.modules["vitseg"] = None  # type: ignore[assignment]
     else:
         import vitseg  # noqa: F401  (makes its models known to the Auto classes)
     importlib.import_module("transformers.modeling_utils")
     if args.take:
         print(IMPORTED, file=sys.stderr)
-    taken = [take_fingerprint(*load_folder(folder, **options)) for folder in args.folders]
-    if args.take:
-        args.take.write_text(json.dumps(taken), encoding="utf-8")
-        return 0
     try:
+        taken = [take_fingerprint(*load_folder(folder, **options)) for folder in args.folders]
+        if args.remote_code and "vitseg" in sys.modules:
+            raise ValueError(
+                f"The code of {' or '.join(args.folders)} imports vitseg, so it does not load without it."
+            )
+        if args.take:
+            args.take.write_text(json.dumps(taken), encoding="utf-8")
+            return 0
         for folder, actual in zip(args.folders, taken, strict=True):
             expected = read_fingerprint(folder)
             if expected is None:
