@@ -48,7 +48,7 @@ COMMANDS: Mapping[str, Command] = {
     "convert": Command("conversion.command", "turn an original checkpoint into a model folder"),
     "segment": Command("inference.segment", "segment images"),
     "predict": Command("inference.predict", "predict label maps for a test server"),
-    "validate": Command("evaluation.validate", "measure a model on a labelled data set"),
+    "validate": Command("inference.validate", "measure a model on a labelled data set"),
     "prepare": Command("data.prepare", "prepare a data set for training and evaluation"),
     "export": Command("deployment.export", "export a model to another runtime"),
     "publish": Command("publishing.publish", "publish a model folder on the Hub"),

@@ -1,3 +1,3 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""From files to masks on disk."""
+"""Running models: from files to masks on disk, label maps for test servers, figures on a data set."""

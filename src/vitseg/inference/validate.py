@@ -37,17 +37,24 @@ from transformers.image_processing_utils import BaseImageProcessor
 from ..conversion.provenance import weights_digest
 from ..data.dataset_labels import load_labels
 from ..data.streaming import load_examples
-from ..inference.loading import class_names, load_model, palette_for
+from ..evaluation.evaluator import evaluate_model
+from ..evaluation.inference import predict_images
+from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work
+from ..evaluation.progress import EvaluationProgress
+from ..evaluation.results import (
+    Record,
+    add_to_model_card,
+    console_table,
+    device_name,
+    has_colors,
+    result_record,
+)
+from ..evaluation.results_folder import ImageScore, finished_record, worst_first, write_results
+from ..evaluation.work_identity import folder_stamp, identity
 from ..label_maps import Palette, comparison
 from ..recipes.protocol import Protocol
 from ..replacing import replacing
-from .evaluator import evaluate_model
-from .inference import predict_images
-from .options import add_test_options, choose_protocol, run_options, run_work
-from .progress import EvaluationProgress
-from .results import Record, add_to_model_card, console_table, device_name, has_colors, result_record
-from .results_folder import ImageScore, finished_record, worst_first, write_results
-from .work_identity import folder_stamp, identity
+from .loading import class_names, load_model, palette_for
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
