@@ -11,6 +11,7 @@ import torch
 from golden_cases import GoldenCase, load_case
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
+from vitseg.conversion.sctnet import training_head_rules
 from vitseg.recipes import get_recipe
 
 
@@ -34,16 +35,30 @@ def convert_with(command, state_dict: dict[str, torch.Tensor], config: dict[str,
 
 
 def test_what_becomes_of_a_training_checkpoint(command, case):
+    """What only training needs is left out, whatever the configuration says of it."""
     answer = convert_with(command, case.state_dict(), case.config)
     assert answer.status == 0, answer.err
-    num_teacher = sum(name.startswith(TEACHER) for name in case.state_dict())
-    assert f"Converted {len(case.state_dict()) - num_teacher} of them" in answer.out
-    assert f"Dropped {num_teacher} (the teacher, no part of the model" in answer.out
-    config = AutoModelForSemanticSegmentation.from_pretrained(command.output).config
-    assert config.use_auxiliary_head
-    assert config.alignment_channels == [96, 128, 80]
-    assert list(config.alignment_loss_weights) == [3, 15, 15, 15]
-    assert (config.auxiliary_loss_weight, config.inference_mode) == (0.4, "whole")
+    names = list(case.state_dict())
+    num_training = sum(name.startswith(TRAINING) for name in names)
+    num_teacher = sum(name.startswith(TEACHER) for name in names)
+    assert f"Converted {len(names) - num_training} of them" in answer.out
+    assert f"Dropped {num_teacher} (only training needs it: the teacher, which converts by itself" in answer.out
+    assert "(only training needs it: the auxiliary head): auxiliary_head.0." in answer.out
+    assert "Dropped 6 (only training needs it: the alignment with the teacher): auxiliary_head.1." in answer.out
+    model = AutoModelForSemanticSegmentation.from_pretrained(command.output)
+    assert {name.split(".")[0] for name in model.state_dict()} == {"backbone", "decode_head"}
+    assert (model.config.auxiliary_loss_weight, model.config.inference_mode) == (0.4, "whole")
+
+
+def test_names_of_what_only_training_needs(case):
+    """Every tensor of the auxiliary head and of the alignment has a name in a wrapper that trains."""
+    originals = [name for name in case.state_dict() if name.startswith(TRAINING) and not name.startswith(TEACHER)]
+    names = {names[0] for name in originals for rule in training_head_rules() if (names := rule.rename(name))}
+    assert len(names) == len(originals)
+    assert {name.rpartition(".")[0] for name in names} == {
+        *(f"auxiliary_head.{module}" for module in ("norm", "layer.conv", "layer.norm", "classifier")),
+        *(f"alignment.{part}_projection" for part in ("shared", "stage3", "stage4")),
+    }
 
 
 @pytest.mark.parametrize("form", ["stripped", "module", "bare"])
@@ -58,7 +73,6 @@ def test_forms_of_files(form, command, case):
     answer = command.convert(command.checkpoint(content), command.original_config(case.config))
     assert answer.status == 0, answer.err
     model = AutoModelForSemanticSegmentation.from_pretrained(command.output)
-    assert model.config.use_auxiliary_head == (form != "stripped")
     with torch.no_grad():
         logits = model.decode_head(model.backbone(case.pixel_values()).feature_maps[-1])
     case.assert_matches("decode_logits_low", logits)
@@ -69,11 +83,9 @@ def test_settings_are_read(command, case):
     config["backbone"] |= {"drop_path_rate": 0.25, "drop_rate": 0.125, "num_heads": 4}
     config["decode_head"]["ignore_index"] = 254
     config["auxiliary_head"][0]["loss_decode"]["loss_weight"] = 0.5
-    config["auxiliary_head"][1]["loss_decode"]["loss_weight"] = [1, 2, 3, 4]
     converted = command.converted(case.state_dict(), config).config
     assert (converted.drop_path_rate, converted.hidden_dropout_prob, converted.num_attention_heads) == (0.25, 0.125, 4)
     assert (converted.semantic_loss_ignore_index, converted.auxiliary_loss_weight) == (254, 0.5)
-    assert converted.alignment_loss_weights == [1, 2, 3, 4]
 
 
 def test_a_wider_head(command, case):
@@ -160,23 +172,15 @@ def test_every_tensor_that_does_not_fit_is_named(command, case):
     state_dict = case.state_dict()
     state_dict["backbone.layer9.weight"] = torch.zeros(3)
     state_dict["backbone.layer5.attn_l.kv"] = torch.zeros(64, 63, 7, 1)
-    del state_dict["auxiliary_head.0.bn1.bias"]
+    del state_dict["decode_head.bn1.bias"]
     command.assert_refused(
         convert_with(command, state_dict, case.config),
         "not known to the conversion (1)",
         "backbone.layer9.weight (3,)",
         "missing (1)",
-        "auxiliary_head.norm.bias (16,)",
+        "decode_head.norm.bias (32,)",
         "of another shape (1)",
         "backbone.stage4.layers.1.attention.vertical_kernel (64, 63, 7, 1), expected (64, 64, 7, 1)",
-    )
-
-
-def test_a_missing_tensor_of_an_auxiliary_head_is_named(command, case):
-    state_dict = case.state_dict()
-    del state_dict["auxiliary_head.0.bn1.bias"]
-    command.assert_refused(
-        convert_with(command, state_dict, case.config), "missing (1)", "auxiliary_head.norm.bias (16,)"
     )
 
 
@@ -228,8 +232,6 @@ def test_a_recipe_is_for_inference(tiny_recipe, command, case):
     checkpoint = command.checkpoint({"state_dict": state_dict, "meta": {"CLASSES": ["wrong"] * 19}})
     answer = command.run("--recipe", tiny_recipe, "--checkpoint", checkpoint, "--output", command.output)
     assert answer.status == 0, answer.err
-    assert "(only training needs it): auxiliary_head." in answer.out
-    assert "the teacher, no part of the model" in answer.out
     model = AutoModelForSemanticSegmentation.from_pretrained(command.output)
     assert {name.split(".")[0] for name in model.state_dict()} == {"backbone", "decode_head"}
     assert (model.config.id2label[0], model.config.image_size) == ("road", [768, 1536])

@@ -6,54 +6,41 @@ import pytest
 import torch
 from golden_cases import load_case
 
-from vitseg.recipes import load_recipe
-from vitseg.training.initialization import initial_model
+from vitseg import SctNetBackbone, SctNetConfig
+from vitseg.conversion.encoders import load_encoder_weights
 
 
-LABELS = {index: f"class {index}" for index in range(7)}
+CONFIG = SctNetConfig(
+    base_channels=8, context_channels=16, out_features=["stem", "stage1", "stage2", "stage3", "stage4"]
+)
+NAMES = ("stem", "layer1", "layer2", "layer3_2", "layer5")
 
 
-@pytest.fixture
-def recipe():
-    changes = {"model.base_channels": 8, "model.context_channels": 16, "training.teacher": None}
-    return load_recipe("sctnet-s-ade20k-512-160k", changes)
-
-
-@pytest.fixture(scope="module")
-def case():
-    return load_case("sctnet", "tiny_square")
-
-
-@pytest.mark.parametrize("form", ["bare", "state_dict", "with a classifier"])
-def test_a_pretrained_backbone(form, recipe, case, tmp_path):
+@pytest.mark.parametrize("form", ["bare", "state_dict", "with a classifier", "a whole model"])
+def test_a_pretrained_backbone(form, tmp_path):
     """Its names have no `backbone.` before them."""
-    weights = {
-        name.removeprefix("backbone."): tensor
-        for name, tensor in case.state_dict().items()
-        if name.startswith("backbone.")
-    }
+    case = load_case("sctnet", "tiny_square")
+    weights = case.state_dict()
+    if form != "a whole model":
+        weights = {
+            name.removeprefix("backbone."): tensor for name, tensor in weights.items() if name.startswith("backbone.")
+        }
     if form == "with a classifier":
         weights |= {"head.weight": torch.zeros(1000, 64)}
     file = tmp_path / "SCT-S_Pretrain.pth"
     torch.save({"state_dict": weights} if form == "state_dict" else weights, file)
-    model, image_processor, random = initial_model(str(file), recipe, LABELS)
-    assert type(image_processor).__name__ == "SctNetImageProcessor"
-    assert {name.split(".")[0] for name in random} == {"decode_head", "auxiliary_head"}
+    backbone = SctNetBackbone(CONFIG).eval()
+    load_encoder_weights(backbone, file)
     with torch.no_grad():
-        hidden_states = model.eval()(case.pixel_values(), output_hidden_states=True).hidden_states
-    for name, hidden_state in zip(("stem", "layer1", "layer2", "layer3_2", "layer5"), hidden_states, strict=False):
-        case.assert_matches(name, hidden_state)
+        feature_maps = backbone(case.pixel_values()).feature_maps
+    for name, feature_map in zip(NAMES, feature_maps, strict=True):
+        case.assert_matches(name, feature_map)
 
 
-def test_a_backbone_of_another_width_is_refused(recipe, tmp_path):
+def test_a_backbone_of_another_width_is_refused(tmp_path):
     file = tmp_path / "SCT-B_Pretrain.pth"
     torch.save({"conv1.0.weight": torch.zeros(16, 3, 3, 3)}, file)
     with pytest.raises(
         ValueError, match=r"(?s)does not fit the SctNetBackbone.*stem\.0\.conv\.weight \(16, 3, 3, 3\), expected"
     ):
-        initial_model(str(file), recipe, LABELS)
-
-
-def test_timm_has_no_such_weights(recipe):
-    with pytest.raises(ValueError, match=r"only its authors have.*--init none"):
-        initial_model("timm", recipe, LABELS)
+        load_encoder_weights(SctNetBackbone(CONFIG), file)

@@ -167,3 +167,8 @@ def test_a_file_that_could_run_code_is_refused(recipe, tmp_path):
     with pytest.raises(ValueError, match=r"vit\.pth refers to .*open, which is neither a tensor nor a plain value"):
         initial_model(str(file), recipe, LABELS)
     assert not (tmp_path / "executed").exists()
+
+
+def test_timm_does_not_have_the_weights_of_every_recipe():
+    with pytest.raises(ValueError, match=r"only its authors have.*--init none"):
+        initial_model("timm", load_recipe("sctnet-s-ade20k-512-160k"), LABELS)

@@ -49,7 +49,7 @@ KERNELS = {"kv": "attention.vertical_kernel", "kv3": "attention.horizontal_kerne
 
 
 class SctNetConverter(Converter):
-    """SCTNet's checkpoints: of its training, or without what only that needs."""
+    """SCTNet's checkpoints: those of its training, and those without what only that needs."""
 
     def check_names(self) -> None:
         if "backbone.convdown4.0.weight" not in self.tensors or "decode_head.conv_seg.weight" not in self.tensors:
@@ -96,12 +96,12 @@ class SctNetConverter(Converter):
         return [
             *_backbone_rules(r"backbone\.", "backbone."),
             *_head_rules(r"decode_head\.", "decode_head."),
-            Rule(rf"{CLASSIFIER}.*", reason="only training needs it"),
+            Rule(rf"{CLASSIFIER}.*", reason="only training needs it: the auxiliary head"),
             Rule(
                 rf"{ALIGNMENT}teacher_(backbone|head)\..*",
-                reason="the teacher, no part of the model: convert it by itself, with --method sctnet_teacher",
+                reason="only training needs it: the teacher, which converts by itself, with --method sctnet_teacher",
             ),
-            Rule(rf"{ALIGNMENT}.*", reason="only training needs it"),
+            Rule(rf"{ALIGNMENT}.*", reason="only training needs it: the alignment with the teacher"),
         ]
 
 
