@@ -18,6 +18,7 @@ from transformers import (
     AutoModelForSemanticSegmentation,
 )
 
+from vitseg.conversion.hlg import HlgConverter
 from vitseg.recipes import get_recipe
 from vitseg.training.initialization import initial_model
 
@@ -64,8 +65,10 @@ class CfgNode(dict):
     """As `yacs.config.CfgNode`, which files of Swin's trainer hold."""
 
 
-@pytest.mark.parametrize("entry", ["model", "model_ema", "state_dict", "state_dict_ema", None])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize(
+    ("entry", "prefix"),
+    [("model", ""), ("model_ema", "module."), ("state_dict", ""), ("state_dict_ema", ""), (None, "module.")],
+)
 def test_files_of_the_trainers(entry, prefix, hlg_command, monkeypatch):
     golden = case("tiny_cls")
     weights = {f"{prefix}{name}": tensor for name, tensor in golden.state_dict().items()}
@@ -128,11 +131,11 @@ def test_unused_tensors_of_the_last_stage(hlg_command):
 
 
 @pytest.mark.parametrize("method", ["mean", "avgpool", "maxpool"])
-def test_window_pooling_is_read(method, hlg_command):
+def test_window_pooling_is_read(method):
     golden = case("tiny_cls")
-    config = {**golden.config, "h0_h1_method": method}
-    model = converted(hlg_command, {"model": golden.state_dict()}, config, "classification")
-    assert model.config.window_pooling == ("max" if method == "maxpool" else "mean")
+    converter = HlgConverter(golden.state_dict())
+    config = converter.adapt_config(converter.read_config({**golden.config, "h0_h1_method": method}))
+    assert config.window_pooling == ("max" if method == "maxpool" else "mean")
 
 
 def test_classifier_settings(hlg_command):

@@ -51,31 +51,30 @@ class TestConversion:
         assert "Dropped 1 (the class token is cut off before the first block): backbone.cls_token" in answer.out
         assert "Dropped 2 (constant weights of the loss): decode_head.loss_decode.criterion.empty_weight" in answer.out
 
-    @pytest.mark.parametrize(
-        ("original", "ours"),
-        [
-            ("backbone.layers.2.attn.attn", "backbone.layers.2.attention"),
-            ("decode_head.decoder_2.layers.1.self_attn", "decode_head.upsampler.decoders.1.layers.1.self_attention"),
-            (
-                "decode_head.decoder_2.layers.1.multihead_attn",
-                "decode_head.upsampler.decoders.1.layers.1.cross_attention",
-            ),
-            ("decode_head.atm.decoder_1.layers.1.self_attn", "decode_head.decoders.0.layers.1.self_attention"),
-        ],
-    )
-    def test_packed_projections_are_split_into_query_key_and_value(self, original, ours, command):
+    def test_packed_projections_are_split_into_query_key_and_value(self, command):
         golden = case("tiny-shrunk")
         state_dict = golden.state_dict()
-        weight, bias = state_dict[f"{original}.in_proj_weight"], state_dict[f"{original}.in_proj_bias"]
-        rows = torch.arange(len(weight), dtype=torch.float32)
-        weight.copy_(rows[:, None].expand_as(weight))
-        bias.copy_(-rows)
-        attention = command.converted(state_dict, golden.config).get_submodule(ours)
-        width = len(rows) // 3
-        for index, projection in enumerate((attention.q_proj, attention.k_proj, attention.v_proj)):
-            expected = torch.arange(index * width, (index + 1) * width, dtype=torch.float32)
-            assert torch.equal(projection.weight, expected[:, None].expand(width, width))
-            assert torch.equal(projection.bias, -expected)
+        modules = {
+            "backbone.layers.2.attn.attn": "backbone.layers.2.attention",
+            "decode_head.decoder_2.layers.1.self_attn": "decode_head.upsampler.decoders.1.layers.1.self_attention",
+            "decode_head.decoder_2.layers.1.multihead_attn": (
+                "decode_head.upsampler.decoders.1.layers.1.cross_attention"
+            ),
+            "decode_head.atm.decoder_1.layers.1.self_attn": "decode_head.decoders.0.layers.1.self_attention",
+        }
+        for original in modules:
+            weight, bias = state_dict[f"{original}.in_proj_weight"], state_dict[f"{original}.in_proj_bias"]
+            rows = torch.arange(len(weight), dtype=torch.float32)
+            weight.copy_(rows[:, None].expand_as(weight))
+            bias.copy_(-rows)
+        model = command.converted(state_dict, golden.config)
+        for ours in modules.values():
+            attention = model.get_submodule(ours)
+            width = attention.q_proj.out_features
+            for index, projection in enumerate((attention.q_proj, attention.k_proj, attention.v_proj)):
+                expected = torch.arange(index * width, (index + 1) * width, dtype=torch.float32)
+                assert torch.equal(projection.weight, expected[:, None].expand(width, width))
+                assert torch.equal(projection.bias, -expected)
 
     @pytest.mark.parametrize("name", ["tiny-atm", "tiny-shrunk", "tiny-single"])
     def test_prefix_of_distributed_training_and_missing_constants(self, name, command):

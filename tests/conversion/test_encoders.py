@@ -1,14 +1,14 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""ImageNet weights in timm's format give the features that timm and the originals compute from them."""
+"""ImageNet weights give an encoder the features that timm and the originals compute from them."""
 
 import pytest
 import timm
 import torch
 from golden_cases import load_case
 
-from vitseg import PlainVitBackbone, PlainVitConfig
-from vitseg.conversion.encoders import fill_encoder
+from vitseg import PlainVitBackbone, PlainVitConfig, SctNetBackbone, SctNetConfig
+from vitseg.conversion.encoders import fill_encoder, load_encoder_weights
 
 
 def backbone(**kwargs) -> PlainVitBackbone:
@@ -125,3 +125,42 @@ def test_weights_that_cannot_be_rearranged_are_named():
         ValueError, match=r"(?s)patch_embeddings\.weight \(16, 16, 32\).*position_embeddings \(1, 37\)"
     ):
         fill_encoder(backbone(**sizes, image_size=96), state_dict)
+
+
+# SCTNet.
+
+
+SCTNET = SctNetConfig(
+    base_channels=8, context_channels=16, out_features=["stem", "stage1", "stage2", "stage3", "stage4"]
+)
+SCTNET_NAMES = ("stem", "layer1", "layer2", "layer3_2", "layer5")
+
+
+@pytest.mark.parametrize("form", ["bare", "state_dict", "with a classifier", "a whole model"])
+def test_a_backbone_of_the_authors_of_sctnet(form, tmp_path):
+    """Its names have no `backbone.` before them."""
+    case = load_case("sctnet", "tiny_square")
+    weights = case.state_dict()
+    if form != "a whole model":
+        weights = {
+            name.removeprefix("backbone."): tensor for name, tensor in weights.items() if name.startswith("backbone.")
+        }
+    if form == "with a classifier":
+        weights |= {"head.weight": torch.zeros(1000, 64)}
+    file = tmp_path / "SCT-S_Pretrain.pth"
+    torch.save({"state_dict": weights} if form == "state_dict" else weights, file)
+    backbone = SctNetBackbone(SCTNET).eval()
+    load_encoder_weights(backbone, file)
+    with torch.no_grad():
+        feature_maps = backbone(case.pixel_values()).feature_maps
+    for name, feature_map in zip(SCTNET_NAMES, feature_maps, strict=True):
+        case.assert_matches(name, feature_map)
+
+
+def test_a_backbone_of_sctnet_of_another_width_is_refused(tmp_path):
+    file = tmp_path / "SCT-B_Pretrain.pth"
+    torch.save({"conv1.0.weight": torch.zeros(16, 3, 3, 3)}, file)
+    with pytest.raises(
+        ValueError, match=r"(?s)does not fit the SctNetBackbone.*stem\.0\.conv\.weight \(16, 3, 3, 3\), expected"
+    ):
+        load_encoder_weights(SctNetBackbone(SCTNET), file)
