@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerModel
 from transformers import initialization as init
+from transformers.backbone_utils import filter_output_hidden_states
 from transformers.modeling_outputs import BackboneOutput
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
@@ -147,11 +148,10 @@ class SctNetTeacherForSemanticSegmentation(SemanticSegmentationModel):
         """Fused features and logits, `(batch, channels, rows, columns)` at 1/4 of the image's size."""
         return self.decode_head.classify(features)
 
+    @filter_output_hidden_states
     def run_backbone(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> BackboneOutput:
         stages = tuple(self.encode(pixel_values.to(self.dtype)))
-        return BackboneOutput(
-            feature_maps=stages, hidden_states=stages if kwargs.get("output_hidden_states") else None
-        )
+        return BackboneOutput(feature_maps=stages, hidden_states=stages)
 
     def predict(self, features: BackboneOutput, size: torch.Size, for_losses: bool = False) -> Prediction:
         _, logits = self.classify(self.concatenate(features.feature_maps))
