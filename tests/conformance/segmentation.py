@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the segmentation models' runs of transformers' own test suites have in common."""
 
+import sys
 import tempfile
 
 import torch
@@ -14,7 +15,7 @@ from tests.test_modeling_common import ModelTesterMixin, floats_tensor, ids_tens
 from transformers import AutoImageProcessor, PreTrainedConfig, PreTrainedModel
 
 from vitseg import PlainVitConfig
-from vitseg.models.image_processing_semantic import SemanticImageProcessor
+from vitseg.models.image_processing_semantic import SemanticImageProcessor, SemanticImageProcessorKwargs
 
 
 class SegmentationModelTester:
@@ -106,6 +107,12 @@ class SegmentationImageProcessingTest(ImageProcessingTestMixin, PostProcessSeman
     """The tests of an image processor; a subclass names `image_processor_tester_class` and `config_class`."""
 
     config_class: type[PreTrainedConfig]
+
+    def test_valid_kwargs_set(self):
+        # What differs between most of these processors are values; those that take more arguments say which.
+        processor_class = self.image_processor_tester_class.image_processor_class
+        own = getattr(sys.modules[processor_class.__module__], f"{processor_class.__name__}Kwargs", None)
+        assert processor_class(**self.image_processor_dict).valid_kwargs is (own or SemanticImageProcessorKwargs)
 
     def test_image_processor_save_load_with_autoimageprocessor(self):
         # A processor is found by the configuration of the model that it lies beside.

@@ -3,17 +3,8 @@
 """Image processor of CTS Segmenter and of its policy network."""
 
 from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD
-from transformers.processing_utils import Unpack
 
-from .image_processing_semantic import SemanticImageProcessor, SemanticImageProcessorKwargs
-
-
-class CtsSegmenterImageProcessorKwargs(SemanticImageProcessorKwargs, total=False):
-    r"""
-    do_reduce_labels (`bool`, *optional*, defaults to `self.do_reduce_labels`):
-        Whether class ids of label maps are reduced by one, 0 becoming 255 (ignored): for data sets whose 0 means "no
-        class", such as ADE20K.
-    """
+from .image_processing_semantic import SemanticImageProcessor
 
 
 class CtsSegmenterImageProcessor(SemanticImageProcessor):
@@ -25,12 +16,8 @@ class CtsSegmenterImageProcessor(SemanticImageProcessor):
     divided by (58.4, 57.12, 57.38).
     """
 
-    valid_kwargs = CtsSegmenterImageProcessorKwargs
     image_mean = IMAGENET_STANDARD_MEAN
     image_std = IMAGENET_STANDARD_STD
-
-    def __init__(self, **kwargs: Unpack[CtsSegmenterImageProcessorKwargs]):
-        super().__init__(**kwargs)
 
 
 __all__ = ["CtsSegmenterImageProcessor"]

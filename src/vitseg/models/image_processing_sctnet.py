@@ -2,17 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image processor of SCTNet."""
 
-from transformers.processing_utils import Unpack
-
-from .image_processing_semantic import SemanticImageProcessor, SemanticImageProcessorKwargs
-
-
-class SctNetImageProcessorKwargs(SemanticImageProcessorKwargs, total=False):
-    r"""
-    do_reduce_labels (`bool`, *optional*, defaults to `self.do_reduce_labels`):
-        Whether class ids of label maps are reduced by one, 0 becoming 255 (ignored): for data sets whose 0 means "no
-        class", such as ADE20K.
-    """
+from .image_processing_semantic import SemanticImageProcessor
 
 
 class SctNetImageProcessor(SemanticImageProcessor):
@@ -25,11 +15,6 @@ class SctNetImageProcessor(SemanticImageProcessor):
     that size, back to the image. Images are never padded: attention and pooling look at all of an image, so padding
     would change the scores everywhere.
     """
-
-    valid_kwargs = SctNetImageProcessorKwargs
-
-    def __init__(self, **kwargs: Unpack[SctNetImageProcessorKwargs]):
-        super().__init__(**kwargs)
 
 
 __all__ = ["SctNetImageProcessor"]

@@ -3,17 +3,8 @@
 """Image processor of SegViT."""
 
 from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD
-from transformers.processing_utils import Unpack
 
-from .image_processing_semantic import SemanticImageProcessor, SemanticImageProcessorKwargs
-
-
-class SegVitImageProcessorKwargs(SemanticImageProcessorKwargs, total=False):
-    r"""
-    do_reduce_labels (`bool`, *optional*, defaults to `self.do_reduce_labels`):
-        Whether class ids of label maps are reduced by one, 0 becoming 255 (ignored): for data sets whose 0 means "no
-        class", such as ADE20K.
-    """
+from .image_processing_semantic import SemanticImageProcessor
 
 
 class SegVitImageProcessor(SemanticImageProcessor):
@@ -23,13 +14,9 @@ class SegVitImageProcessor(SemanticImageProcessor):
     side 640, long side at most 2048).
     """
 
-    valid_kwargs = SegVitImageProcessorKwargs
     image_mean = IMAGENET_STANDARD_MEAN
     image_std = IMAGENET_STANDARD_STD
     size = {"shortest_edge": 640, "longest_edge": 2048}
-
-    def __init__(self, **kwargs: Unpack[SegVitImageProcessorKwargs]):
-        super().__init__(**kwargs)
 
 
 __all__ = ["SegVitImageProcessor"]

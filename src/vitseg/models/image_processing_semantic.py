@@ -217,6 +217,11 @@ class SemanticImageProcessor(TorchvisionBackend):
     (`size={"shortest_edge": 512, "longest_edge": 2048}`) or to a fixed size (`{"height": 512, "width": 512}`), scaled
     to 0..1 and normalised. Images that end up with different sizes cannot be stacked into one tensor: process them one
     by one, or set `do_pad=True` to pad them at the bottom and right to the largest, or to `pad_size`.
+
+    It is saved without the name of its class: `AutoImageProcessor` finds it by the model's config.json, which names
+    its code too, so one that was saved alone is loaded by its class. If preprocessor_config.json named the code as
+    well, `pipeline` would ask whether to run it, even where vitseg is imported (transformers' AutoVideoProcessor takes
+    the entry for its own); and if it named the class alone, the code in config.json would not be looked at.
     """
 
     _auto_class = "AutoImageProcessor"
@@ -375,8 +380,7 @@ class SemanticImageProcessor(TorchvisionBackend):
         return [label_map.squeeze(0) for label_map in label_maps]
 
     def to_dict(self) -> dict[str, Any]:
-        # The class is found by the model type in config.json, and its code by the auto_map there, which transformers
-        # consults only if preprocessor_config.json names neither. See SemanticSegmentationConfig.save_pretrained.
+        # See the class, and WindowedInferenceConfig.save_pretrained.
         dictionary = super().to_dict()
         for key in ("auto_map", "image_processor_type"):
             dictionary.pop(key, None)

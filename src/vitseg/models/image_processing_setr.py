@@ -2,17 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image processor of SETR."""
 
-from transformers.processing_utils import Unpack
-
-from .image_processing_semantic import SemanticImageProcessor, SemanticImageProcessorKwargs
-
-
-class SetrImageProcessorKwargs(SemanticImageProcessorKwargs, total=False):
-    r"""
-    do_reduce_labels (`bool`, *optional*, defaults to `self.do_reduce_labels`):
-        Whether class ids of label maps are reduced by one, 0 becoming 255 (ignored): for data sets whose 0 means "no
-        class", such as ADE20K.
-    """
+from .image_processing_semantic import SemanticImageProcessor
 
 
 class SetrImageProcessor(SemanticImageProcessor):
@@ -20,11 +10,6 @@ class SetrImageProcessor(SemanticImageProcessor):
     Image processor of [`SetrForSemanticSegmentation`]: ImageNet mean and standard deviation, and by default the
     published size for ADE20K (short side 512, long side at most 2048).
     """
-
-    valid_kwargs = SetrImageProcessorKwargs
-
-    def __init__(self, **kwargs: Unpack[SetrImageProcessorKwargs]):
-        super().__init__(**kwargs)
 
 
 __all__ = ["SetrImageProcessor"]
