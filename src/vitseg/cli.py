@@ -26,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import __version__
+from .extras import MissingExtraError, require
 from .recipes.lookup import unknown_name
 
 
@@ -35,11 +36,13 @@ class Command(NamedTuple):
 
     The module's docstring describes the command, its `add_arguments(parser)` adds the options to a parser, and its
     `run(args)` does the work and returns the exit status. A ValueError or an OSError from there says why the work
-    failed; for a wrong command there is `args.usage_error(message)`.
+    failed; for a wrong command there is `args.usage_error(message)`. Where the module cannot be imported without an
+    extra (and its room does not say so itself), the extra is named here.
     """
 
     module: str
     summary: str
+    extra: str | None = None
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -47,8 +50,8 @@ COMMANDS: Mapping[str, Command] = {
     "describe": Command("publishing.description", "tell all about a published result or a model"),
     "convert": Command("conversion.command", "turn an original checkpoint into a model folder"),
     "segment": Command("inference.segment", "segment images"),
-    "predict": Command("inference.predict", "predict label maps for a test server"),
-    "validate": Command("inference.validate", "measure a model on a labelled data set"),
+    "predict": Command("inference.predict", "predict label maps for a test server", "eval"),
+    "validate": Command("inference.validate", "measure a model on a labelled data set", "eval"),
     "prepare": Command("data.prepare", "prepare a data set for training and evaluation"),
     "export": Command("deployment.export", "export a model to another runtime"),
     "publish": Command("publishing.publish", "publish a model folder on the Hub"),
@@ -59,12 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (those of the process by default); returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
-    args, unknown = build_parser(chosen).parse_known_args(arguments)
-    if unknown:
-        args.usage_error(_unknown_argument(unknown[0], args.options))
     try:
+        args, unknown = build_parser(chosen).parse_known_args(arguments)
+        if unknown:
+            args.usage_error(_unknown_argument(unknown[0], args.options))
         return args.run(args)
-    except (OSError, ValueError) as error:
+    except (MissingExtraError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -78,6 +81,8 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=command.summary, **layout)
         if name == chosen:
+            if command.extra:
+                require(command.extra)
             module = importlib.import_module(f"{__package__}.{command.module}")
             subparser.description = module.__doc__
             module.add_arguments(subparser)

@@ -13,6 +13,8 @@ be prepared. What cannot be exported, and where its answers differ from the mode
 import argparse
 from pathlib import Path
 
+from ..extras import require
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="DIR_OR_ID", help="model folder, or model on the Hub")
@@ -21,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    # Its packages are an extra, without which --help works.
+    # Without the extra, --help works.
+    require("export")
     from .onnx import export
 
     export(args.model, args.output)

@@ -8,6 +8,10 @@ Metrics, multi-scale and flip evaluation, submissions, pictures, reports and thr
 
 from typing import TYPE_CHECKING, Any
 
+from ..extras import require
+
+
+require("eval")
 
 if TYPE_CHECKING:
     from .metric import MeanIoU

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..data.objects import as_annotations
+from ..extras import require
 
 
 # COCO's summary, in its order.
@@ -79,7 +80,11 @@ def score_detections(
             `category_id`, perhaps `area` and `iscrowd`).
         results: detections as COCO has them: `image_id`, `category_id`, `bbox` and `score`.
         num_labels: number of classes.
+
+    Raises:
+        MissingExtraError: without the extra `detection`.
     """
+    require("detection")
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

@@ -9,6 +9,11 @@ size; then the picture is averaged and the label map is sampled, so the two stay
 are shared between classes, light and weather vary, and all of it is a function of the seed.
 """
 
+from ..extras import require
+
+
+require("data")
+
 from .canvas import SCENE_CLASSES, SCENE_KINDS, SCENE_PALETTE, SCENE_THINGS, SceneObject
 from .drawing import AnnotatedScene, draw_annotated_scene, draw_scene
 from .writing import write_annotated_scenes, write_scenes
