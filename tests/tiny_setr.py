@@ -10,7 +10,7 @@ import torch
 from vitseg import PlainVitConfig, SetrConfig, SetrForSemanticSegmentation, SetrImageProcessor
 
 
-def tiny_setr(names: Sequence[str]) -> SetrForSemanticSegmentation:
+def tiny_setr(names: Sequence[str], **settings) -> SetrForSemanticSegmentation:
     torch.manual_seed(0)
     backbone = PlainVitConfig(
         hidden_size=32,
@@ -27,6 +27,7 @@ def tiny_setr(names: Sequence[str]) -> SetrForSemanticSegmentation:
         decoder_hidden_size=32,
         id2label=dict(enumerate(names)),
         label2id={name: index for index, name in enumerate(names)},
+        **settings,
     )
     return SetrForSemanticSegmentation(config).eval()
 

@@ -82,19 +82,20 @@ def run(args: argparse.Namespace) -> list[Row]:
 
 def measure(name: str, number: int, args: argparse.Namespace, device: str) -> dict[str, Any]:
     model = build_model(name, tuple(args.image_size)).eval().to(device, getattr(torch, args.dtype))
-    model.config.inference_mode = "slide"
     if Path(name).is_dir():
         recipe, image_processor = None, AutoImageProcessor.from_pretrained(name)
     else:
         recipe, image_processor = name, get_recipe(name).build_image_processor()
-    options = argparse.Namespace(**vars(args), recipe=recipe, window_batch_size=number)
-    protocol, image_processor = choose_protocol(options, model, image_processor)
+    options = argparse.Namespace(**vars(args), recipe=recipe)
+    protocol, image_processor = choose_protocol(options, load_config(name), image_processor)
     pixels = np.random.default_rng(0).integers(0, 256, (*args.image_size, 3), dtype=np.uint8)
     examples = [{"image": Image.fromarray(pixels)}]
     accelerator = Accelerator(cpu=device == "cpu")
 
     def predict() -> None:
-        for _ in predict_images(model, image_processor, examples, [0], accelerator, protocol):
+        for _ in predict_images(
+            model, image_processor, examples, [0], accelerator, protocol, window_batch_size=number
+        ):
             pass
 
     return seconds_and_memory(predict, args.repeats, device) | {"protocol": protocol.describe()}

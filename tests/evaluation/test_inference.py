@@ -10,7 +10,12 @@ from golden_cases import GoldenCase, load_case, pixels
 from PIL import Image
 from tiny_setr import tiny_image_processor, tiny_setr
 from torch import nn
-from transformers import AutoModelForSemanticSegmentation
+from transformers import (
+    AutoModelForSemanticSegmentation,
+    SegformerConfig,
+    SegformerForSemanticSegmentation,
+    SegformerImageProcessor,
+)
 
 from vitseg.evaluation.inference import ViewInput, mean_probabilities, predict_images
 from vitseg.models import image_processing_semantic
@@ -166,16 +171,58 @@ def test_padding_comes_after_the_flip_and_is_cut_off():
 
 
 def test_the_model_is_given_back_as_it_was():
-    model, image_processor = tiny_setr("abc").train(), tiny_image_processor()
-    protocol = Protocol(mode="whole", size={"height": 16, "width": 16})
-    examples = [{"image": photo(40, 50)}, {"image": photo(40, 50)}]
-    predictions = predict_images(model, image_processor, examples, [0, 1], Accelerator(cpu=True), protocol)
-    next(predictions)
+    model, image_processor = tiny_setr("abcde").train(), tiny_image_processor()
+    protocol, image = Protocol(mode="whole", size={"height": 48, "width": 64}), photo(40, 50)
+    expected = expected_probabilities(tiny_setr("abcde", inference_mode="whole"), image, [(48, 64)], (False,))
+    predictions = predict_images(
+        model, image_processor, [{"image": image}] * 2, [0, 1], Accelerator(cpu=True), protocol
+    )
+    assert (next(predictions).label_map != expected.argmax(dim=0)).float().mean() < 1e-3
     assert not model.training
-    assert model.config.inference_mode == "whole"
+    assert model.config.inference_mode == "slide"
     predictions.close()
     assert model.training
-    assert model.config.inference_mode == "slide"
+
+
+def test_other_windows_than_the_configuration_has():
+    image_processor, image = tiny_image_processor(), photo(70, 101)
+    protocol = Protocol(mode="slide", window_size=(16, 24), window_stride=(8, 8), size={"height": 32, "width": 46})
+    other = tiny_setr("abcde", window_size=[16, 24], window_stride=[8, 8])
+    expected = expected_probabilities(other, image, [(32, 46)], (False,)).argmax(dim=0)
+    for window_batch_size in (None, 1):
+        (prediction,) = predict(
+            tiny_setr("abcde"), image_processor, [{"image": image}], protocol, window_batch_size=window_batch_size
+        )
+        assert (prediction.label_map != expected).float().mean() < 1e-3
+
+
+def test_a_model_of_transformers_itself():
+    torch.manual_seed(0)
+    config = SegformerConfig(
+        num_encoder_blocks=2,
+        depths=[1, 1],
+        sr_ratios=[2, 1],
+        hidden_sizes=[8, 16],
+        patch_sizes=[7, 3],
+        strides=[4, 2],
+        num_attention_heads=[1, 2],
+        mlp_ratios=[2, 2],
+        decoder_hidden_size=16,
+        num_labels=5,
+    )
+    model, image_processor = SegformerForSemanticSegmentation(config).eval(), SegformerImageProcessor(size=(64, 96))
+    image = photo(70, 101)
+    (prediction,) = predict(
+        model, image_processor, [{"image": image}], Protocol.of_model(config, image_processor, flip=True)
+    )
+    total = 0
+    for flip in (False, True):
+        pixel_values = image_processor(image, return_tensors="pt")["pixel_values"]
+        with torch.no_grad():
+            logits = model(pixel_values.flip(-1) if flip else pixel_values).logits
+        scores = nn.functional.interpolate(logits, size=(70, 101), mode="bilinear", align_corners=False).softmax(1)
+        total = total + (scores.flip(-1) if flip else scores)
+    assert (prediction.label_map != total[0].argmax(dim=0)).float().mean() < 1e-2
 
 
 def test_half_precision_models():

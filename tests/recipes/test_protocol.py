@@ -6,6 +6,7 @@ import json
 
 import pytest
 from tiny_setr import tiny_image_processor, tiny_setr
+from transformers import SegformerConfig, SegformerImageProcessor
 
 from vitseg.recipes import get_recipe
 from vitseg.recipes.protocol import Protocol, View
@@ -71,12 +72,27 @@ def test_the_single_scale_protocol_of_a_recipe():
     assert protocol.window_stride == (512, 512)
 
 
-def test_it_is_applied_to_a_configuration():
+def test_a_model_is_given_it_with_each_call():
     config = tiny_setr("abc").config
-    Protocol(mode="slide", window_size=(24, 16), window_stride=(8, 16), size={}).apply_to(config)
-    assert (config.window_size, config.window_stride) == ((24, 16), (8, 16))
-    Protocol(mode="whole", size={}).apply_to(config)
-    assert config.inference_mode == "whole"
+    protocol = Protocol(mode="slide", window_size=(24, 16), window_stride=(8, 16), size={})
+    arguments = protocol.forward_arguments(config, window_batch_size=3)
+    assert arguments == {
+        "inference_mode": "slide",
+        "window_size": (24, 16),
+        "window_stride": (8, 16),
+        "window_batch_size": 3,
+    }
+    assert Protocol(mode="whole", size={}).forward_arguments(config)["inference_mode"] == "whole"
+
+
+def test_models_of_other_libraries_make_one_pass():
+    config, image_processor = SegformerConfig(), SegformerImageProcessor(size={"height": 64, "width": 96})
+    protocol = Protocol.of_model(config, image_processor)
+    assert protocol.describe() == "resized to 64 x 96; whole images; no flip"
+    assert protocol.forward_arguments(config) == {}
+    windows = Protocol(mode="slide", window_size=(24, 16), window_stride=(8, 16), size={})
+    with pytest.raises(ValueError, match=r"windows of \(24, 16\).*'segformer'.*without windows"):
+        windows.forward_arguments(config)
 
 
 def test_it_is_plain_data():

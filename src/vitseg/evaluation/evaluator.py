@@ -33,6 +33,7 @@ def evaluate_model(
     num_workers: int = 0,
     skip_broken: bool = False,
     progress: EvaluationProgress | None = None,
+    window_batch_size: int | None = None,
     scores_dtype: torch.dtype = torch.float32,
     scores_device: torch.device | str | None = None,
 ) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def evaluate_model(
         skip_broken: leave images out that cannot be decoded, instead of stopping at the first.
         progress: an earlier one continues where it was. It is kept up to date and saved every now and then, and when
             something goes wrong.
+        window_batch_size: how many windows go through the model at a time, by default what its configuration says.
         scores_dtype: in which the probabilities of several views are summed; float16 halves the memory they take.
         scores_device: where they are summed, by default where the model runs.
 
@@ -67,7 +69,8 @@ def evaluate_model(
     if protocol is None:
         protocol = Protocol.of_model(model.config, image_processor)
     if metric is None:
-        metric = MeanIoU(model.config.num_labels, ignore_index=model.config.semantic_loss_ignore_index)
+        ignore_index = getattr(model.config, "semantic_loss_ignore_index", 255)
+        metric = MeanIoU(model.config.num_labels, ignore_index=ignore_index)
     if progress is None:
         progress = EvaluationProgress()
     if progress.counts is not None:
@@ -82,6 +85,7 @@ def evaluate_model(
         accelerator,
         protocol,
         num_workers=num_workers,
+        window_batch_size=window_batch_size,
         scores_dtype=scores_dtype,
         scores_device=scores_device,
     )

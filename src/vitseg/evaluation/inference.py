@@ -74,6 +74,7 @@ def predict_images(
     protocol: Protocol,
     *,
     num_workers: int = 0,
+    window_batch_size: int | None = None,
     scores_dtype: torch.dtype = torch.float32,
     scores_device: torch.device | str | None = None,
 ) -> Iterator[Prediction]:
@@ -88,17 +89,22 @@ def predict_images(
         accelerator: says where the model runs, and in which precision.
         protocol: the test protocol.
         num_workers: number of processes that read and resize images; 0 does it in this one.
+        window_batch_size: how many windows go through the model at a time, by default what its configuration says.
         scores_dtype: in which the probabilities of several views are summed.
         scores_device: where they are summed, by default where the model is.
+
+    Raises:
+        ValueError: if the protocol has windows, and the model is of another library.
     """
+    arguments = protocol.forward_arguments(model.config, window_batch_size)
     images = ResizedImages(examples, indices, image_processor, protocol)
     loader = DataLoader(images, batch_size=None, num_workers=num_workers, pin_memory=torch.cuda.is_available())
 
     def predict(pixel_values: torch.Tensor) -> torch.Tensor:
         with accelerator.autocast():
-            return model(pixel_values.to(model.dtype)).logits
+            return model(pixel_values.to(model.dtype), **arguments).logits
 
-    with _testing(model, protocol):
+    with _evaluation_mode(model):
         for item in loader:
             if item["error"] is not None:
                 yield Prediction(item["index"], item["file_name"], error=item["error"])
@@ -225,15 +231,10 @@ def _view_logits(predict: Callable[[torch.Tensor], torch.Tensor], view_input: Vi
 
 
 @contextmanager
-def _testing(model: PreTrainedModel, protocol: Protocol) -> Iterator[None]:
-    """Puts a model into evaluation mode and its configuration into the protocol, for as long as this lasts."""
-    config, was_training = model.config, model.training
-    before = {name: getattr(config, name) for name in ("inference_mode", "window_size", "window_stride")}
+def _evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
+    was_training = model.training
     model.eval()
-    protocol.apply_to(config)
     try:
         yield
     finally:
         model.train(was_training)
-        for name, value in before.items():
-            setattr(config, name, value)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..arguments import positive_int
@@ -52,21 +52,23 @@ def add_view_options(parser: argparse.ArgumentParser) -> None:
 
 
 def choose_protocol(
-    args: argparse.Namespace, model: PreTrainedModel, image_processor: BaseImageProcessor
+    args: argparse.Namespace, config: PreTrainedConfig, image_processor: BaseImageProcessor
 ) -> tuple[Protocol, BaseImageProcessor]:
     """
-    The protocol that the options ask for, and the image processor that goes with it: a recipe has its own. The model
-    is set to the window batch size asked for.
+    The protocol that the options ask for, and the image processor that goes with it: a recipe has its own.
+
+    Args:
+        args: of `add_view_options`, and `recipe`.
+        config: the model's, whose protocol holds without a recipe.
+        image_processor: the model's, likewise.
 
     Raises:
         ValueError: if there is no such recipe, or a ratio is not positive.
     """
-    if args.window_batch_size is not None:
-        model.config.window_batch_size = args.window_batch_size
     multi_scale = args.multi_scale is not None
     if args.recipe is None:
         ratios = (args.multi_scale or RATIOS) if multi_scale else (1.0,)
-        return Protocol.of_model(model.config, image_processor, ratios=ratios, flip=args.flip), image_processor
+        return Protocol.of_model(config, image_processor, ratios=ratios, flip=args.flip), image_processor
     recipe = get_recipe(args.recipe)
     protocol = Protocol.of_recipe(recipe, multi_scale=multi_scale, flip=args.flip)
     if args.multi_scale:
@@ -78,6 +80,7 @@ def run_options(args: argparse.Namespace) -> dict[str, Any]:
     """The keyword arguments of `predict_images` and `evaluate_model` that the options set."""
     return {
         "num_workers": args.workers,
+        "window_batch_size": args.window_batch_size,
         "scores_dtype": getattr(torch, args.scores_dtype),
         "scores_device": args.scores_device,
     }

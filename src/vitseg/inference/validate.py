@@ -148,7 +148,7 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
 
 def load_subject(args: argparse.Namespace, accelerator: Accelerator) -> Subject:
     model, image_processor = load_model(args.model, accelerator.device, getattr(torch, args.dtype))
-    protocol, image_processor = choose_protocol(args, model, image_processor)
+    protocol, image_processor = choose_protocol(args, model.config, image_processor)
     names = class_names(model)
     return Subject(
         model=model,

@@ -20,7 +20,7 @@ from ..conversion.provenance import read_conversion, weights_digest
 from ..evaluation.results import MEANS, Record, add_to_model_card
 from ..recipes import RECIPES, PublishedRecipe
 from ..recipes.cards import FamilyCard, family_card, markdown_table
-from ..recipes.protocol import Protocol
+from ..recipes.protocol import Protocol, holds_protocol
 from .description import published_figures
 
 
@@ -194,7 +194,7 @@ def _results(recipe: PublishedRecipe | None, records: Sequence[Record]) -> str:
 
 
 def _protocol(config: PreTrainedConfig, folder: Path) -> str:
-    if not hasattr(config, "inference_mode"):
+    if not holds_protocol(config):
         return ""
     protocol = Protocol.of_model(config, AutoImageProcessor.from_pretrained(folder))
     return f"## Test protocol\n\nWhat the folder's image processor and model do by themselves: {protocol.describe()}."

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
 from ..conversion.fingerprint import read_fingerprint
 from ..conversion.provenance import read_conversion
 from ..recipes import LABEL_SETS, RECIPES, LabelSet, PublishedRecipe, load_label_set
-from ..recipes.protocol import Protocol
+from ..recipes.protocol import Protocol, holds_protocol
 
 
 # Of a configuration, what is said elsewhere or to transformers alone.
@@ -79,7 +79,7 @@ def describe_model(name: str) -> str:
     config = AutoConfig.from_pretrained(folder)
     image_processor = AutoImageProcessor.from_pretrained(folder)
     facts: Facts = {**_provenance(folder)}
-    if hasattr(config, "inference_mode"):
+    if holds_protocol(config):
         facts["protocol"] = Protocol.of_model(config, image_processor).describe()
     if getattr(image_processor, "do_reduce_labels", False):
         facts["labels"] = "label maps hold 0 for pixels to ignore and class id + 1 (do_reduce_labels)"

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from transformers import PreTrainedConfig
 from transformers.image_processing_utils import BaseImageProcessor
 
-from ..models.configuration_semantic import WindowedInferenceConfig
 from ..models.image_processing_semantic import keep_ratio_size
 from ..models.layers import as_pair
 from .schema import Recipe
@@ -22,6 +22,14 @@ from .schema import Recipe
 
 # The factors of mmsegmentation's multi-scale test.
 RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+
+
+def holds_protocol(config: PreTrainedConfig) -> bool:
+    """
+    Whether a configuration says how its model is tested: that of every segmentation model of vitseg does, also where
+    it was loaded with the code of its folder.
+    """
+    return hasattr(config, "inference_mode")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +90,22 @@ class Protocol:
     @classmethod
     def of_model(
         cls,
-        config: WindowedInferenceConfig,
+        config: PreTrainedConfig,
         image_processor: BaseImageProcessor,
         *,
         ratios: Sequence[float] = (1.0,),
         flip: bool = False,
     ) -> "Protocol":
-        """The protocol of a model folder, at its single scale or at several."""
-        slides = config.inference_mode == "slide"
+        """
+        The protocol of a model folder, at its single scale or at several; of a model of another library, one pass over
+        the image as its image processor resizes it.
+        """
+        slides = holds_protocol(config) and config.inference_mode == "slide"
         size = image_processor.size if image_processor.do_resize else {}
         return cls(
-            mode=config.inference_mode,
-            window_size=as_pair(config.window_size) if slides and config.window_size else None,
-            window_stride=as_pair(config.window_stride) if slides and config.window_stride else None,
+            mode="slide" if slides else "whole",
+            window_size=as_pair(config.window_size) if slides else None,
+            window_stride=as_pair(config.window_stride) if slides else None,
             size={key: value for key, value in dict(size).items() if value is not None},
             ratios=tuple(ratios),
             flip=flip,
@@ -142,11 +153,30 @@ class Protocol:
             edges = [max(min(edges), self.min_short)]
         return keep_ratio_size(height, width, *edges)
 
-    def apply_to(self, config: WindowedInferenceConfig) -> None:
-        """Set the window protocol in a model's configuration."""
-        config.inference_mode = self.mode
-        if self.mode == "slide":
-            config.window_size, config.window_stride = self.window_size, self.window_stride
+    def forward_arguments(self, config: PreTrainedConfig, window_batch_size: int | None = None) -> dict[str, Any]:
+        """
+        The keyword arguments with which a model follows this protocol in a call, whatever its configuration says.
+
+        Args:
+            config: the model's. A model of another library knows no such arguments, and gets none.
+            window_batch_size: how many windows go through the network at a time, by default what `config` says.
+
+        Raises:
+            ValueError: if the protocol has windows, and the model is of another library.
+        """
+        if not holds_protocol(config):
+            if self.mode == "slide":
+                raise ValueError(
+                    f"The protocol has windows of {self.window_size}, but a model of type {config.model_type!r} makes "
+                    "one pass over an image: give a protocol without windows."
+                )
+            return {}
+        return {
+            "inference_mode": self.mode,
+            "window_size": self.window_size,
+            "window_stride": self.window_stride,
+            "window_batch_size": window_batch_size,
+        }
 
     def describe(self) -> str:
         """All of it in one line."""
