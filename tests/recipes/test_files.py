@@ -6,6 +6,7 @@ import dataclasses
 import json
 import runpy
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -213,3 +214,27 @@ def flat(values, path=""):
     if not isinstance(values, dict):
         return {path: values}
     return {key: value for name in values for key, value in flat(values[name], f"{path}.{name}".strip(".")).items()}
+
+
+DRAWN = sorted((Path(__file__).parents[2] / "examples" / "recipes").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", DRAWN, ids=lambda file: file.stem)
+def test_recipes_for_the_drawn_scenes(file):
+    recipe = load_recipe(file)
+    assert recipe.name == file.stem
+    config = recipe.build_config(None if recipe.task == "policy" else {0: "sky", 1: "sea"})
+    assert config.num_labels == 2
+    recipe.build_image_processor()
+    if (shared := getattr(getattr(config, "backbone_config", None), "token_sharing", None)) is not None:
+        # A shared token takes the places of three more patches.
+        assert round(100 * 3 * shared / config.backbone_config.grid_size[0] ** 2) in (30, 45)
+        policy = load_recipe(file.with_name("scenes-cts-policy.json"))
+        assert policy.training.crop_size == recipe.training.crop_size
+
+
+def test_wrong_arguments_of_a_teacher_are_refused():
+    teacher = next(file for file in DRAWN if file.stem == "scenes-sctnet-teacher")
+    wrong = load_recipe(teacher, {"model.encoder_config.depth": [1, 1, 1, 1]})
+    with pytest.raises(ValueError, match=r"no SegformerConfig argument 'depth'.*'depths'"):
+        wrong.build_config({0: "sky", 1: "sea"})

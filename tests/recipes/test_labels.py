@@ -4,7 +4,7 @@
 
 import pytest
 
-from vitseg.recipes import LABEL_SETS, load_label_set
+from vitseg.recipes import LABEL_SETS, load_id2label, load_label_set
 
 
 # Number of classes, first and last name, colour of class 0.
@@ -96,3 +96,19 @@ def test_unknown_label_set_names_the_closest():
         load_label_set("pascal_context")
     with pytest.raises(ValueError, match=r"no label set 'voc'\. Valid are ade20k, cityscapes"):
         load_label_set("voc")
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "some"),
+    [
+        ("imagenet1k", 1000, {0: "tench", 207: "golden retriever", 999: "toilet tissue"}),
+        ("coco", 80, {0: "person", 11: "stop sign", 79: "toothbrush"}),
+        ("ade20k", 150, {0: "wall"}),
+    ],
+)
+def test_class_names(name, count, some):
+    id2label = load_id2label(name)
+    assert list(id2label) == list(range(count))
+    assert len(set(id2label.values())) == count
+    for index, label in some.items():
+        assert id2label[index] == label
