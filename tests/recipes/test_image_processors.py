@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import vitseg
-from vitseg.evaluation.protocol import Protocol
 from vitseg.methods import METHODS
 from vitseg.recipes import RECIPES, get_recipe
+from vitseg.recipes.protocol import Protocol
 
 
 # Height and width of an image, as loaded and as it is fed in at a single scale.
