@@ -3,6 +3,7 @@
 """Golden cases: what the original implementations answered, for weights and inputs that tests/golden/fill.py makes."""
 
 import importlib.util
+import itertools
 import json
 import shutil
 from dataclasses import dataclass
@@ -118,13 +119,14 @@ class ConvertedCases:
         self.folder = folder
         self.converted: dict[tuple[Path, str], Path] = {}
         self.full: Path | None = None
+        self.numbers = itertools.count()
 
     def __call__(self, case: GoldenCase, method: str | None = None) -> Path:
         """The folder of a case; `method` is another than the case's own where its file holds two models."""
         method = method or case.method
         key = (case.folder, method)
         if key not in self.converted or not self.converted[key].exists():
-            folder = self.folder / str(len(self.converted))
+            folder = self.folder / str(next(self.numbers))
             if "full" in case.folder.name:
                 if self.full is not None:
                     shutil.rmtree(self.full)

@@ -23,14 +23,14 @@ from .configuration_cts_policy import CtsPolicyNetConfig
 BACKBONE = "efficientnet_lite0"
 
 
-def build_backbone(pretrained: bool = False) -> nn.Module:
+def build_backbone() -> nn.Module:
     """timm's EfficientNet-Lite0 up to its last feature map, of 320 channels and stride 32."""
     try:
         import timm
     except ImportError as error:
         raise ImportError("The policy network of token sharing is a model of timm: pip install timm.") from error
     # Not `tf_efficientnet_lite0`, which has the same names but pads otherwise and has another epsilon.
-    return timm.create_model(BACKBONE, pretrained=pretrained, features_only=True, out_indices=(4,))
+    return timm.create_model(BACKBONE, features_only=True, out_indices=(4,))
 
 
 @dataclass
