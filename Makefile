@@ -1,5 +1,6 @@
 # make demo         install, train a small model on drawn scenes and look at its masks (a few minutes)
 # make test         install, lint, build the documentation, and run every test
+# make quick        lint, and the tests that take no time: at most two minutes, for the edit loop
 # make lint         ruff and mypy
 # make docs         the documentation, in build/site
 # make conformance  transformers' own test suites on vitseg's models
@@ -8,14 +9,19 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What the edit loop leaves out: full-size models, whole programs, and transformers' own test suites.
+QUICK := -m "not slow" --ignore tests/conformance
 
-.PHONY: demo test lint docs conformance clean
+.PHONY: demo test quick lint docs conformance clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py --output demo
 
 test: lint docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+quick: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(QUICK)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
