@@ -16,7 +16,8 @@ from transformers.image_processing_utils import BaseImageProcessor
 from ..arguments import positive_int
 from ..data.streaming import default_workers
 from ..recipes import get_recipe
-from ..recipes.protocol import RATIOS, Protocol
+from ..recipes.datasets import SIX_RATIOS
+from ..recipes.protocol import Protocol
 
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -46,7 +47,7 @@ def add_view_options(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=float,
         metavar="RATIO",
-        help=f"average several scales: these, or the recipe's, or {', '.join(map(str, RATIOS))}",
+        help=f"average several scales: these, or the recipe's, or {', '.join(map(str, SIX_RATIOS))}",
     )
     parser.add_argument("--flip", action="store_true", help="average over the image and its mirror image")
 
@@ -67,7 +68,7 @@ def choose_protocol(
     """
     multi_scale = args.multi_scale is not None
     if args.recipe is None:
-        ratios = (args.multi_scale or RATIOS) if multi_scale else (1.0,)
+        ratios = (args.multi_scale or SIX_RATIOS) if multi_scale else (1.0,)
         return Protocol.of_model(config, image_processor, ratios=ratios, flip=args.flip), image_processor
     recipe = get_recipe(args.recipe)
     protocol = Protocol.of_recipe(recipe, multi_scale=multi_scale, flip=args.flip)

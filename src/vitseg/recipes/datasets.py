@@ -10,6 +10,7 @@ from .labels import REDUCED_LABEL_SETS
 from .schema import EvaluationRecipe
 
 
+# The factors of mmsegmentation's multi-scale test.
 SIX_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
 

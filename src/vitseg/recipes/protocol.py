@@ -20,10 +20,6 @@ from ..models.layers import as_pair
 from .schema import Recipe
 
 
-# The factors of mmsegmentation's multi-scale test.
-RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-
-
 def holds_protocol(config: PreTrainedConfig) -> bool:
     """
     Whether a configuration says how its model is tested: that of every segmentation model of vitseg does, also where
