@@ -2,135 +2,173 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo from start to end, made short, and after it all that README.md and docs/ tell a reader to run."""
 
+import contextlib
 import importlib
 import json
-import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import datasets
 import numpy as np
-import publish
 import pytest
+import torch
 from accelerate.state import AcceleratorState, PartialState
 from markdown_blocks import PAGES, README, ROOT, commands, runnable_blocks
 from PIL import Image
 
 from vitseg import cli
 from vitseg.conversion.fingerprint import load_folder, take_fingerprint
+from vitseg.publishing import publish
 
 
 SHORT = ["--iterations", "3", "--train-scenes", "8", "--validation-scenes", "5"]
+# What a process of its own is started for: the demo, the first training, a command of the package under accelerate,
+# and the first code of the README. All else runs in this process, where nothing has to be imported again.
+LAUNCHED = (
+    "accelerate launch examples/train.py --recipe examples/recipes/scenes-setr-pup.json --init",
+    "vitseg validate",
+)
 
 pytestmark = pytest.mark.slow
 
 
-def run(command: list[str], cwd: Path) -> str:
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+def run(*command: str | Path) -> str:
+    """What a program prints, in a process of its own in the current folder."""
+    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory) -> Path:
-    """A folder that looks like a clone, after a short demo in it."""
-    folder = tmp_path_factory.mktemp("clone")
-    for name in ("examples", "conversion", "README.md"):
-        (folder / name).symlink_to(ROOT / name)
-    output = run([sys.executable, "examples/quickstart.py", "--output", "demo", *SHORT], folder)
-    (folder / "output.txt").write_text(output, encoding="utf-8")
-    return folder
-
-
-def test_demo_leaves_a_model_and_pictures(clone):
-    output = (clone / "output.txt").read_text(encoding="utf-8")
-    model_iou, baseline_iou = map(float, re.search(r"mean IoU ([\d.]+) .* everywhere: ([\d.]+)\)", output).groups())
-    assert 0 <= model_iou <= 1
-    assert baseline_iou < 0.15
-    for name in ("training.png", "iou.png", "scene_0.png", "scene_3.png"):
-        assert np.asarray(Image.open(clone / "demo" / name)).std() > 10, name
-    config = json.loads((clone / "demo/model/config.json").read_text(encoding="utf-8"))
-    assert config["model_type"] == "setr"
-    assert config["id2label"]["0"] == "sky"
-
-
-def test_the_commands_that_the_demo_ends_with(clone):
-    output = (clone / "output.txt").read_text(encoding="utf-8")
-    commands = [shlex.split(line) for line in output.partition("Next:")[2].splitlines() if line.strip()]
-    assert len(commands) == 3
-    for command in commands:
-        assert command[0] == "python"
-        run([sys.executable, *command[1:]], clone)
-    report = json.loads((clone / "demo/segmented/scene_0.json").read_text(encoding="utf-8"))
-    assert sum(found["pixels"] for found in report["classes"]) == report["width"] * report["height"]
-
-
-@pytest.fixture(scope="module")
-def after_readme(clone) -> Path:
-    """The clone after all commands of the README."""
-    # Cloning, installing and `make` are not run from a test, nor what needs a file that has to be downloaded first.
-    runnable = [
-        line
-        for line in commands(README)
-        if line.startswith(("python ", "accelerate ", "vitseg ")) and "FILE" not in line
-    ]
-    programs = [shlex.split(line) for line in runnable]
-    assert len(programs) == 13
-    # The command `vitseg` exists only where the package is installed.
-    starts = {"python": [sys.executable], "vitseg": [sys.executable, "-m", "vitseg"]}
-    starts["accelerate"] = [os.fspath(Path(sys.executable).with_name("accelerate"))]
-    for program, *arguments in programs:
-        run([*starts[program], *arguments], clone)
-    return clone
-
-
-def test_python_of_the_readme(clone):
-    blocks = [block for language, block in runnable_blocks(README) if language == "python"]
-    assert len(blocks) == 3
-    for block in blocks:
-        run([sys.executable, "-c", block], clone)
-
-
-def test_commands_of_the_readme(after_readme):
-    assert (after_readme / "segmented/scene_0_ids.png").exists()
-    assert (after_readme / "runs/tuned/best/model.safetensors").exists()
-    assert (after_readme / "runs/trainer/model.safetensors").exists()
-    assert (after_readme / "runs/sctnet/best/model.safetensors").exists()
-    for name in ("classifier", "detector"):
-        assert (after_readme / "runs" / name / "best/model.safetensors").exists()
-    assert (after_readme / "exported/model.onnx").exists()
-    assert json.loads((after_readme / "runs/measured/results.json").read_text(encoding="utf-8"))["images"] == 5
+def run_module(name: str, *arguments: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *arguments])
+        try:
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
+        except SystemExit as stop:
+            return stop.code or 0
+    return 0
 
 
 def run_here(line: str) -> int:
-    """A command of the documentation in this process, where nothing has to be imported again; returns its status."""
+    """The exit status of a command of the documentation that runs in this process."""
     program, *arguments = shlex.split(line)
     if program == "echo":
         return subprocess.run(line, shell=True, check=True).returncode
     if program == "vitseg":
         return cli.main(arguments)
-    if arguments[0] == "launch":
-        arguments.pop(0)
+    if program == "accelerate":
+        assert arguments.pop(0) == "launch"
     if arguments[:2] == ["-m", "vitseg"]:
         return cli.main(arguments[2:])
     if arguments[0] == "-m":
-        return subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL).returncode
+        return run_module(*arguments[1:])
+    if arguments[0] == "-c":
+        exec(compile(arguments[1], line, "exec"), {})
+        return 0
     path = Path(arguments.pop(0))
     return importlib.import_module(path.stem).main(arguments)
 
 
-@pytest.mark.usefixtures("own_state")
-def test_pages_of_the_documentation(after_readme, monkeypatch):
+def run_line(line: str) -> None:
+    """A command as a reader gives it; see `LAUNCHED`."""
+    program, *arguments = shlex.split(line)
+    if program == "accelerate" and any(text in line for text in LAUNCHED):
+        run(Path(sys.executable).with_name("accelerate"), *arguments)
+        return
+    assert run_here(line) == 0, line
+    AcceleratorState._reset_state()
+    PartialState._reset_state()
+
+
+@contextlib.contextmanager
+def own_state(folder: Path) -> Iterator[None]:
+    """Programs that run in this process begin as in one of their own, in this folder."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(folder / "cache"))
+        # test_publish.py sees what only fresh processes show.
+        patch.setattr(
+            publish,
+            "load_in_fresh_process",
+            lambda folders, remote_code: [take_fingerprint(*load_folder(folder)) for folder in folders],
+        )
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Iterator[str]:
+    """What a short demo prints in a folder that looks like a clone, which is then the current one."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("examples", "conversion", "README.md"):
+        (folder / name).symlink_to(ROOT / name)
+    with own_state(folder):
+        yield run(sys.executable, "examples/quickstart.py", "--output", "demo", *SHORT)
+
+
+def test_demo_leaves_a_model_and_pictures(demo):
+    model_iou, baseline_iou = map(float, re.search(r"mean IoU ([\d.]+) .* everywhere: ([\d.]+)\)", demo).groups())
+    assert 0 <= model_iou <= 1
+    assert baseline_iou < 0.15
+    for name in ("training.png", "iou.png", "scene_0.png", "scene_3.png"):
+        assert np.asarray(Image.open(f"demo/{name}")).std() > 10, name
+    config = json.loads(Path("demo/model/config.json").read_text(encoding="utf-8"))
+    assert config["model_type"] == "setr"
+    assert config["id2label"]["0"] == "sky"
+
+
+def test_the_commands_that_the_demo_ends_with(demo):
+    lines = [line.strip() for line in demo.partition("Next:")[2].splitlines() if line.strip()]
+    assert len(lines) == 3
+    for line in lines:
+        run_line(line)
+    report = json.loads(Path("demo/segmented/scene_0.json").read_text(encoding="utf-8"))
+    assert sum(found["pixels"] for found in report["classes"]) == report["width"] * report["height"]
+
+
+@pytest.fixture(scope="module")
+def after_readme(demo) -> None:
+    """All commands of the README have run."""
+    # Cloning, installing and `make` are not run from a test, nor what needs a file that has to be downloaded first.
+    lines = [
+        line
+        for line in commands(README)
+        if line.startswith(("python ", "accelerate ", "vitseg ")) and "FILE" not in line
+    ]
+    assert len(lines) == 13
+    assert all(any(text in line for line in lines) for text in LAUNCHED)
+    for line in lines:
+        run_line(line)
+
+
+@pytest.mark.usefixtures("demo")
+def test_python_of_the_readme():
+    first, *others = [block for language, block in runnable_blocks(README) if language == "python"]
+    assert len(others) == 2
+    run(sys.executable, "-c", first)
+    for block in others:
+        exec(compile(block, README.name, "exec"), {})
+
+
+@pytest.mark.usefixtures("after_readme")
+def test_commands_of_the_readme():
+    for name in ("tuned/best", "trainer", "sctnet/best", "classifier/best", "detector/best"):
+        assert Path("runs", name, "model.safetensors").exists()
+    assert Path("segmented/scene_0_ids.png").exists()
+    assert Path("exported/model.onnx").exists()
+    assert json.loads(Path("runs/measured/results.json").read_text(encoding="utf-8"))["images"] == 5
+
+
+@pytest.mark.usefixtures("after_readme")
+def test_pages_of_the_documentation():
     """What a page repeats of the README is not run again."""
-    # test_publish.py sees what only fresh processes show.
-    monkeypatch.setattr(
-        publish,
-        "load_in_fresh_process",
-        lambda folders, remote_code: [take_fingerprint(*load_folder(folder)) for folder in folders],
-    )
-    monkeypatch.chdir(after_readme)
     done = set(commands(README))
     for page in PAGES:
         for language, block in runnable_blocks(page):
@@ -139,12 +177,10 @@ def test_pages_of_the_documentation(after_readme, monkeypatch):
                 continue
             for line in block.splitlines():
                 if line not in done:
-                    assert run_here(line) == 0, f"{page.name}: {line}"
-                    AcceleratorState._reset_state()
-                    PartialState._reset_state()
+                    run_line(line)
                     # Each table of labels is written where it is used, whatever was there before.
                     done |= {line} if not line.startswith("echo") else set()
-    assert (after_readme / "runs/two_classes/best/model.safetensors").exists()
-    assert (after_readme / "published/README.md").exists()
+    assert Path("runs/two_classes/best/model.safetensors").exists()
+    assert Path("published/README.md").exists()
     for name, expected in {"mine": ["nothing", "sky", "road"], "two_classes": ["sky", "road"]}.items():
-        assert json.loads((after_readme / f"data/{name}/labels.json").read_text())["names"] == expected
+        assert json.loads(Path(f"data/{name}/labels.json").read_text())["names"] == expected
