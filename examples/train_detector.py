@@ -20,53 +20,12 @@ Without anything to download, on drawn scenes:
 """
 
 import sys
-from itertools import islice
-from typing import Any
 
-import torch
-import train
-
-from vitseg.data.dataset_labels import DatasetLabels
-from vitseg.data.image_labels import load_class_names
-from vitseg.data.objects import DetectionStream, DetectionTransform, load_images_with_objects
-from vitseg.evaluation.detection import COCO_SCORES, evaluate_detector
-
-
-class DetectorTraining(train.Training):
-    """What the training of a detector has of its own."""
-
-    task = "detection"
-    scores = COCO_SCORES
-    score_name = "box AP"
-
-    def load_labels(self) -> DatasetLabels:
-        return DatasetLabels(names=load_class_names(self.args.dataset, "objects.category"))
-
-    def load_examples(self) -> Any:
-        return load_images_with_objects(self.args.dataset, self.args.validation_split)
-
-    def build_transform(self) -> Any:
-        return DetectionTransform.from_recipe(self.recipe.training, self.image_processor)
-
-    def make_stream(self, transform: Any, **kwargs: Any) -> DetectionStream:
-        return DetectionStream(self.args.dataset, self.args.train_split, transform, **kwargs)
-
-    def describe_examples(self) -> None:
-        examples = list(islice(self.open_stream(transform=None), 64))
-        classes = torch.cat([example["labels"]["class_labels"] for example in examples])
-        counts = classes.bincount(minlength=len(self.labels.names))
-        commonest = counts.argsort(descending=True)[:10].tolist()
-        print(
-            f"Objects of {len(examples)} images: "
-            f"{', '.join(f'{counts[index]} {self.labels.names[index]}' for index in commonest)}."
-        )
-
-    def measure_scores(self, limit: int | None) -> dict[str, float]:
-        return evaluate_detector(self.evaluated, self.image_processor, self.examples, self.accelerator, limit=limit)
+from vitseg import cli
 
 
 def main(arguments: list[str] | None = None) -> int:
-    return train.run(DetectorTraining, __doc__, arguments)
+    return cli.main(["train", *(sys.argv[1:] if arguments is None else arguments)])
 
 
 if __name__ == "__main__":

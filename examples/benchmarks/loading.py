@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vitseg.arguments import positive_int
-from vitseg.data.streaming import train_loader
+from vitseg.data.loading import train_loader
 from vitseg.recipes.cards import markdown_table
 from vitseg.training.history import Stopwatch
 

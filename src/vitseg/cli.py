@@ -8,6 +8,7 @@ Published segmentation models, from the data to the mask.
     vitseg describe DIR_OR_ID                            a model folder, or a model on the Hub, likewise
     vitseg convert --recipe NAME --checkpoint FILE --output DIR
     vitseg segment --model DIR_OR_ID photo.jpg folder/ --output out/
+    accelerate launch -m vitseg train --recipe NAME_OR_FILE --dataset DIR_OR_ID --output runs/mine
     vitseg validate --model DIR_OR_ID --dataset DIR_OR_ID --output out/
     vitseg predict --model DIR_OR_ID --images folder/ --format cityscapes --output out/
     vitseg prepare ade20k --source FILE --output DIR     a data set for training and evaluation, from its download
@@ -50,6 +51,7 @@ COMMANDS: Mapping[str, Command] = {
     "describe": Command("publishing.description", "tell all about a published result or a model"),
     "convert": Command("conversion.command", "turn an original checkpoint into a model folder"),
     "segment": Command("inference.segment", "segment images"),
+    "train": Command("training.command", "train a model", "train"),
     "predict": Command("inference.predict", "predict label maps for a test server", "eval"),
     "validate": Command("inference.validate", "measure a model on a labelled data set", "eval"),
     "prepare": Command("data.prepare", "prepare a data set for training and evaluation"),

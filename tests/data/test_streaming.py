@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 
 from vitseg.data.augmentation import TrainingTransform
-from vitseg.data.streaming import SegmentationStream, count_lanes, epoch_order, load_examples, train_loader
+from vitseg.data.loading import train_loader
+from vitseg.data.streaming import SegmentationStream, count_lanes, epoch_order, load_examples
 
 
 NUM_LABELS = 5

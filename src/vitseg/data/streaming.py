@@ -18,13 +18,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 from tqdm.auto import tqdm
 
 from ..images import open_image, upright
@@ -416,34 +415,3 @@ def default_workers(num_processes: int = 1) -> int:
     """How many loading processes each of `num_processes` processes on this machine should have: up to four, if there
     are processors for them."""
     return max(min(num_processors() // num_processes, 4), 1)
-
-
-def train_loader(stream: ExampleStream, num_workers: int) -> DataLoader:
-    """A `DataLoader` over a stream, whose batches are the same for any number of workers.
-
-    Args:
-        stream: it says how many examples a batch has.
-        num_workers: number of processes that decode and augment, for this training process; 0 does it in this one.
-
-    Returns:
-        An endless loader of what the stream makes; of segmentation examples, `pixel_values` (float32,
-        `(batch, 3, height, width)`) and `labels` (int64, `(batch, height, width)`). Iterating it a second time starts
-        over at the stream's `start`.
-    """
-    return DataLoader(
-        stream,
-        batch_size=stream.loader_batch_size,
-        num_workers=num_workers,
-        worker_init_fn=_use_one_thread,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=num_workers > 0,
-        drop_last=True,
-        collate_fn=stream.collate,
-        # Starting an iteration draws a number; from the global generator, a resumed run would draw one more.
-        generator=torch.Generator(),
-    )
-
-
-def _use_one_thread(worker_id: int) -> None:
-    # PyTorch does the same for itself: the workers are what runs in parallel.
-    cv2.setNumThreads(0)

@@ -20,9 +20,7 @@ from transformers.utils import logging
 from ..conversion.encoders import load_encoder_weights, load_timm_weights
 from ..methods import METHODS
 from ..models.image_processing_semantic import SemanticImageProcessor
-from ..models.modeling_sctnet import SctNetForSemanticSegmentation
 from ..recipes import Recipe
-from .teacher import load_teacher
 
 
 # Task of a recipe -> what makes its models, and how their classes' names end.
@@ -46,14 +44,14 @@ def initial_model(
             architecture, image processor and test protocol; only training is the recipe's then. A model of another
             task, such as a classifier to start segmentation from, gives its encoder alone. SCTNet's teacher also
             starts from a SegFormer of transformers, such as `nvidia/mit-b2`, whose encoder it takes.
-        recipe: what to build. An SCTNet gets what only its training needs, and the recipe's teacher.
+        recipe: what to build.
         id2label: train id -> class name.
 
     Returns:
         The model, its image processor, and the names of the parameters that did not come from `init` and are random.
 
     Raises:
-        ValueError: if the weights do not fit, or there are none of this name, or the teacher does not.
+        ValueError: if the weights do not fit, or there are none of this name.
     """
     label2id = {name: index for index, name in id2label.items()}
     if init not in ("none", "timm") and not Path(init).is_file():
@@ -69,15 +67,6 @@ def initial_model(
             load_encoder_weights(model.backbone, init)
         if init != "none":
             random = [name for name in random if not name.startswith("backbone.")]
-
-    teacher = getattr(recipe.training, "teacher", None)
-    teacher = teacher if teacher != "none" else None
-    if isinstance(model, SctNetForSemanticSegmentation):
-        known = {name for name, _ in model.named_parameters()}
-        model.add_training_heads(load_teacher(teacher, id2label) if teacher else None)
-        random += [name for name, _ in model.named_parameters() if name not in known]
-    elif teacher:
-        raise ValueError(f"The recipe {recipe.name} has a teacher, {teacher}, from whom only SCTNet learns.")
     return model, image_processor, random
 
 

@@ -1,79 +1,71 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Training the policy network of content-aware token sharing: where it starts from, and how often it is right."""
+"""Training the policy network of token sharing: targets of superpatches, and how often it is right about them."""
 
 import dataclasses
-from pathlib import Path
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
 
-from ..conversion.encoders import load_encoder_weights, load_timm_weights
+from ..data.augmentation import IGNORE_INDEX
+from ..data.dataset_labels import DatasetLabels, load_labels
 from ..data.policy_targets import PolicyTransform
+from ..data.streaming import ExampleStream, SegmentationStream, load_examples
 from ..evaluation.inference import Examples
-from ..models.configuration_cts_policy import CtsPolicyNetConfig
-from ..models.modeling_cts_policy import BACKBONE, CtsPolicyNet
+from ..recipes import PolicyTraining
+from .policy_networks import initial_policy_net
+from .tasks import ModelToTrain, Task
 
 
-def initial_policy_net(init: str) -> CtsPolicyNet:
-    """
-    A policy network to train.
+class PolicyTask(Task):
+    """Images with label maps, of which superpatches hold one class or several; see [`Task`]."""
 
-    Args:
-        init: `"timm"` for timm's ImageNet weights, `"none"` for random ones, a file with such weights under timm's
-            names (`.pth` or `.safetensors`), or the folder or Hub repository of a policy network.
+    scores = ("accuracy", "single_class")
+    score_name = "share of superpatches right"
+    training: PolicyTraining
 
-    Raises:
-        ValueError: if the weights do not fit.
-    """
-    if init not in ("none", "timm") and not Path(init).is_file():
-        return load_policy_net(init)
-    model = CtsPolicyNet(CtsPolicyNetConfig())
-    if init == "timm":
-        load_timm_weights(model, BACKBONE)
-    elif init != "none":
-        load_encoder_weights(model, init)
-    return model
+    def load_labels(self) -> DatasetLabels:
+        return load_labels(self.options.dataset)
 
+    def load_examples(self) -> Any:
+        return load_examples(self.options.dataset, self.options.validation_split, self.options.reduce_labels)
 
-def load_policy_net(source: str) -> CtsPolicyNet:
-    """
-    A trained policy network.
-
-    Raises:
-        ValueError: if `source` is not the folder or Hub repository of one. (The original goes on with random weights.)
-    """
-    try:
-        return CtsPolicyNet.from_pretrained(source)
-    except OSError as error:
-        raise ValueError(f"{source} is not the folder or Hub repository of a policy network: {error}") from error
-
-
-def insert_policy_net(model: PreTrainedModel, source: str | None) -> None:
-    """
-    Give a model that shares tokens its trained policy network.
-
-    Args:
-        model: whose backbone is a plain ViT.
-        source: folder or Hub repository of the policy network, or `"none"` to leave a random one.
-
-    Raises:
-        ValueError: if the model needs one and none is given, or the other way round, or it cannot be loaded.
-    """
-    policy_net = getattr(getattr(model, "backbone", None), "policy_net", None)
-    if policy_net is None and source is not None:
-        raise ValueError(f"This model shares no tokens, so it has no use for the policy network {source}.")
-    if policy_net is None or source == "none":
-        return
-    if source is None:
-        raise ValueError(
-            "This model shares tokens where a trained policy network says so. Train one with examples/train_policy.py "
-            "and give it with --policy DIR (or, to see what a random one does, --policy none)."
+    def open_stream(self, image_processor: BaseImageProcessor | None, **arguments: Any) -> ExampleStream:
+        """As [`Task.open_stream`]; images are normalised in the network's own way, and labels are always targets."""
+        return SegmentationStream(
+            self.options.dataset,
+            self.options.train_split,
+            PolicyTransform(recipe=self.training),
+            do_reduce_labels=self.options.reduce_labels,
+            **arguments,
         )
-    policy_net.load_state_dict(load_policy_net(source).state_dict())
+
+    def describe(self, stream: ExampleStream) -> str:
+        targets = torch.cat([example["labels"].flatten() for example in islice(stream, 16)])
+        single, ignored = ((targets == value).float().mean() for value in (1, IGNORE_INDEX))
+        return f"Superpatches of 16 images: a single class in {single:.1%}, ignored {ignored:.1%}."
+
+    def build_model(self, init: str, resumes: bool) -> ModelToTrain:
+        model = initial_policy_net(init)
+        return ModelToTrain(model, self.recipe.build_image_processor(), random_names=[], trained=model)
+
+    def measure(
+        self,
+        model: PreTrainedModel,
+        image_processor: BaseImageProcessor,
+        examples: Any,
+        accelerator: Accelerator,
+        limit: int | None,
+        workers: int,
+    ) -> Mapping[str, float]:
+        return policy_accuracy(model, examples, PolicyTransform(recipe=self.training), accelerator, limit)
 
 
 @torch.no_grad()

@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..evaluation.plots import plot_training
-from ..models.modeling_sctnet import SctNetForSemanticSegmentation
 from ..replacing import replacing, write_json
 from .history import MetricsFile
 
@@ -54,12 +53,7 @@ class RunFolder:
         self.metrics.rewind(step)
 
     def save_model(self, name: str, model: PreTrainedModel, image_processor: BaseImageProcessor) -> None:
-        """
-        Write the model and its image processor to a folder of this name, in place of what was there; of an SCTNet, not
-        what only its training needs.
-        """
-        if isinstance(model, SctNetForSemanticSegmentation):
-            model = model.for_inference()
+        """Write the model and its image processor to a folder of this name, in place of what was there."""
         with replacing(self.path / name) as folder:
             model.save_pretrained(folder)
             image_processor.save_pretrained(folder)

@@ -1,0 +1,57 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Training a detector: images with boxes, COCO's average precision."""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+
+from ..data.dataset_labels import DatasetLabels
+from ..data.image_labels import load_class_names
+from ..data.objects import DetectionStream, DetectionTransform, load_images_with_objects
+from ..data.streaming import ExampleStream
+from ..evaluation.detection import COCO_SCORES, evaluate_detector
+from ..recipes import DetectionTraining
+from .tasks import Task
+
+
+class DetectionTask(Task):
+    """Images with objects; see [`Task`]."""
+
+    scores = COCO_SCORES
+    score_name = "box AP"
+    training: DetectionTraining
+
+    def load_labels(self) -> DatasetLabels:
+        return DatasetLabels(names=load_class_names(self.options.dataset, "objects.category"))
+
+    def load_examples(self) -> Any:
+        return load_images_with_objects(self.options.dataset, self.options.validation_split)
+
+    def open_stream(self, image_processor: BaseImageProcessor | None, **arguments: Any) -> ExampleStream:
+        transform = DetectionTransform.from_recipe(self.training, image_processor) if image_processor else None
+        return DetectionStream(self.options.dataset, self.options.train_split, transform, **arguments)
+
+    def describe(self, stream: ExampleStream) -> str:
+        examples = list(islice(stream, 64))
+        classes = torch.cat([example["labels"]["class_labels"] for example in examples])
+        counts = classes.bincount(minlength=len(self.labels.names))
+        commonest = counts.argsort(descending=True)[:10].tolist()
+        listed = ", ".join(f"{counts[index]} {self.labels.names[index]}" for index in commonest)
+        return f"Objects of {len(examples)} images: {listed}."
+
+    def measure(
+        self,
+        model: PreTrainedModel,
+        image_processor: BaseImageProcessor,
+        examples: Any,
+        accelerator: Accelerator,
+        limit: int | None,
+        workers: int,
+    ) -> Mapping[str, float]:
+        return evaluate_detector(model, image_processor, examples, accelerator, limit=limit)

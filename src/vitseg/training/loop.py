@@ -1,0 +1,349 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+The training loop, the same for all tasks. What a task has of its own is a [`Task`]; what the steps change, a
+[`TrainingState`].
+"""
+
+import json
+import math
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import TorchDynamoPlugin, broadcast_object_list, send_to_device, set_seed
+from tqdm.auto import tqdm
+
+from ..data.loading import train_loader
+from ..data.streaming import ExampleStream, default_workers
+from ..recipes import load_recipe, recipe_to_json
+from .checkpoints import all_finite, find_checkpoint, load_checkpoint, save_checkpoint
+from .classification import ClassificationTask
+from .detection import DetectionTask
+from .history import Stopwatch
+from .interruption import StopRequest
+from .options import TrainingOptions
+from .policy import PolicyTask
+from .run_folder import RunFolder
+from .segmentation import SegmentationTask
+from .state import TrainingState
+from .tasks import Task
+
+
+# Task of a recipe -> what its training has of its own.
+TASKS: Mapping[str, type[Task]] = {
+    "segmentation": SegmentationTask,
+    "classification": ClassificationTask,
+    "detection": DetectionTask,
+    "policy": PolicyTask,
+}
+
+
+class Training:
+    """
+    A training run.
+
+    Args:
+        options: what is trained on what, and how the run goes.
+
+    Raises:
+        ValueError: if the options do not fit each other, the recipe, the data or the devices, or if the output folder
+            holds another run.
+    """
+
+    def __init__(self, options: TrainingOptions) -> None:
+        self.options = options
+        self.recipe = load_recipe(options.recipe, options.changes)
+        self.task = TASKS[self.recipe.task](self.recipe, options)
+        self.ema = getattr(self.recipe.training, "ema_decay", None) if options.ema is None else options.ema
+        self.accelerator = Accelerator(
+            log_with=options.report_to,
+            project_dir=options.output,
+            dynamo_plugin=TorchDynamoPlugin(backend="inductor") if options.compile else None,
+        )
+        self.accelerator.gradient_accumulation_steps = self.count_accumulation_steps()
+        processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        self.workers = default_workers(processes_here) if options.workers is None else options.workers
+        self.folder = RunFolder(options.output)
+        self.folder.require(self.settings, resumes=options.resume is not None)
+        self.examples = self.task.load_examples() if options.validation_split != "none" else None
+        self.checkpoint_to_load = self.choose_checkpoint()
+        self.state = self.build_state()
+
+    def run(self) -> int:
+        """Train to the end, or until the system wants the process to stop; returns the exit status."""
+        if self.examples is not None:
+            # A validation that cannot work should fail now, and not after the first hours.
+            self.measure_scores(limit=2 * self.accelerator.num_processes)
+        self.resume()
+        self.begin()
+        progress, iterations = self.state.progress, self.recipe.training.iterations
+        stops = False
+        with StopRequest() as stop, self.progress_bar() as bar:
+            watch = Stopwatch(progress.step)
+            batches = train_loader(self.open_stream(), self.workers)
+            while progress.step < iterations and not stops:
+                step_batches = self.load_step(batches, stop, watch)
+                if step_batches:
+                    learning_rate = self.make_step(step_batches)
+                    bar.update()
+                    self.report(learning_rate, bar, watch)
+                stops = self.must_stop(stop) or not step_batches
+                if stops or self.is_due(self.options.checkpoint_every):
+                    self.save_checkpoint()
+                    watch.restart(progress.step)
+        if progress.step < iterations:
+            self.print(
+                f"Stopped after step {progress.step}, as the system asked. To go on, add --resume latest to the "
+                "command."
+            )
+            return 128 + signal.SIGTERM
+        self.finish()
+        return 0
+
+    def make_step(self, step_batches: list[dict[str, Any]]) -> float:
+        """One optimizer step; returns the learning rate it was made at."""
+        accelerator, state, max_norm = self.accelerator, self.state, self.recipe.training.max_gradient_norm
+        state.trained.train()
+        for batch in step_batches:
+            arguments = self.task.prepare_batch(send_to_device(batch, accelerator.device, non_blocking=True))
+            with accelerator.accumulate(state.trained):
+                outputs = state.trained(**arguments)
+                accelerator.backward(outputs.loss)
+                if max_norm is not None and accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(state.trained.parameters(), max_norm)
+                state.optimizer.step()
+                state.optimizer.zero_grad()
+            state.progress.losses.add({"loss": outputs.loss, **(outputs.get("loss_dict") or {})})
+        return state.end_step()
+
+    def load_step(
+        self, batches: Iterator[dict[str, Any]], stop: StopRequest, watch: Stopwatch
+    ) -> list[dict[str, Any]]:
+        """The batches of an optimizer step; none if the loader was stopped."""
+        try:
+            with watch.waiting():
+                return list(islice(batches, self.accelerator.gradient_accumulation_steps))
+        except RuntimeError:
+            if stop.received:  # the loader's workers got the signal too
+                return []
+            raise
+
+    def must_stop(self, stop: StopRequest) -> bool:
+        """Whether the system asked any process to stop; several agree on it where they wait for each other anyway."""
+        if self.accelerator.num_processes > 1 and self.state.progress.step % self.options.log_every:
+            return False
+        return stop.received_by_any(self.accelerator)
+
+    def is_due(self, every: int) -> bool:
+        """Whether something that is done every so many steps, and at the end, is to be done now."""
+        step = self.state.progress.step
+        return step == self.recipe.training.iterations or step % every == 0
+
+    # Before the first step.
+
+    def count_accumulation_steps(self) -> int:
+        """How many batches each process makes of its part of a step."""
+        batch_size, processes = self.recipe.training.batch_size, self.accelerator.num_processes
+        at_a_time = self.options.per_device_batch_size or max(batch_size // processes, 1)
+        steps, rest = divmod(batch_size, at_a_time * processes)
+        if rest:
+            raise ValueError(
+                f"A batch of {batch_size} images cannot be made of {at_a_time} at a time on each of {processes} "
+                "devices. Change --batch-size or --per-device-batch-size."
+            )
+        return steps
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What must be the same for a run to be the same."""
+        names = ("dataset", "train_split", "reduce_labels", "init", "policy", "seed", "shuffle_buffer", "cache")
+        return {
+            "recipe": json.loads(recipe_to_json(self.recipe)),
+            "labels": list(self.task.labels.names),
+            "ema": self.ema,
+            **{name: getattr(self.options, name) for name in names},
+        }
+
+    def choose_checkpoint(self) -> Path | None:
+        """The checkpoint to go on from, if any."""
+        resume = self.options.resume
+        if resume != "latest":
+            return Path(resume) if resume else None
+        found: list[tuple[Path | None, list[str]]] = [(None, [])]
+        if self.accelerator.is_main_process:
+            found = [find_checkpoint(self.folder.checkpoints)]
+        ((path, problems),) = broadcast_object_list(found)
+        for problem in problems:
+            self.print(f"{problem} Using the one before.")
+        if path is None:
+            self.print("There is no checkpoint yet: starting from the beginning.")
+        return path
+
+    def build_state(self) -> TrainingState:
+        """Model, optimizer and schedule as at the start, ready for the devices."""
+        options, training, resumes = self.options, self.recipe.training, self.checkpoint_to_load is not None
+        set_seed(options.seed)
+        init = options.init or ("timm" if training.pretrained else "none")
+        if resumes and (init == "timm" or Path(init).is_file()):
+            init = "none"  # the checkpoint has the weights
+        start = self.task.build_model(init, resumes)
+        if init not in ("none", "timm") and start.random_names:
+            names = start.random_names
+            heads = sorted({name.partition(".")[0] for name in names})
+            listed = names if len(names) <= 8 else [f"{len(names)} parameters of", *heads]
+            self.print(f"Not from {init}, and therefore random: {', '.join(listed)}.")
+        if options.gradient_checkpointing:
+            # The name before transformers 5.2x and the one after.
+            model = start.model
+            enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+            enable()
+        state = TrainingState(start, training, self.accelerator, self.ema)
+        # From here on, processes may drop different paths.
+        set_seed(options.seed, device_specific=True)
+        return state
+
+    def resume(self) -> None:
+        """Load the checkpoint to go on from, if any."""
+        if self.checkpoint_to_load is not None:
+            load_checkpoint(self.checkpoint_to_load, self.accelerator)
+            # The number of batches in a step may have changed with the number of devices.
+            self.accelerator.step = 0
+            self.print(f"Going on from {self.checkpoint_to_load}, after step {self.state.progress.step}.")
+
+    def begin(self) -> None:
+        """Take the output folder, and say what is trained on what."""
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.folder.begin(self.settings, self.state.progress.step)
+            self.describe()
+        self.accelerator.init_trackers(self.options.output.name)
+
+    def describe(self) -> None:
+        accelerator, training = self.accelerator, self.recipe.training
+        stream = self.open_stream(augments=False)
+        print(
+            f"{self.recipe.name}: {self.state.model.num_parameters() / 1e6:.1f} M parameters, "
+            f"{len(self.task.labels.names)} classes. "
+            f"{training.iterations} steps of {training.batch_size} images: {accelerator.num_processes} process(es) on "
+            f"{accelerator.device.type}, {stream.loader_batch_size} images at a time, "
+            f"{accelerator.gradient_accumulation_steps} time(s) a step, precision {accelerator.mixed_precision}."
+        )
+        print(self.task.describe(stream))
+
+    def open_stream(self, augments: bool = True) -> ExampleStream:
+        """The training data that come next; without augmentation, their labels."""
+        options, accelerator, batch_size = self.options, self.accelerator, self.recipe.training.batch_size
+        return self.task.open_stream(
+            self.state.image_processor if augments else None,
+            num_labels=len(self.task.labels.names),
+            batch_size=batch_size,
+            seed=options.seed,
+            shuffle_buffer=options.shuffle_buffer,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+            accumulation_steps=accelerator.gradient_accumulation_steps,
+            start=self.state.progress.step * batch_size,
+            streaming=not options.cache,
+        )
+
+    def progress_bar(self) -> tqdm:
+        return tqdm(
+            total=self.recipe.training.iterations,
+            initial=self.state.progress.step,
+            desc="Training",
+            unit="step",
+            disable=not self.accelerator.is_main_process,
+        )
+
+    # After a step.
+
+    def report(self, learning_rate: float, bar: tqdm, watch: Stopwatch) -> None:
+        """Log the losses and validate, if it is time for it."""
+        if self.is_due(self.options.log_every):
+            self.log(learning_rate, bar, watch)
+        every = self.options.validate_every or max(self.recipe.training.iterations // 10, 1)
+        if self.examples is not None and self.is_due(every):
+            self.validate(bar)
+            watch.restart(self.state.progress.step)
+
+    def log(self, learning_rate: float, bar: tqdm, watch: Stopwatch) -> None:
+        step = self.state.progress.step
+        losses = self.state.progress.losses.read(self.accelerator)
+        self.refuse_divergence(losses)
+        row = {"step": step, **losses, "learning_rate": learning_rate}
+        images_per_second, waiting = watch.read(step, self.recipe.training.batch_size)
+        self.accelerator.log(row | {"images_per_second": images_per_second, "share_waiting": waiting}, step=step)
+        if self.accelerator.is_main_process:
+            self.folder.metrics.append(row)
+        bar.set_postfix_str(
+            f"loss {losses['loss']:.3f}, lr {learning_rate:.1e}, {images_per_second:.1f} images/s, "
+            f"{waiting:.0%} waiting for data"
+        )
+
+    def validate(self, bar: tqdm) -> None:
+        """Measure the weights as they are, keep them if they are the best, and draw the curves."""
+        progress = self.state.progress
+        measured = self.measure_scores(self.options.validation_limit)
+        self.accelerator.log(measured, step=progress.step)
+        score = measured[self.task.scores[0]]
+        is_best = score > progress.best_score
+        if is_best:
+            progress.best_score = score
+            self.save_model("best")
+        if self.accelerator.is_main_process:
+            self.folder.metrics.append({"step": progress.step, **measured})
+            self.folder.draw_curves()
+            bar.write(f"Step {progress.step}: {self.task.score_name} {score:.4f}{' (best)' if is_best else ''}")
+
+    def measure_scores(self, limit: int | None) -> dict[str, float]:
+        """The task's scores of the first `limit` examples of the validation split."""
+        state, task = self.state, self.task
+        model = state.evaluated_model()
+        scores = task.measure(
+            model, state.image_processor, self.examples, self.accelerator, limit=limit, workers=self.workers
+        )
+        return {name: scores[name] for name in task.scores}
+
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint, unless the weights are not worth one."""
+        progress = self.state.progress
+        progress.losses.synchronize(self.accelerator)
+        self.refuse_divergence(progress.losses.means())
+        is_broken = torch.tensor(float(not all_finite(self.state.trained)), device=self.accelerator.device)
+        if self.accelerator.reduce(is_broken).item():
+            self.refuse_divergence({"weights": math.nan})
+        save_checkpoint(self.folder.checkpoints, progress.step, self.accelerator, self.options.keep)
+
+    def refuse_divergence(self, values: Mapping[str, float]) -> None:
+        broken = [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]
+        if broken:
+            checkpoint, _ = find_checkpoint(self.folder.checkpoints)
+            raise ValueError(
+                f"The training diverged: {', '.join(broken)} at step {self.state.progress.step}. "
+                + (f"The last good checkpoint is {checkpoint}. " if checkpoint else "")
+                + "Start anew with a lower --learning-rate, --set training.max_gradient_norm=1, or bf16 for fp16."
+            )
+
+    def save_model(self, name: str) -> None:
+        """Write the model as it is validated to a folder of the run. All processes call this."""
+        model = self.state.evaluated_model()
+        if self.accelerator.is_main_process:
+            self.folder.save_model(name, model, self.state.image_processor)
+
+    def finish(self) -> None:
+        self.save_model("model")
+        if self.accelerator.is_main_process:
+            self.folder.draw_curves()
+        score = f"{self.task.score_name} {self.state.progress.best_score:.4f}"
+        best = f", best {score} (best/)" if self.examples is not None else ""
+        self.print(f"Done: {self.folder.path / 'model'}{best}")
+        self.accelerator.end_training()
+
+    def print(self, text: str) -> None:
+        self.accelerator.print(text)

@@ -1,0 +1,87 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Training a segmentation model: label maps, SCTNet's teacher, the policy network of shared tokens, mean IoU."""
+
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+
+from ..data.augmentation import IGNORE_INDEX, TrainingTransform
+from ..data.dataset_labels import DatasetLabels, load_labels
+from ..data.streaming import ExampleStream, SegmentationStream, load_examples
+from ..evaluation.evaluator import evaluate_model
+from ..recipes import TrainingRecipe
+from .distillation import Distillation
+from .initialization import initial_model
+from .policy_networks import insert_policy_net
+from .tasks import ModelToTrain, Task
+from .teacher import load_teacher
+
+
+class SegmentationTask(Task):
+    """Images with label maps; see [`Task`]."""
+
+    scores = ("mean_iou", "mean_accuracy", "overall_accuracy")
+    score_name = "mean IoU"
+    training: TrainingRecipe
+
+    def load_labels(self) -> DatasetLabels:
+        return load_labels(self.options.dataset)
+
+    def load_examples(self) -> Any:
+        return load_examples(self.options.dataset, self.options.validation_split, self.options.reduce_labels)
+
+    def open_stream(self, image_processor: BaseImageProcessor | None, **arguments: Any) -> ExampleStream:
+        transform = TrainingTransform.from_recipe(self.training, image_processor) if image_processor else None
+        return SegmentationStream(
+            self.options.dataset,
+            self.options.train_split,
+            transform,
+            do_reduce_labels=self.options.reduce_labels,
+            **arguments,
+        )
+
+    def describe(self, stream: ExampleStream) -> str:
+        examples = list(islice(stream, 16))
+        counts = sum(example["labels"].flatten().bincount(minlength=256) for example in examples)
+        shares = {name: counts[index] / counts.sum() for index, name in enumerate(self.labels.names)}
+        shares["(ignored)"] = counts[IGNORE_INDEX] / counts.sum()
+        commonest = sorted(shares, key=lambda name: -shares[name])[:10]
+        return f"Labels of {len(examples)} images: {', '.join(f'{name} {shares[name]:.1%}' for name in commonest)}."
+
+    def build_model(self, init: str, resumes: bool) -> ModelToTrain:
+        """
+        As [`Task.build_model`]: with the trained policy network of the options where tokens are shared, and inside of
+        what SCTNet is taught by.
+
+        Raises:
+            ValueError: if a policy network or a teacher is missing, needless, or does not fit.
+        """
+        model, image_processor, random_names = initial_model(init, self.recipe, self.labels.id2label)
+        image_processor.do_reduce_labels = self.options.reduce_labels
+        policy = self.options.policy
+        if policy or not (resumes or Path(init).is_dir()):
+            insert_policy_net(model, "none" if resumes else policy)
+        source = self.training.teacher if self.training.teacher != "none" else None
+        if model.config.model_type != "sctnet":
+            if source:
+                raise ValueError(f"{self.recipe.name} has a teacher, {source}, from whom only SCTNet learns.")
+            return ModelToTrain(model, image_processor, random_names, trained=model)
+        trained = Distillation(model, load_teacher(source, self.labels.id2label) if source else None)
+        return ModelToTrain(model, image_processor, [*random_names, *trained.names_of_heads()], trained)
+
+    def measure(
+        self,
+        model: PreTrainedModel,
+        image_processor: BaseImageProcessor,
+        examples: Any,
+        accelerator: Accelerator,
+        limit: int | None,
+        workers: int,
+    ) -> Mapping[str, float]:
+        return evaluate_model(model, image_processor, examples, accelerator, limit=limit, num_workers=workers)

@@ -1,0 +1,122 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What the training of a task has of its own, as the training loop asks for it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from accelerate import Accelerator
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+
+from ..data.dataset_labels import DatasetLabels, read_labels
+from ..data.streaming import ExampleStream
+from ..recipes import OptimizationRecipe, Recipe
+from .initialization import initial_model
+from .options import TrainingOptions
+
+
+@dataclass(frozen=True)
+class ModelToTrain:
+    """
+    A model at the start of its training.
+
+    Args:
+        model: what is validated and saved.
+        image_processor: is saved with it.
+        random_names: of the parameters that did not come from where the weights were to come from.
+        trained: what makes the losses of a batch: the model itself, or a module around it.
+    """
+
+    model: PreTrainedModel
+    image_processor: BaseImageProcessor
+    random_names: list[str]
+    trained: nn.Module
+
+
+class Task(ABC):
+    """
+    A task: its data, its model, and its scores.
+
+    Args:
+        recipe: of this task.
+        options: of the run.
+
+    Raises:
+        ValueError: if there are no class names.
+    """
+
+    # What a validation measures, the first of which tells the best weights; and what that one is called.
+    scores: tuple[str, ...]
+    score_name: str
+    # How the recipe trains; each task has a record of its own for it.
+    training: OptimizationRecipe
+
+    def __init__(self, recipe: Recipe, options: TrainingOptions) -> None:
+        self.recipe = recipe
+        self.training = recipe.training
+        self.options = options
+        self.labels = read_labels(options.labels) if options.labels else self.load_labels()
+
+    @abstractmethod
+    def load_labels(self) -> DatasetLabels:
+        """The class names that the data set brings."""
+
+    @abstractmethod
+    def load_examples(self) -> Any:
+        """The validation split, to be given to `measure`."""
+
+    @abstractmethod
+    def open_stream(self, image_processor: BaseImageProcessor | None, **arguments: Any) -> ExampleStream:
+        """
+        The training split.
+
+        Args:
+            image_processor: of the model that the examples are made for; `None` for labels as they are, to be given
+                to `describe`.
+            arguments: those of [`ExampleStream`] that are the same for all tasks.
+        """
+
+    @abstractmethod
+    def describe(self, stream: ExampleStream) -> str:
+        """In a line, what the labels of the first examples of a stream look like to the model."""
+
+    def build_model(self, init: str, resumes: bool) -> ModelToTrain:
+        """
+        The model at the start, on the CPU.
+
+        Args:
+            init: see [`initial_model`].
+            resumes: whether weights come from a checkpoint of the run in a moment.
+        """
+        model, image_processor, random_names = initial_model(init, self.recipe, self.labels.id2label)
+        return ModelToTrain(model, image_processor, random_names, trained=model)
+
+    def prepare_batch(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The arguments of the trained module's forward pass, of a batch of the stream on its device."""
+        return batch
+
+    @abstractmethod
+    def measure(
+        self,
+        model: PreTrainedModel,
+        image_processor: BaseImageProcessor,
+        examples: Any,
+        accelerator: Accelerator,
+        limit: int | None,
+        workers: int,
+    ) -> Mapping[str, float]:
+        """
+        The scores of a model, which is in evaluation mode meanwhile. All processes call this.
+
+        Args:
+            model: on the accelerator's device.
+            image_processor: the model's.
+            examples: what `load_examples` gave.
+            accelerator: says which share of the examples is this process's.
+            limit: look at the first `limit` examples only.
+            workers: number of processes that may read images for this one.
+        """
