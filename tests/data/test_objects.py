@@ -12,14 +12,8 @@ from datasets import load_dataset
 from PIL import Image
 
 from vitseg.data.image_labels import ClassificationStream, load_class_names, mixing, training_transform
-from vitseg.data.objects import DetectionStream, DetectionTransform, collate_objects
-<<<<<<< HEAD
-from vitseg.data.streaming import train_loader
-=======
-from vitseg.data.scenes import SCENE_CLASSES, SCENE_KINDS, SCENE_THINGS, draw_annotated_scene, draw_scene
-from vitseg.data.scenes import write_annotated_scenes as write
 from vitseg.data.loading import train_loader
->>>>>>> 9044ac4 (The engine of training is in the package: one loop, one set of options and one way of checkpoints for segmentation, classification, detection and the policy network; vitseg train)
+from vitseg.data.objects import DetectionStream, DetectionTransform, collate_objects
 from vitseg.evaluation.classification import evaluate_classifier
 from vitseg.evaluation.detection import score_detections
 from vitseg.recipes import get_recipe

@@ -15,6 +15,7 @@ from data.miniature_downloads import (
     make_coco_stuff_164k,
     make_pascal_context,
 )
+from training_runs import rows, stop_after
 from transformers import AutoModelForSemanticSegmentation
 
 from vitseg.cli import main
@@ -41,15 +42,15 @@ def test_prepare_train_resume_and_evaluate(name, make, label_set, tmp_path, tiny
     recipe = tmp_path / "tiny.json"
     recipe.write_text(json.dumps(tiny_recipe))
     command = ["--recipe", str(recipe), "--dataset", str(data), "--output", str(output), "--workers", "0"]
-    command += ["--iterations", "20", "--log-every", "1"]
+    command += ["--iterations", "6", "--log-every", "1"]
     with monkeypatch.context() as patch:
-        patch.setattr(train.Training, "must_stop", lambda self, stop: self.progress.step == 11)
+        stop_after(3, patch)
         assert train.main(command) == 128 + signal.SIGTERM
     AcceleratorState._reset_state()
     PartialState._reset_state()
     assert train.main([*command, "--resume", "latest"]) == 0
-    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 21))
+    measurements = rows(output)
+    assert [row["step"] for row in measurements if "loss" in row] == list(range(1, 7))
 
     model = AutoModelForSemanticSegmentation.from_pretrained(output / "model")
     assert list(model.config.id2label.values()) == list(load_label_set(label_set).names)
@@ -59,4 +60,4 @@ def test_prepare_train_resume_and_evaluate(name, make, label_set, tmp_path, tiny
     arguments = ["--model", str(output / "model"), "--dataset", str(data), "--output", str(measured), "--workers", "0"]
     assert main(["validate", *arguments]) == 0
     results = json.loads((measured / "results.json").read_text())
-    assert results["scores"]["mean_iou"] == pytest.approx(rows[-1]["mean_iou"], abs=1e-6)
+    assert results["scores"]["mean_iou"] == pytest.approx(measurements[-1]["mean_iou"], abs=1e-6)

@@ -63,7 +63,8 @@ def insert_policy_net(model: PreTrainedModel, source: str | None) -> None:
         return
     if source is None:
         raise ValueError(
-            "This model shares tokens where a trained policy network says so. Train one with examples/train_policy.py "
-            "and give it with --policy DIR (or, to see what a random one does, --policy none)."
+            "This model shares tokens where a trained policy network says so. Train one with `vitseg train` and a "
+            "recipe such as cts-policy-ade20k-512, and give it with --policy DIR (or, to see what a random one does, "
+            "--policy none)."
         )
     policy_net.load_state_dict(load_policy_net(source).state_dict())

@@ -6,10 +6,7 @@ import json
 import signal
 
 import pytest
-import train
-import train_classifier
-import train_detector
-from accelerate.state import AcceleratorState, PartialState
+from training_runs import options_of, rows, stop_after, train
 from transformers import AutoImageProcessor, AutoModelForImageClassification, AutoModelForObjectDetection
 
 from vitseg.scenes import SCENE_KINDS, SCENE_THINGS, write_annotated_scenes
@@ -59,31 +56,23 @@ DETECTOR = {
     },
     "training": {**TRAINING, "decay_iterations": [4], "short_sides": [40, 48], "longest_side": 96},
 }
-PROGRAMS = {"classifier": (train_classifier, CLASSIFIER), "detector": (train_detector, DETECTOR)}
+RECIPES = {"classifier": CLASSIFIER, "detector": DETECTOR}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
     write_annotated_scenes(folder / "scenes", num_train=12, num_validation=3)
-    for name, (_, recipe) in PROGRAMS.items():
+    for name, recipe in RECIPES.items():
         (folder / f"{name}.json").write_text(json.dumps(recipe))
     return folder
 
 
 def run(name: str, folder, output, *options: str) -> int:
-    AcceleratorState._reset_state()
-    PartialState._reset_state()
-    run_options = ["--recipe", folder / f"{name}.json", "--dataset", folder / "scenes", "--output", output]
-    fixed = ["--workers=0", "--log-every=1", "--checkpoint-every=2", "--validate-every=3"]
-    return PROGRAMS[name][0].main([*map(str, run_options), *fixed, *options])
+    return train(*options_of(folder, name, output), "--checkpoint-every=2", "--validate-every=3", *options)
 
 
-def rows(output) -> list[dict]:
-    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-
-
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_run_and_a_stopped_run(name, folder, tmp_path, monkeypatch, capfd):
     output, stopped = tmp_path / "run", tmp_path / "stopped"
     assert run(name, folder, output) == 0
@@ -101,7 +90,7 @@ def test_a_run_and_a_stopped_run(name, folder, tmp_path, monkeypatch, capfd):
         assert AutoImageProcessor.from_pretrained(output / kind).size.shortest_edge in (36, 48)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Training, "must_stop", lambda self, stop: self.progress.step == 4)
+        stop_after(4, patch)
         assert run(name, folder, stopped) == 128 + signal.SIGTERM
     assert run(name, folder, stopped, "--resume=latest") == 0
     assert (stopped / "metrics.jsonl").read_text() == (output / "metrics.jsonl").read_text()
@@ -142,11 +131,3 @@ def test_wrong_settings_are_refused(name, options, message, folder, tmp_path, ca
         status = error.code
     assert status
     assert message in capfd.readouterr().err
-
-
-def test_a_recipe_of_another_task_is_refused(folder, tmp_path, capfd):
-    AcceleratorState._reset_state()
-    PartialState._reset_state()
-    recipe = ["--recipe", folder / "detector.json", "--dataset", folder / "scenes", "--output", tmp_path / "run"]
-    assert train_classifier.main([*map(str, recipe)]) == 1
-    assert "is a recipe for detection, not for classification" in capfd.readouterr().err

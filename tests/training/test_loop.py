@@ -4,16 +4,9 @@
 
 import json
 import math
-import multiprocessing
-import multiprocessing.forkserver
-import os
 import re
-import resource
 import shutil
 import signal
-import sys
-import time
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -21,19 +14,29 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-import train
-import train_without_batchnorm
-from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import TorchDynamoPlugin
 from PIL import Image
-from programs import launch
-from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training_runs import (
+    SHARDED,
+    assert_same_run,
+    losses,
+    normalize_by_running_statistics,
+    options_of,
+    rows,
+    start,
+    stop_after,
+    train,
+    train_in_two,
+    wait_for,
+    weights,
+)
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 from vitseg.data.dataset_labels import DatasetLabels
 from vitseg.data.shards import write_shard
 from vitseg.scenes import SCENE_CLASSES, write_scenes
+from vitseg.training import loop
 from vitseg.training.checkpoints import find_checkpoint
 
 
@@ -51,29 +54,11 @@ def folder(tmp_path_factory, tiny_recipe) -> Path:
 
 
 def command(folder: Path, output: Path, *options: str) -> list[str]:
-    run = ["--recipe", str(folder / "tiny.json"), "--dataset", str(folder / "scenes"), "--output", str(output)]
-    return [*run, "--workers=0", "--log-every=1", "--checkpoint-every=4", "--validate-every=8", *options]
+    return [*options_of(folder, "tiny", output), "--checkpoint-every=4", "--validate-every=8", *options]
 
 
 def run(folder: Path, output: Path, *options: str) -> int:
-    AcceleratorState._reset_state()
-    PartialState._reset_state()
-    return train.main(command(folder, output, *options))
-
-
-def rows(output: Path) -> list[dict]:
-    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-
-
-def weights(output: Path) -> dict[str, torch.Tensor]:
-    return load_file(output / "model" / "model.safetensors")
-
-
-def assert_same_run(output: Path, expected: Path) -> None:
-    assert (output / "metrics.jsonl").read_text() == (expected / "metrics.jsonl").read_text()
-    for name in ("model", "best"):
-        file = f"{name}/model.safetensors"
-        assert (output / file).read_bytes() == (expected / file).read_bytes()
+    return train(*command(folder, output, *options))
 
 
 @pytest.fixture(scope="module")
@@ -107,46 +92,6 @@ def test_a_run_leaves_a_model_metrics_and_a_curve(uninterrupted):
         assert AutoImageProcessor.from_pretrained(uninterrupted / name).size.shortest_edge == SIZE
 
 
-@pytest.fixture(scope="module")
-def processes() -> multiprocessing.context.ForkServerContext:
-    """Makes processes that have imported everything already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train"])
-    with pytest.MonkeyPatch.context() as patch:
-        # The server that they are forked from looks for modules nowhere else.
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        multiprocessing.forkserver.ensure_running()
-    return context
-
-
-def start(context, folder: Path, output: Path, *options: str, limit_file_size: int | None = None):
-    """Start a run in a process of its own; what it prints goes to a log beside the output."""
-    arguments = command(folder, output, *options)
-    process = context.Process(target=_train, args=(arguments, output.with_suffix(".log"), limit_file_size))
-    process.start()
-    return process
-
-
-def _train(arguments: list[str], log: Path, limit_file_size: int | None) -> None:
-    # Loaders' workers are forked from this process, as in a run from the command line: they end when it is killed.
-    multiprocessing.set_start_method("fork", force=True)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(descriptor, stream)
-    if limit_file_size is not None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_file_size, limit_file_size))
-    torch.set_num_threads(1)
-    sys.exit(train.main(arguments))
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "the run did not get there"
-        time.sleep(0.002)
-
-
 def last_step(output: Path) -> int:
     file = output / "metrics.jsonl"
     steps = re.findall(r'^{"step": (\d+),', file.read_text(), re.MULTILINE) if file.exists() else []
@@ -156,47 +101,41 @@ def last_step(output: Path) -> int:
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_as_one_that_was_not(processes, folder, uninterrupted, tmp_path):
     output = tmp_path / "killed"
+    log = tmp_path / "killed.log"
     for kill_after, options in [
         (2, []),
-        (5, ["--resume=latest"]),
         (7, ["--resume=latest", "--workers=2"]),
         (11, ["--resume=latest", "--workers=1"]),
-        (12, ["--resume=latest"]),
         (18, ["--resume=latest", "--workers=2"]),
     ]:
-        process = start(processes, folder, output, *options)
+        process = start(processes, *command(folder, output, *options), log=log)
         wait_for(lambda step=kill_after: last_step(output) >= step)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-    process = start(processes, folder, output, "--resume=latest")
+    process = start(processes, *command(folder, output, "--resume=latest"), log=log)
     process.join()
     assert process.exitcode == 0
     assert_same_run(output, uninterrupted)
-    log = output.with_suffix(".log").read_text()
-    assert "There is no checkpoint yet" in log
-    assert log.count("Going on from") == 5
+    assert "There is no checkpoint yet" in log.read_text()
+    assert log.read_text().count("Going on from") == 3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_sigterm_saves_and_says_how_to_go_on(processes, folder, uninterrupted, tmp_path, workers):
-    output = tmp_path / "terminated"
-    process = start(processes, folder, output, f"--workers={workers}", "--checkpoint-every=1000")
+    output, log = tmp_path / "terminated", tmp_path / "terminated.log"
+    options = command(folder, output, f"--workers={workers}", "--checkpoint-every=1000")
+    process = start(processes, *options, log=log)
     wait_for(lambda: last_step(output) >= 5)
     process.terminate()
     process.join()
     assert process.exitcode == 128 + signal.SIGTERM
-    assert "add --resume latest" in output.with_suffix(".log").read_text()
+    assert "add --resume latest" in log.read_text()
     (checkpoint,) = (output / "checkpoints").iterdir()
     assert 5 <= int(checkpoint.name.removeprefix("step-")) < 20
     assert run(folder, output, "--resume=latest") == 0
     assert_same_run(output, uninterrupted)
-
-
-def stop_after(step: int, monkeypatch) -> None:
-    """Make the next run stop as if the system asked for it after a step."""
-    monkeypatch.setattr(train.Training, "must_stop", lambda self, stop: self.progress.step == step)
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(folder, uninterrupted, tmp_path, monkeypatch, capfd):
@@ -237,10 +176,11 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(processes, folder, tmp_path
     good = output / "checkpoints" / "step-00000004"
     largest = max(file.stat().st_size for file in good.iterdir())
     options = ("--resume=latest", "--validate-every=100")
-    process = start(processes, folder, output, *options, limit_file_size=largest // 2)
+    file = tmp_path / "full.log"
+    process = start(processes, *command(folder, output, *options), log=file, limit_file_size=largest // 2)
     process.join()
     assert process.exitcode == 1
-    log = output.with_suffix(".log").read_text()
+    log = file.read_text()
     assert "The checkpoint of step 8 could not be written" in log
     assert "MB are free there" in log
     assert f"{good}, is intact" in log
@@ -302,26 +242,21 @@ def test_accumulated_batches_give_the_losses_of_whole_ones(folder, tmp_path, wit
 
 @pytest.fixture
 def without_batchnorm(monkeypatch):
-    normalize = train_without_batchnorm.normalize_by_running_statistics
-    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", normalize)
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", normalize_by_running_statistics)
 
 
-def losses(output: Path) -> list[float]:
-    return [row["loss"] for row in rows(output) if "loss" in row]
-
-
-# Losses of images do not depend on their batches: no batch normalisation (see the scripts), no dropped paths.
+# Losses of images do not depend on their batches: no batch normalisation, no dropped paths.
 DETERMINISTIC = ("--iterations=12", "--set", "model.backbone_config.drop_path_rate=0.0")
 
 
 @pytest.mark.slow
-def test_two_processes_train_like_one_and_each_resumes_the_other(folder, tmp_path, without_batchnorm):
-    def run_two(output: Path, *options: str) -> str:
-        arguments = command(folder, output, *DETERMINISTIC, "--workers=1", *options)
-        script = Path(train_without_batchnorm.__file__)
-        return launch(script, *arguments, num_processes=2, PYTHONPATH=os.pathsep.join(sys.path))
-
+def test_two_processes_train_like_one_and_each_resumes_the_other(processes, folder, tmp_path, without_batchnorm):
     one, two = tmp_path / "one", tmp_path / "two"
+
+    def run_two(output: Path, *options: str) -> str:
+        options = command(folder, output, *DETERMINISTIC, "--workers=1", *options)
+        return train_in_two(processes, *options, log=tmp_path / "two.log")
+
     assert run(folder, one, *DETERMINISTIC) == 0
     expected = losses(one)
     assert "2 process(es) on cpu, 2 images at a time" in run_two(two)
@@ -336,21 +271,13 @@ def test_two_processes_train_like_one_and_each_resumes_the_other(folder, tmp_pat
 
 
 @pytest.mark.slow
-def test_sharded_training_is_the_same_training(folder, tmp_path, without_batchnorm):
+def test_sharded_training_is_the_same_training(processes, folder, tmp_path, without_batchnorm):
     one, sharded = tmp_path / "one", tmp_path / "sharded"
     assert run(folder, one, *DETERMINISTIC) == 0
 
     def run_sharded(*options: str) -> str:
-        return launch(
-            Path(train_without_batchnorm.__file__),
-            *command(folder, sharded, *DETERMINISTIC, *options),
-            num_processes=2,
-            PYTHONPATH=os.pathsep.join(sys.path),
-            ACCELERATE_USE_FSDP="true",
-            FSDP_VERSION="2",
-            FSDP_AUTO_WRAP_POLICY="TRANSFORMER_BASED_WRAP",
-            FSDP_STATE_DICT_TYPE="SHARDED_STATE_DICT",
-        )
+        options = command(folder, sharded, *DETERMINISTIC, *options)
+        return train_in_two(processes, *options, log=tmp_path / "sharded.log", **SHARDED)
 
     run_sharded()
     assert losses(sharded) == pytest.approx(losses(one), rel=1e-5)
@@ -388,7 +315,7 @@ def test_a_resumed_average_is_the_same(folder, tmp_path, monkeypatch):
 
 def test_memory_savers_do_not_change_the_losses(folder, tmp_path, monkeypatch):
     # Compiled with the backend that needs no compiler of the system.
-    monkeypatch.setattr(train, "TorchDynamoPlugin", lambda backend: TorchDynamoPlugin(backend="aot_eager"))
+    monkeypatch.setattr(loop, "TorchDynamoPlugin", lambda backend: TorchDynamoPlugin(backend="aot_eager"))
     for name, options in (("plain", []), ("checkpointed", ["--gradient-checkpointing"]), ("compiled", ["--compile"])):
         assert run(folder, tmp_path / name, *DETERMINISTIC, *options, "--iterations=4") == 0
     for name in ("checkpointed", "compiled"):
@@ -470,7 +397,7 @@ def test_a_label_outside_the_classes_is_named(folder, tmp_path, capfd, workers):
     options = ("--dataset", str(source), f"--workers={workers}", "--validation-split=none")
     assert run(folder, tmp_path / "out", *options) == 1
     message = capfd.readouterr().err.strip().splitlines()[-1]
-    assert message.startswith("train.py: photo_3: its label map holds 7, but the 3 classes are 0 to 2")
+    assert message.startswith("error: photo_3: its label map holds 7, but the 3 classes are 0 to 2")
 
 
 def test_images_without_any_label_do_no_harm(folder, tmp_path):

@@ -3,18 +3,13 @@
 """SCTNet's training: the teacher first, then the model, by the same program."""
 
 import json
-import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-import train
-import train_without_batchnorm
-from accelerate.state import AcceleratorState, PartialState
-from programs import launch
 from safetensors.torch import load_file
+from training_runs import SHARDED, normalize_by_running_statistics, options_of, rows, train, train_in_two, weights
 from transformers import AutoModelForSemanticSegmentation, SegformerConfig, SegformerForSemanticSegmentation
 
 from vitseg.scenes import SCENE_CLASSES, write_scenes
@@ -41,24 +36,12 @@ def folder(tmp_path_factory, tiny_recipe) -> Path:
     return folder
 
 
-def run(folder: Path, recipe: str, output: Path, *options: str) -> int:
-    AcceleratorState._reset_state()
-    PartialState._reset_state()
-    return train.main(command(folder, recipe, output, *options))
-
-
 def command(folder: Path, recipe: str, output: Path, *options: str) -> list[str]:
-    paths = {"--recipe": folder / f"{recipe}.json", "--dataset": folder / "scenes", "--output": output}
-    named = [text for name, path in paths.items() for text in (name, str(path))]
-    return [*named, "--workers=0", "--log-every=1", "--checkpoint-every=3", "--validate-every=3", *options]
+    return [*options_of(folder, recipe, output), "--checkpoint-every=3", "--validate-every=3", *options]
 
 
-def rows(output: Path) -> list[dict]:
-    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-
-
-def weights(output: Path, name: str = "model") -> dict[str, torch.Tensor]:
-    return load_file(output / name / "model.safetensors")
+def run(folder: Path, recipe: str, output: Path, *options: str) -> int:
+    return train(*command(folder, recipe, output, *options))
 
 
 def test_two_commands(folder, tmp_path):
@@ -73,7 +56,7 @@ def test_two_commands(folder, tmp_path):
     assert list(model.config.id2label.values()) == list(SCENE_CLASSES)
     assert {name.split(".")[0] for name in model.state_dict()} == {"backbone", "decode_head"}
     checkpoint = load_file(tmp_path / "whole" / "checkpoints" / "step-00000006" / "model.safetensors")
-    assert {name.split(".")[0] for name in checkpoint} == {"backbone", "decode_head", "auxiliary_head", "alignment"}
+    assert {name.split(".")[0] for name in checkpoint} == {"student", "auxiliary_head", "alignment"}
     for name, tensor in weights(folder / "teacher", "best").items():
         assert torch.equal(tensor, teacher_weights[name])
 
@@ -86,16 +69,13 @@ def test_two_commands(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_learn_from_a_teacher_like_one(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", train_without_batchnorm.normalize_by_running_statistics)
+@pytest.mark.parametrize("environment", [{}, SHARDED], ids=["copied", "sharded"])
+def test_two_processes_learn_from_a_teacher_like_one(environment, processes, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", normalize_by_running_statistics)
     options = ["--teacher", str(folder / "teacher" / "best")]
     assert run(folder, "sctnet", tmp_path / "one", *options) == 0
-    launch(
-        Path(train_without_batchnorm.__file__),
-        *command(folder, "sctnet", tmp_path / "two", *options),
-        num_processes=2,
-        PYTHONPATH=os.pathsep.join(sys.path),
-    )
+    two = command(folder, "sctnet", tmp_path / "two", *options)
+    train_in_two(processes, *two, log=tmp_path / "two.log", **environment)
     one, two = ([row for row in rows(tmp_path / name) if "loss" in row] for name in ("one", "two"))
     for name in ("decode.loss_ce", "aux_0.loss_ce"):
         assert two[0][name] == pytest.approx(one[0][name], rel=1e-4)
@@ -103,6 +83,12 @@ def test_two_processes_learn_from_a_teacher_like_one(folder, tmp_path, monkeypat
     guidance = [[row["aux_1.loss_guidance"] for row in run] for run in (one, two)]
     assert guidance[0] == pytest.approx(guidance[1], rel=0.05)
     assert weights(tmp_path / "one").keys() == weights(tmp_path / "two").keys()
+    shutil.rmtree(tmp_path / "two" / "checkpoints" / "step-00000006")
+    expected = weights(tmp_path / "two")
+    two = command(folder, "sctnet", tmp_path / "two", *options, "--resume")
+    assert "after step 3" in train_in_two(processes, *two, log=tmp_path / "two.log", **environment)
+    for name, tensor in weights(tmp_path / "two").items():
+        torch.testing.assert_close(tensor, expected[name])
 
 
 def test_without_a_teacher_and_on_from_a_model(folder, tmp_path, capsys):
@@ -164,8 +150,6 @@ def test_teachers_that_cannot_teach(folder, tmp_path, capsys):
 )
 def test_a_published_recipe_asks_for_what_it_needs(options, message, folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    AcceleratorState._reset_state()
-    PartialState._reset_state()
     command = ["--recipe", "sctnet-s-ade20k-512-160k", "--dataset", str(folder / "scenes"), "--workers=0", *options]
-    assert train.main([*command, "--output", str(tmp_path / "run")]) == 1
+    assert train(*command, "--output", str(tmp_path / "run")) == 1
     assert message in capsys.readouterr().err

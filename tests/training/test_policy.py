@@ -3,23 +3,22 @@
 """Training a policy network, and a segmenter with it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-import train
-import train_policy
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
-from safetensors.torch import load_file
+from training_runs import assert_same_run, losses, options_of, rows, train, weights
 from transformers import AutoImageProcessor, AutoModel, AutoModelForSemanticSegmentation
 
 from vitseg import CtsPolicyNet
 from vitseg.data.policy_targets import PolicyTransform
 from vitseg.recipes import load_recipe
 from vitseg.scenes import write_scenes
-from vitseg.training.policy import initial_policy_net, policy_accuracy
+from vitseg.training.policy import policy_accuracy
+from vitseg.training.policy_networks import initial_policy_net
 
 
 pytestmark = pytest.mark.usefixtures("own_state")
@@ -47,67 +46,54 @@ def folder(tmp_path_factory, tiny_recipe) -> Path:
     return folder
 
 
-def run(program, folder: Path, recipe: str, output: Path, *options: str) -> int:
-    AcceleratorState._reset_state()
-    PartialState._reset_state()
-    what = ["--recipe", str(folder / recipe), "--dataset", str(folder / "scenes"), "--output", str(output)]
-    return program.main([*what, "--workers=0", "--log-every=1", *options])
+def run(folder: Path, recipe: str, output: Path, *options: str) -> int:
+    return train(*options_of(folder, recipe, output), "--init=none", *options)
 
 
-def rows(output: Path) -> list[dict]:
-    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+OPTIONS = ("--validate-every=8", "--checkpoint-every=10")
 
 
 @pytest.fixture(scope="module")
 def trained(folder, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("runs") / "policy"
-    options = ("--init=none", "--validate-every=8", "--checkpoint-every=10")
-    assert run(train_policy, folder, "policy.json", output, *options) == 0
+    torch.set_num_threads(1)
+    assert run(folder, "policy", output, *OPTIONS) == 0
     return output
 
 
 def test_what_a_run_leaves(trained):
-    model = AutoModel.from_pretrained(trained / "model")
-    assert isinstance(model, CtsPolicyNet)
-    processor = AutoImageProcessor.from_pretrained(trained / "model")
-    assert dict(processor.size) == {"height": 64, "width": 64}
-    losses = [row["loss"] for row in rows(trained) if "loss" in row]
-    assert len(losses) == 16
-    assert sum(losses[8:]) < sum(losses[:8])
+    for name in ("model", "best"):
+        assert isinstance(AutoModel.from_pretrained(trained / name), CtsPolicyNet)
+        processor = AutoImageProcessor.from_pretrained(trained / name)
+        assert dict(processor.size) == {"height": 64, "width": 64}
+    assert len(losses(trained)) == 16
+    assert sum(losses(trained)[8:]) < sum(losses(trained)[:8])
+    assert {row["learning_rate"] for row in rows(trained) if "loss" in row} == {1e-3}
     scores = [(row["step"], row["accuracy"]) for row in rows(trained) if "accuracy" in row]
     assert [step for step, _ in scores] == [8, 16]
     assert all(0 <= accuracy <= 1 for _, accuracy in scores)
 
 
 def test_a_run_goes_on_where_it_stopped(folder, trained, tmp_path):
-    options = ("--init=none", "--validate-every=8", "--checkpoint-every=10")
-    stopped = tmp_path / "stopped"
-    assert run(train_policy, folder, "policy.json", stopped, *options) == 0
     # As if killed after ten steps.
-    newest = stopped / "checkpoints" / "step-00000016"
-    newest.rename(tmp_path / "lost")
-    assert run(train_policy, folder, "policy.json", stopped, *options, "--resume") == 0
-    assert rows(stopped) == rows(trained)
-    expected, actual = (load_file(output / "model" / "model.safetensors") for output in (trained, stopped))
-    assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())
-
-
-def test_recipes_of_other_tasks_are_refused(folder, tmp_path, capsys):
-    assert run(train_policy, folder, "cts.json", tmp_path / "policy") == 1
-    assert "is for segmentation, not for a policy network" in capsys.readouterr().err
+    stopped = tmp_path / "stopped"
+    shutil.copytree(trained, stopped)
+    shutil.rmtree(stopped / "checkpoints" / "step-00000016")
+    assert run(folder, "policy", stopped, *OPTIONS, "--resume") == 0
+    assert_same_run(stopped, trained)
 
 
 def test_a_folder_with_another_run_is_refused(folder, trained, capsys):
-    assert run(train_policy, folder, "policy.json", trained, "--init=none") == 1
+    assert run(folder, "policy", trained) == 1
     assert "holds a run already" in capsys.readouterr().err
 
 
 def test_a_segmenter_takes_the_policy_network(folder, trained, tmp_path):
     output = tmp_path / "cts"
-    options = ("--init=none", "--validation-split=none", "--set", "model.backbone_config.freeze_policy=true")
-    assert run(train, folder, "cts.json", output, *options, "--policy", str(trained / "model")) == 0
+    options = ("--validation-split=none", "--set", "model.backbone_config.freeze_policy=true")
+    assert run(folder, "cts", output, *options, "--policy", str(trained / "model")) == 0
     model = AutoModelForSemanticSegmentation.from_pretrained(output / "model")
-    expected = load_file(trained / "model" / "model.safetensors")
+    expected = weights(trained)
     for name, tensor in model.backbone.policy_net.state_dict().items():
         assert torch.equal(tensor, expected[name]), name
 
@@ -115,17 +101,17 @@ def test_a_segmenter_takes_the_policy_network(folder, trained, tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "policy", "message"),
     [
-        ("cts.json", None, "Train one with examples/train_policy.py"),
-        ("cts.json", "/no/where", "/no/where is not the folder or Hub repository of a policy network"),
-        ("plain.json", "/no/where", "shares no tokens, so it has no use for the policy network"),
+        ("cts", None, "Train one with `vitseg train`"),
+        ("cts", "/no/where", "/no/where is not the folder or Hub repository of a policy network"),
+        ("plain", "/no/where", "shares no tokens, so it has no use for the policy network"),
     ],
 )
 def test_a_missing_or_needless_policy_network(recipe, policy, message, folder, tmp_path, capsys):
     plain = json.loads((folder / "cts.json").read_text())
     del plain["model"]["backbone_config"]["token_sharing"]
     (folder / "plain.json").write_text(json.dumps(plain))
-    options = ["--init=none", "--validation-split=none", *(["--policy", policy] if policy else [])]
-    assert run(train, folder, recipe, tmp_path / "cts", *options) == 1
+    options = ["--validation-split=none", *(["--policy", policy] if policy else [])]
+    assert run(folder, recipe, tmp_path / "cts", *options) == 1
     assert message in capsys.readouterr().err
 
 
