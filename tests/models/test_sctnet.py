@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""SCTNet behaves as a user of transformers expects, its training learns from a teacher, and its deployment is fast."""
+"""SCTNet behaves as a user of transformers expects, and its deployment is fast."""
 
 import copy
 import json
@@ -19,14 +19,12 @@ from citizenship import (
 )
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from peft import LoraConfig, get_peft_model
+from tiny_sctnet import small_config, small_model
 from torch import nn
 from transformers import (
     AutoBackbone,
     AutoConfig,
     AutoImageProcessor,
-    AutoModelForSemanticSegmentation,
-    SegformerConfig,
-    SegformerForSemanticSegmentation,
 )
 
 from vitseg import (
@@ -34,69 +32,10 @@ from vitseg import (
     SctNetConfig,
     SctNetForSemanticSegmentation,
     SctNetImageProcessor,
-    SctNetTeacherConfig,
-    SctNetTeacherForSemanticSegmentation,
     SetrConfig,
     SetrForSemanticSegmentation,
 )
 from vitseg.models.modeling_sctnet import SctNetAttention, SctNetPyramidPooling, normalize_twice
-from vitseg.models.modeling_sctnet_teacher import SegformerTeacher
-
-
-def small_config(**kwargs) -> SctNetConfig:
-    settings = {"base_channels": 8, "context_channels": 8, "drop_path_rate": 0.0, "num_labels": NUM_LABELS}
-    return SctNetConfig(**{"image_size": 64, **settings, **kwargs})
-
-
-def set_norms(model: nn.Module) -> None:
-    """Statistics and parameters of batch norms as after some training."""
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                for tensor, low, high in (
-                    (module.weight, 0.5, 1.5),
-                    (module.bias, -0.5, 0.5),
-                    (module.running_mean, -0.5, 0.5),
-                    (module.running_var, 0.5, 2.0),
-                ):
-                    tensor.uniform_(low, high, generator=generator)
-            elif isinstance(module, SctNetAttention):
-                module.vertical_kernel.normal_(std=0.2, generator=generator)
-                module.horizontal_kernel.normal_(std=0.2, generator=generator)
-
-
-def small_model(**kwargs) -> SctNetForSemanticSegmentation:
-    torch.manual_seed(0)
-    model = SctNetForSemanticSegmentation(small_config(**kwargs)).eval()
-    set_norms(model)
-    return model
-
-
-ENCODER = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 20, 24], "num_attention_heads": [1, 2, 2, 2]}
-
-
-def small_teacher(num_labels: int = NUM_LABELS) -> SctNetTeacherForSemanticSegmentation:
-    torch.manual_seed(1)
-    config = SctNetTeacherConfig(
-        encoder_config=ENCODER, decoder_hidden_size=12, image_size=64, num_labels=num_labels, initializer_range=0.2
-    )
-    teacher = SctNetTeacherForSemanticSegmentation(config).eval()
-    set_norms(teacher)
-    return teacher
-
-
-def segformer_teacher() -> SegformerTeacher:
-    torch.manual_seed(1)
-    config = SegformerConfig(**ENCODER, decoder_hidden_size=12, num_labels=NUM_LABELS)
-    return SegformerTeacher(SegformerForSemanticSegmentation(config))
-
-
-def training_model(teacher: nn.Module | None, **kwargs) -> SctNetForSemanticSegmentation:
-    model = small_model(**kwargs)
-    torch.manual_seed(2)
-    model.add_training_heads(teacher)
-    return model.train()
 
 
 def exported(model: nn.Module, shape: tuple[int, ...]) -> torch.export.ExportedProgram:
@@ -302,7 +241,7 @@ def test_stages_end_with_a_plain_sum_unless_they_have_one_block(depths, ends_wit
 def test_initial_weights():
     """PyTorch's own convolutions, and attention kernels that are small but not zero."""
     torch.manual_seed(0)
-    model = SctNetForSemanticSegmentation(small_config(use_auxiliary_head=True, base_channels=16))
+    model = SctNetForSemanticSegmentation(small_config(base_channels=16))
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             bound = module.weight[0].numel() ** -0.5
@@ -343,8 +282,6 @@ def test_stochastic_depth_is_the_same_everywhere():
         ({"stage_depths": [2, 2]}, "stage_depths is .*three"),
         ({"stage_depths": [2, 0, 2]}, "stage_depths is .*positive"),
         ({"num_attention_heads": 7}, "attention_channels 64 is not a multiple of num_attention_heads 7"),
-        ({"alignment_channels": [3, 4]}, "alignment_channels is"),
-        ({"alignment_loss_weights": [1.0]}, "alignment_loss_weights is .*four"),
         ({"inference_mode": "windows"}, "inference_mode is 'windows'"),
     ],
 )
@@ -417,175 +354,33 @@ def test_under_another_decoder():
 # Training.
 
 
-@pytest.mark.parametrize("make_teacher", [small_teacher, segformer_teacher, lambda: None], ids=["own", "hub", "none"])
-def test_training_with_and_without_a_teacher(make_teacher):
-    teacher = make_teacher()
-    model = training_model(teacher)
-    before = copy.deepcopy(teacher.state_dict()) if teacher else {}
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    pixel_values, labels, losses = images(4, 3, 64, 64), label_maps(4, 64, 64), []
-    for _ in range(8):
+def test_labels_give_the_loss_of_all_pixels():
+    model, pixel_values, labels = small_model(), images(2, 3, 50, 64), label_maps(2, 50, 64)
+    with torch.no_grad():
         outputs = model(pixel_values, labels=labels)
-        outputs.loss.backward()
+    valid = labels != 255
+    log_probabilities = outputs.logits.log_softmax(dim=1).gather(1, labels.where(valid, 0)[:, None])[:, 0]
+    expected = -log_probabilities[valid].sum() / (2 * 50 * 64)
+    torch.testing.assert_close(outputs.loss, expected, rtol=1e-5, atol=1e-6)
+    assert list(outputs.loss_dict) == ["decode.loss_ce"]
+
+
+def test_a_model_learns_from_labels_alone():
+    model, pixel_values, labels = small_model().train(), images(4, 3, 64, 64), label_maps(4, 64, 64)
+    optimizer, losses = torch.optim.AdamW(model.parameters(), lr=2e-3), []
+    for _ in range(8):
+        loss = model(pixel_values, labels=labels).loss
+        loss.backward()
         assert all(parameter.grad is not None for parameter in model.parameters())
         optimizer.step()
         optimizer.zero_grad()
-        losses.append({name: term.item() for name, term in outputs.loss_dict.items()})
-    names = {"decode.loss_ce", "aux_0.loss_ce"} | ({"aux_1.loss_guidance"} if teacher else set())
-    assert set(losses[0]) == names
-    assert outputs.loss.item() == pytest.approx(sum(losses[-1].values()), rel=1e-5)
-    for name in names:
-        assert losses[-1][name] < losses[0][name], name
-    # Nothing in the teacher has moved, statistics of batch norms included.
-    for name, tensor in before.items():
-        assert torch.equal(teacher.state_dict()[name], tensor), name
-
-
-def test_the_teacher_is_no_part_of_the_model(tmp_path):
-    teacher = small_teacher()
-    alone, taught = training_model(None), training_model(teacher)
-    assert taught.teacher is teacher
-    assert alone.teacher is None
-    own = {"shared_projection", "stage4_projection", "stage3_projection"}
-    extra = set(taught.state_dict()) - set(alone.state_dict())
-    assert extra == {f"alignment.{name}.{leaf}" for name in own for leaf in ("weight", "bias")}
-    parameters = {id(parameter) for parameter in taught.parameters()}
-    assert not parameters & {id(parameter) for parameter in teacher.parameters()}
-    assert not any(parameter.requires_grad for parameter in teacher.parameters())
-    # It stays in evaluation mode, moves with the model, and is shared by its copies.
-    taught.eval().train()
-    assert not any(module.training for module in teacher.modules())
-    assert copy.deepcopy(taught).teacher is teacher
-    taught.double()
-    assert {parameter.dtype for parameter in teacher.parameters()} == {torch.float64}
-    taught.save_pretrained(tmp_path)
-    loaded = SctNetForSemanticSegmentation.from_pretrained(tmp_path)
-    assert set(loaded.state_dict()) == set(taught.state_dict())
-
-
-def test_a_saved_training_model_asks_for_its_teacher(tmp_path):
-    teacher, pixel_values, labels = small_teacher(), images(2, 3, 64, 64), label_maps(2, 64, 64)
-    model = training_model(teacher).eval()
-    model.save_pretrained(tmp_path)
-    loaded = AutoModelForSemanticSegmentation.from_pretrained(tmp_path)
-    torch.testing.assert_close(logits_of(loaded, pixel_values), logits_of(model, pixel_values))
-    with pytest.raises(ValueError, match="add_training_heads"):
-        loaded(pixel_values, labels=labels)
-    # What is there is kept.
-    loaded.add_training_heads(small_teacher())
-    with torch.no_grad():
-        expected, actual = (each(pixel_values, labels=labels).loss_dict for each in (model, loaded))
-    torch.testing.assert_close(actual, expected)
-
-
-def test_only_inference_is_left(tmp_path, recwarn):
-    model, pixel_values = training_model(small_teacher()).eval(), images(1, 3, 64, 64)
-    inference = model.for_inference()
-    assert set(inference.state_dict()) == set(small_model().state_dict())
-    assert (inference.config.use_auxiliary_head, inference.config.alignment_channels) == (False, None)
-    assert model.config.use_auxiliary_head
-    assert inference.teacher is None
-    assert torch.equal(logits_of(inference, pixel_values), logits_of(model, pixel_values))
-    # Weights are shared, not copied.
-    assert inference.decode_head.classifier.weight is model.decode_head.classifier.weight
-    # A folder with the rest loads without it too.
-    model.save_pretrained(tmp_path)
-    loaded = SctNetForSemanticSegmentation.from_pretrained(tmp_path, use_auxiliary_head=False, alignment_channels=None)
-    assert set(loaded.state_dict()) == set(inference.state_dict())
-    assert [str(warning.message) for warning in recwarn] == []
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
 
 
 def test_training_takes_two_images_or_more():
     with pytest.raises(ValueError, match="two images or more at a time"):
-        training_model(None)(images(1, 3, 64, 64), labels=label_maps(1, 64, 64))
-
-
-def test_a_teacher_of_other_classes_is_refused():
-    with pytest.raises(ValueError, match="teacher knows 7 classes and the model 5"):
-        small_model().add_training_heads(small_teacher(num_labels=7))
-
-
-@pytest.mark.parametrize("size", [(29, 40), (45, 61), (64, 64)])
-def test_the_teacher_takes_what_the_model_takes(size):
-    """From 29 pixels on, each stage of both has the same size, so nothing but the classifier's input is resized."""
-    model, pixel_values = training_model(small_teacher()), images(2, 3, *size)
-    with torch.no_grad():
-        hidden_states = model(pixel_values, output_hidden_states=True).hidden_states
-        stages = model.teacher.encode(pixel_values)
-    assert [stage.shape[-2:] for stage in stages] == [hidden_states[index].shape[-2:] for index in (1, 2, 3, 4)]
-
-
-def test_images_that_are_too_small_for_the_teacher():
-    with pytest.raises(ValueError, match="28 x 40 pixels; SegFormer needs 29 or more"):
-        training_model(small_teacher())(images(2, 3, 28, 40), labels=label_maps(2, 28, 40))
-
-
-def test_a_segformer_of_transformers_teaches_what_it_answers():
-    teacher, pixel_values = segformer_teacher(), images(1, 3, 50, 70)
-    teacher.model.eval()
-    with torch.no_grad():
-        features = teacher.concatenate(teacher.encode(pixel_values))
-        _, logits = teacher.classify(features)
-        expected = teacher.model(pixel_values).logits
-    assert teacher.alignment_channels == [48, 24, 20]
-    assert features.shape[1] == 48
-    torch.testing.assert_close(logits, expected)
-
-
-def test_alignment_by_the_paper():
-    """The four divergences, written down once more, with their weights."""
-    teacher, pixel_values, labels = small_teacher(), images(2, 3, 64, 96), label_maps(2, 64, 96)
-    model = training_model(
-        teacher, alignment_loss_weights=[1.0, 10.0, 100.0, 1000.0], alignment_temperature=2.0
-    ).eval()
-    with torch.no_grad():
-        outputs = model(pixel_values, labels=labels, output_hidden_states=True)
-        *_, stage3, stage4, fused = outputs.hidden_states
-        stages = teacher.encode(pixel_values)
-        features = teacher.concatenate(stages)
-        projected = nn.functional.interpolate(model.alignment.shared_projection(fused), (16, 24), mode="bilinear")
-        aligned = torch.empty_like(features)
-        for channel in range(features.shape[1]):
-            ours, theirs = projected[:, channel], features[:, channel]
-            aligned[:, channel] = (ours - ours.mean()) / (ours.std() + 1e-6) * theirs.std() + theirs.mean()
-        taught, learned = teacher.classify(features), teacher.classify(aligned)
-        pairs = [
-            (taught[1], learned[1]),
-            (taught[0], learned[0]),
-            (stages[3], model.alignment.stage4_projection(stage4)),
-            (stages[2], model.alignment.stage3_projection(stage3)),
-        ]
-        expected = 0.0
-        for weight, (theirs, ours) in zip((1, 10, 100, 1000), pairs, strict=True):
-            p, q = ((maps.double().flatten(2) / 2).softmax(dim=-1) for maps in (theirs, ours))
-            expected += weight * 4 * (p * (p.log() - q.log())).sum() / (p.shape[0] * p.shape[1])
-    assert outputs.loss_dict["aux_1.loss_guidance"].item() == pytest.approx(expected.item(), rel=1e-4)
-
-
-def test_cross_entropy_counts_all_pixels():
-    model, pixel_values, labels = training_model(None).eval(), images(2, 3, 50, 64), label_maps(2, 50, 64)
-    with torch.no_grad():
-        outputs = model(pixel_values, labels=labels)
-        stage2 = model(pixel_values, output_hidden_states=True).hidden_states[2]
-        auxiliary = nn.functional.interpolate(model.auxiliary_head(stage2), (50, 64), mode="bilinear")
-    valid = labels != 255
-    for name, logits, weight in (("decode", outputs.logits, 1.0), ("aux_0", auxiliary, 0.4)):
-        log_probabilities = logits.log_softmax(dim=1).gather(1, labels.where(valid, 0)[:, None])[:, 0]
-        expected = -weight * log_probabilities[valid].sum() / (2 * 50 * 64)
-        torch.testing.assert_close(outputs.loss_dict[f"{name}.loss_ce"], expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.usefixtures("cold_compiler")
-def test_compiled_training_step_with_a_teacher():
-    pixel_values, labels = images(2, 3, 64, 64), label_maps(2, 64, 64)
-    model, reference = training_model(small_teacher()), training_model(small_teacher())
-    loss = torch.compile(model, fullgraph=True, backend="aot_eager")(pixel_values, labels=labels).loss
-    loss.backward()
-    expected = reference(pixel_values, labels=labels).loss
-    expected.backward()
-    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
-    for name, gradient in gradients_of(reference).items():
-        torch.testing.assert_close(gradients_of(model)[name], gradient, rtol=1e-2, atol=1e-4)
+        small_model().train()(images(1, 3, 64, 64), labels=label_maps(1, 64, 64))
 
 
 # Deployment.
@@ -631,10 +426,9 @@ def test_everything_is_channels_last():
 
 
 def test_a_fused_model_is_only_for_inference(tmp_path):
-    fused = training_model(small_teacher()).fuse()
+    fused = small_model().train().fuse()
     assert not fused.training
     assert not any(parameter.requires_grad for parameter in fused.parameters())
-    assert fused.teacher is None
     with pytest.raises(ValueError, match="only for inference"):
         fused.save_pretrained(tmp_path)
 
@@ -667,7 +461,7 @@ def test_no_value_is_read_by_the_host(is_fused):
 
 
 def test_training_reads_no_value_on_the_host():
-    model = training_model(small_teacher())
+    model = small_model().train()
     model.to("meta")
     labels = torch.zeros(2, 64, 64, dtype=torch.int64, device="meta")
     assert model(torch.empty(2, 3, 64, 64, device="meta"), labels=labels).loss.shape == ()

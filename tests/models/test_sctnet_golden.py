@@ -2,24 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """SCTNet and its teacher answer what the original answered, from its checkpoints through the public path."""
 
-import re
-
 import pytest
 import torch
 from golden_cases import GoldenCase, case_names, load_case
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, SegformerConfig
 
-from vitseg.models import modeling_semantic, sctnet_alignment
 
-
-NAMES = case_names("sctnet")
-TEACHER = r"auxiliary_head\.1\.teacher_(backbone|head)\."
-
-
-def cases(*, losses: bool) -> list:
-    names = [name for name in NAMES if ("loss" in name) == losses]
-    return [pytest.param(name, marks=pytest.mark.slow) if "full" in name else name for name in names]
+# The cases of losses are in tests/training/test_distillation.py.
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow) if "full" in name else name
+    for name in case_names("sctnet")
+    if "loss" not in name
+]
 
 
 @pytest.fixture
@@ -64,8 +59,6 @@ STAGES = {
     "x_out": "backbone.stage5",
     "head_conv": "decode_head.layer.conv",
     "logits_low": "decode_head",
-    "decode_logits_low": "decode_head",
-    "aux_logits_low": "auxiliary_head",
 }
 
 
@@ -74,14 +67,12 @@ def intermediate(outputs: dict, name: str) -> torch.Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
-@pytest.mark.parametrize("name", cases(losses=False))
+@pytest.mark.parametrize("name", NAMES)
 def test_answers_as_the_original(name, load, converted_cases):
     case, model = load(name)
     outputs = capture(model)
     with torch.no_grad():
         answer = model(case.pixel_values())
-        if "aux_logits_low" in case.expected:
-            model.auxiliary_head(outputs["backbone.stage2"])
     case.assert_matches("logits", answer.logits)
     for key in case.expected.keys() & STAGES.keys():
         case.assert_matches(key, intermediate(outputs, key))
@@ -99,73 +90,6 @@ def test_answers_as_the_original(name, load, converted_cases):
     counts = torch.stack(label_maps).flatten().bincount(minlength=len(expected))
     # As the case allows, a thousandth of the pixels may be near ties.
     assert (counts - expected).abs().sum() / 2 <= 0.001 * expected.sum()
-
-
-@pytest.mark.parametrize("name", cases(losses=True))
-def test_losses_as_the_original(name, load, load_teacher, monkeypatch):
-    case, model = load(name)
-    teacher = load_teacher(name)
-    model.add_training_heads(teacher)
-    # What the published training never looks at: gradients and statistics of the frozen teacher.
-    parameters = dict(model.named_parameters()) | {
-        f"teacher.{key}": value for key, value in teacher.named_parameters()
-    }
-    teacher.requires_grad_(True)
-    buffers = dict(model.named_buffers()) | {f"teacher.{key}": value for key, value in teacher.named_buffers()}
-    outputs, divergences, taught = capture(model), [], {}
-
-    def divergence(expected, actual, temperature):
-        taught[len(divergences)] = (expected, actual)
-        divergences.append(original_divergence(expected, actual, temperature))
-        return divergences[-1]
-
-    original_divergence, original_match = sctnet_alignment.channel_divergence, sctnet_alignment.match_statistics
-
-    def match(maps, reference):
-        taught["features"] = (reference, original_match(maps, reference))
-        return taught["features"][1]
-
-    monkeypatch.setattr(sctnet_alignment, "channel_divergence", divergence)
-    monkeypatch.setattr(sctnet_alignment, "match_statistics", match)
-    mode = case.description["mode"]
-    assert (mode["dropout"], mode["drop_path"]) == (0, 0)
-    model.train(mode["batch_norm"] == "train")
-    assert not teacher.training
-    answer = model(case.pixel_values(), labels=case.labels())
-    answer.loss.backward()
-
-    maps = {"logits": 0, "fused": 1, "stage4": 2, "stage3": 3}
-    labels = case.labels()
-    for key in case.expected:
-        if key == "loss":
-            actual = answer.loss
-        elif "loss" in key:
-            actual = answer.loss_dict[key]
-        elif key.endswith("acc_seg"):
-            low = intermediate(outputs, "decode_logits_low" if key.startswith("decode") else "aux_logits_low")
-            predicted = modeling_semantic.resize(low, labels.shape[-2:]).argmax(dim=1)
-            actual = 100 * (predicted == labels)[labels != 255].float().mean()
-        elif match_ := re.fullmatch(r"alignment\.(\d)", key):
-            actual = divergences[int(match_[1])]
-        elif match_ := re.fullmatch(r"(grad_norm|after)\.(.*)", key):
-            if re.match(TEACHER, match_[2]):
-                (ours,) = case.our_names(match_[2], teacher.config, "sctnet_teacher")
-                ours = f"teacher.{ours}"
-            else:
-                (ours,) = case.our_names(match_[2], model.config)
-            actual = parameters[ours].grad.norm() if match_[1] == "grad_norm" else buffers[ours]
-        elif key in STAGES:
-            actual = intermediate(outputs, key)
-        elif key in ("teacher_stage1", "teacher_stage2"):
-            with torch.no_grad():
-                actual = teacher.encode(case.pixel_values())[int(key[-1]) - 1]
-        elif key in ("teacher_concat", "student_aligned"):
-            actual = taught["features"][key == "student_aligned"]
-        else:
-            whose, what = key.split("_")
-            actual = taught[maps[what]][whose == "student"]
-        actual = actual.detach().reshape(case.description["outputs"][key]["shape"])
-        case.assert_matches(key, actual)
 
 
 def test_epsilons(load, load_teacher):

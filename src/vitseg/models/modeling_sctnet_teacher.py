@@ -10,7 +10,7 @@ https://arxiv.org/abs/2105.15203. transformers' own SegFormer, whose head has ot
 
 import torch
 from torch import nn
-from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerModel
+from transformers import SegformerModel
 from transformers import initialization as init
 from transformers.backbone_utils import filter_output_hidden_states
 from transformers.modeling_outputs import BackboneOutput
@@ -158,46 +158,4 @@ class SctNetTeacherForSemanticSegmentation(SemanticSegmentationModel):
         return Prediction(resize(logits, size))
 
 
-class SegformerTeacher(nn.Module):
-    """
-    transformers' SegFormer, such as those on the Hub, as a teacher of SCTNet: a usable one, not the published one.
-
-    Its branches are linear, and their maps lie side by side with those of the last stage first.
-    """
-
-    def __init__(self, model: SegformerForSemanticSegmentation):
-        super().__init__()
-        self.model = model
-
-    @property
-    def config(self) -> SegformerConfig:
-        return self.model.config
-
-    @property
-    def alignment_channels(self) -> list[int]:
-        """Channels of the concatenated features, of stage 4 and of stage 3."""
-        hidden_sizes = self.config.hidden_sizes
-        return [len(hidden_sizes) * self.config.decoder_hidden_size, hidden_sizes[3], hidden_sizes[2]]
-
-    def encode(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
-        """The output of each stage; see [`encode`]."""
-        return encode(self.model.segformer, pixel_values)
-
-    def concatenate(self, stages: list[torch.Tensor]) -> torch.Tensor:
-        """What the classifier takes, from the output of the stages."""
-        size = stages[0].shape[-2:]
-        branches = self.model.decode_head.linear_projections
-        maps = [
-            branch(stage).transpose(1, 2).unflatten(2, stage.shape[-2:])
-            for branch, stage in zip(branches, stages, strict=True)
-        ]
-        return torch.cat([resize(branch_maps, size) for branch_maps in maps[::-1]], dim=1)
-
-    def classify(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Fused features and logits, `(batch, channels, rows, columns)` at 1/4 of the image's size."""
-        head = self.model.decode_head
-        fused = head.activation(head.batch_norm(head.linear_fuse(features)))
-        return fused, head.classifier(head.dropout(fused))
-
-
-__all__ = ["SctNetTeacherForSemanticSegmentation", "SegformerTeacher"]
+__all__ = ["SctNetTeacherForSemanticSegmentation"]

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..models.layers import resize
 from ..models.modeling_sctnet import SctNetForSemanticSegmentation, SctNetHead
-from ..models.modeling_semantic import SegmentationOutput, check_labels, pixel_cross_entropy, resize
+from ..models.modeling_semantic import SegmentationOutput, check_labels, pixel_cross_entropy
 from .teacher import Teacher
 
 

@@ -16,8 +16,8 @@ from transformers import (
 )
 
 from ..models.configuration_sctnet_teacher import SctNetTeacherConfig
+from ..models.layers import resize
 from ..models.modeling_sctnet_teacher import SctNetTeacherForSemanticSegmentation, encode
-from ..models.modeling_semantic import resize
 
 
 class SegformerTeacher(nn.Module):
