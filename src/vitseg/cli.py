@@ -51,7 +51,7 @@ COMMANDS: Mapping[str, Command] = {
     "describe": Command("publishing.description", "tell all about a published result or a model"),
     "convert": Command("conversion.command", "turn an original checkpoint into a model folder"),
     "segment": Command("inference.segment", "segment images"),
-    "train": Command("training.command", "train a model", "train"),
+    "train": Command("training.command", "train a model"),
     "predict": Command("inference.predict", "predict label maps for a test server", "eval"),
     "validate": Command("inference.validate", "measure a model on a labelled data set", "eval"),
     "prepare": Command("data.prepare", "prepare a data set for training and evaluation"),

@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Training: initial weights, parameter groups and schedules."""
+"""Training: the loop, what each task has of its own, and checkpoints that resume exactly."""
 
 from ..extras import require
 

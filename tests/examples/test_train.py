@@ -1,0 +1,57 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The training scripts as a user starts them; what a run is, tests/training tells."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from programs import EXAMPLES, launch
+from training_runs import losses, options_of
+from transformers import AutoModelForSemanticSegmentation
+
+from vitseg.scenes import write_scenes
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny_recipe) -> Path:
+    """A data set (`scenes`) and a recipe (`tiny.json`)."""
+    folder = tmp_path_factory.mktemp("training")
+    write_scenes(folder / "scenes", num_train=8, num_validation=2)
+    (folder / "tiny.json").write_text(json.dumps(tiny_recipe))
+    return folder
+
+
+@pytest.mark.slow
+def test_the_script_in_two_processes(folder, tmp_path):
+    printed = launch(
+        EXAMPLES / "train.py", *options_of(folder, "tiny", tmp_path / "run"), "--iterations=2", num_processes=2
+    )
+    assert "2 process(es) on cpu, 2 images at a time" in printed
+    assert len(losses(tmp_path / "run")) == 2
+    AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "run" / "best")
+
+
+@pytest.mark.slow
+def test_the_command_by_accelerate_launch(folder, tmp_path):
+    """From any folder: nothing but the installed package is needed."""
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=1"]
+    command = [*launcher, "-m", "vitseg", "train", *options_of(folder, "tiny", tmp_path / "run"), "--iterations=2"]
+    result = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(losses(tmp_path / "run")) == 2
+
+
+@pytest.mark.parametrize("name", ["train", "train_classifier", "train_detector", "train_policy"])
+def test_a_script_is_the_command(name, tmp_path, capsys):
+    program = importlib.import_module(name)
+    what = ["--recipe", "nowhere.json", "--dataset", "nowhere", "--output", str(tmp_path / "run")]
+    assert program.main(what) == 1
+    assert capsys.readouterr().err.startswith("error: Cannot read the recipe nowhere.json")
+    assert f"accelerate launch examples/{name}.py" in program.__doc__
