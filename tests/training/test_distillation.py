@@ -17,8 +17,10 @@ from vitseg import SctNetTeacherConfig, SctNetTeacherForSemanticSegmentation
 from vitseg.conversion.rules import rename
 from vitseg.conversion.sctnet import training_head_rules
 from vitseg.models.layers import resize
+from vitseg.recipes import get_recipe
 from vitseg.training import distillation
 from vitseg.training.distillation import Distillation
+from vitseg.training.optimization import build_optimizer
 from vitseg.training.teacher import SegformerTeacher, Teacher
 
 
@@ -216,6 +218,19 @@ def test_heads_are_trained_with_the_student():
     names = [name for name, parameter in taught_model(small_teacher()).named_parameters() if parameter.requires_grad]
     assert list(dict.fromkeys(name.split(".")[0] for name in names)) == ["student", "auxiliary_head", "alignment"]
     assert taught_model(small_teacher()).names_of_heads() == [name for name in names if not name.startswith("student")]
+
+
+def test_heads_learn_faster_by_the_published_recipes():
+    """The rules of parameters, by their names in the model, reach them here too."""
+    training = get_recipe("sctnet-s-ade20k-512-160k").training
+    model = taught_model(small_teacher())
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for group in build_optimizer(model, training).param_groups:
+        for name in (names[id(parameter)] for parameter in group["params"]):
+            is_head = name.startswith(("student.decode_head.", "auxiliary_head.", "alignment."))
+            assert group["lr"] == pytest.approx((10 if is_head else 1) * training.learning_rate), name
+            spared = name.startswith("student.") and (".attention.norm." in name or ".mlp.norm." in name)
+            assert group["weight_decay"] == (0 if spared else training.weight_decay), name
 
 
 def test_a_teacher_of_other_classes_is_refused():
