@@ -9,8 +9,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What the edit loop leaves out: full-size models, whole programs, and transformers' own test suites.
-QUICK := -m "not slow" --ignore tests/conformance
+# What the edit loop leaves out: what is marked slow, whole programs, and transformers' own test suites.
+QUICK := -m "not slow" --ignore tests/conformance --ignore tests/examples
 
 .PHONY: demo test quick lint docs conformance clean
 

@@ -298,6 +298,7 @@ class Citizenship:
             assert gradient is not None, name
             torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-5, atol=1e-7)
 
+    @pytest.mark.slow
     def test_trainer(self, variant, tmp_path, caplog, monkeypatch, recwarn):
         monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
         scenes = [
@@ -373,18 +374,21 @@ class Citizenship:
 
     # Compiling and exporting. Graphs are captured as always, but run without generating code, which takes long.
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("cold_compiler")
     def test_compiled_forward(self, variant):
         model, pixel_values = self.shallow_model(variant), images(2, 3, 64, 64)
         compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
         self.assert_same_logits(logits_of(compiled, pixel_values), logits_of(model, pixel_values))
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("cold_compiler")
     def test_compiled_windows(self, variant):
         model, pixel_values = self.shallow_model(variant), images(1, 3, 64, 80)
         compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
         self.assert_same_logits(logits_of(compiled, pixel_values), logits_of(model, pixel_values))
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("cold_compiler")
     def test_compiled_training_step(self, variant):
         pixel_values, labels = images(2, 3, 64, 64), label_maps(2, 64, 64)
@@ -397,6 +401,7 @@ class Citizenship:
         for name, gradient in gradients_of(reference).items():
             torch.testing.assert_close(gradients_of(model)[name], gradient, rtol=1e-3, atol=1e-6)
 
+    @pytest.mark.slow
     def test_export_with_dynamic_height_and_width(self, variant):
         model = self.shallow_model(variant)
         program = exported(model).module()
@@ -407,6 +412,7 @@ class Citizenship:
             logits = program(pixel_values=pixel_values).logits
             self.assert_same_logits(logits, logits_of(model, pixel_values))
 
+    @pytest.mark.slow
     def test_onnx_with_dynamic_height_and_width(self, tmp_path):
         from onnx.reference import ReferenceEvaluator
 

@@ -223,6 +223,7 @@ with ThreadPoolExecutor(2) as threads:
 """
 
 
+@pytest.mark.slow
 def test_with_vitseg_imported(saved, tmp_path):
     folders = [model.folder for model in saved]
     run_script(IMPORTED, tmp_path, *folders, folder=tmp_path, PYTHONPATH=str(SOURCE))
@@ -230,6 +231,7 @@ def test_with_vitseg_imported(saved, tmp_path):
         model.assert_answered(tmp_path / f"{index}.pt")
 
 
+@pytest.mark.slow
 def test_as_remote_code_without_vitseg(saved, tmp_path):
     run_script(REMOTE, tmp_path, *(model.folder for model in saved), folder=tmp_path)
     for index, model in enumerate(saved):
@@ -243,6 +245,7 @@ def test_as_remote_code_without_vitseg(saved, tmp_path):
             assert torch.equal(loaded.state_dict()[name], tensor), name
 
 
+@pytest.mark.slow
 def test_two_threads_load_their_first_model_at_once(saved, tmp_path):
     run_script(TWO_THREADS, saved[0].folder, saved[-1].folder, folder=tmp_path, PYTHONPATH=str(SOURCE))
 

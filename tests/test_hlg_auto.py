@@ -101,6 +101,7 @@ def saved(image, tmp_path_factory) -> tuple[Path, dict[str, torch.Tensor]]:
     return models, expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", [IMPORTED, REMOTE], ids=["imported", "remote"])
 def test_answers_the_same(script, saved, image, tmp_path):
     models, expected = saved

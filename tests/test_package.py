@@ -94,6 +94,7 @@ def run_session(python: Path, step: str, folder: Path, **environment: str) -> No
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_the_core_loads_segments_and_converts(wheel, core_python, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "wheel")
     run_session(core_python, "with-vitseg", tmp_path, PYTHONPATH=str(tmp_path / "wheel"))

@@ -78,6 +78,7 @@ def memory_of_a_large_tensor() -> int:
     return peak_memory("cpu") - before
 
 
+@pytest.mark.slow
 def test_memory_that_is_freed_again_counts():
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         growth = process.submit(memory_of_a_large_tensor).result()

@@ -154,6 +154,7 @@ class TestResults:
             assert [row["share"] for row in rows] == pytest.approx([row["pixels"] / ids.size for row in rows])
             assert rows == sorted(rows, key=lambda row: -row["pixels"])
 
+    @pytest.mark.slow
     def test_as_a_program(self, model, photos, output, tmp_path):
         command = [
             sys.executable,

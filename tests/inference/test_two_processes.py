@@ -76,6 +76,7 @@ def confusions_of_two_rounds(rank: int, store: str) -> list[list[list[int]]]:
         return [result["confusion_matrix"].tolist() for result in results]
 
 
+@pytest.mark.slow
 def test_the_metric_sums_the_counts(pool, tmp_path):
     here, other = in_both(pool, confusions_of_two_rounds, str(tmp_path / "store"))
     assert here == [[[1, 0, 0], [2, 3, 0], [0, 0, 0]], [[1, 1, 0], [0, 0, 0], [0, 0, 0]]]
@@ -134,6 +135,7 @@ def model(tmp_path_factory) -> Path:
     return save_tiny_setr(tmp_path_factory.mktemp("model"), SCENE_CLASSES)
 
 
+@pytest.mark.slow
 def test_validate_measures_no_image_twice(pool, model, tmp_path):
     write_scenes(tmp_path / "scenes", num_train=1, num_validation=5)
     arguments = ("validate", "--model", model, "--dataset", tmp_path / "scenes", "--save-images", 1)
@@ -146,6 +148,7 @@ def test_validate_measures_no_image_twice(pool, model, tmp_path):
     assert len(list((tmp_path / "two/images").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_predict_leaves_no_image_out(pool, model, tmp_path):
     (tmp_path / "photos").mkdir()
     rng = np.random.default_rng(0)

@@ -176,6 +176,7 @@ def collate(examples: list[dict]) -> dict:
     return {"pixel_values": pixel_values, "labels": labels if isinstance(labels[0], dict) else torch.stack(labels)}
 
 
+@pytest.mark.slow
 @OTHER_TASKS
 def test_trainer(model_class, tmp_path, recwarn):
     labels = [*labels_for(model_class), *labels_for(model_class)]
@@ -233,6 +234,7 @@ def test_lora_on_the_attention_projections(model_class):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cold_compiler")
 @OTHER_TASKS
 def test_compiled_training_step(model_class):

@@ -88,6 +88,7 @@ class Selection(nn.Module):
         return shared.restore(shared.select(candidates))
 
 
+@pytest.mark.slow
 def test_the_selection_in_onnx(tmp_path):
     from onnx.reference import ReferenceEvaluator
 

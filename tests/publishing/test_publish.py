@@ -176,6 +176,7 @@ class TestRefusals:
         file.write_text(json.dumps(taken))
         assert "does not answer as its fingerprint says" in self.refuse(model, tmp_path / "dry", capsys)
 
+    @pytest.mark.slow
     def test_code_that_prints_or_needs_vitseg(self, model, tmp_path, capsys):
         code = model / "modeling_setr.py"
         code.write_text(code.read_text() + "\nimport vitseg\n")
