@@ -30,7 +30,7 @@ SHORT = ["--iterations", "3", "--train-scenes", "8", "--validation-scenes", "5"]
 # What a process of its own is started for: the demo, the first training, a command of the package under accelerate,
 # and the first code of the README. All else runs in this process, where nothing has to be imported again.
 LAUNCHED = (
-    "accelerate launch examples/train.py --recipe examples/recipes/scenes-setr-pup.json --init",
+    "accelerate launch -m vitseg train --recipe examples/recipes/scenes-setr-pup.json --init",
     "vitseg validate",
 )
 

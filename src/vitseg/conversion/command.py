@@ -95,6 +95,6 @@ def _describe_source(recipe: PublishedRecipe) -> str:
     lines.append(
         f"Give the downloaded file:  --recipe {recipe.name} --checkpoint FILE --output DIR --verify"
         if weights.url
-        else f"There is no file to convert. Train it:  examples/train.py --recipe {recipe.name}"
+        else f"There is no file to convert. Train it:  vitseg train --recipe {recipe.name}"
     )
     return "\n".join(lines)

@@ -4,8 +4,7 @@
 The SegFormer that teaches SCTNet: transformers' encoder under the head that mmsegmentation gives it.
 
 Paper: "SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers",
-https://arxiv.org/abs/2105.15203. transformers' own SegFormer, whose head has other branches, teaches too, as a
-[`SegformerTeacher`].
+https://arxiv.org/abs/2105.15203. transformers' own SegFormer, whose head has other branches, teaches too.
 """
 
 import torch

@@ -14,8 +14,16 @@ def shard_by_layer(accelerator: Accelerator, model: nn.Module) -> None:
 
     By itself it takes the modules that `device_map` must not split. Those of a ViT include the embeddings, which it
     then shards a second time, in vain.
+
+    Raises:
+        ValueError: if weights are to be sent from one process to the others, and the state dict does not hold all.
     """
     plugin = accelerator.state.fsdp_plugin
+    if plugin.cpu_ram_efficient_loading and dict(model.named_parameters()).keys() - model.state_dict().keys():
+        raise ValueError(
+            "With a teacher, whose weights are in no state dict, FSDP cannot load weights in one process alone: set "
+            "fsdp_cpu_ram_efficient_loading to false in the configuration of Accelerate."
+        )
     if plugin.transformer_cls_names_to_wrap is None:
         layers = (module for module in model.modules() if isinstance(module, GradientCheckpointingLayer))
         plugin.transformer_cls_names_to_wrap = sorted({type(layer).__name__ for layer in layers})
