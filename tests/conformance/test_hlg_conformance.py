@@ -66,6 +66,8 @@ class HlgModelTest(ModelTesterMixin):
     test_resize_embeddings = False
     has_attentions = True
     config_class = HlgConfig
+    # See the same in SegmentationModelTest.
+    test_bc_torch_dtype = None
 
     def setUp(self):
         self.model_tester = HlgModelTester(self)
