@@ -372,8 +372,8 @@ class Citizenship:
         changed = {name for name, tensor in merged.state_dict().items() if not torch.equal(tensor, frozen[name])}
         assert changed == adaptable
 
-    # Compiling and exporting. Graphs are captured as always, but run without generating code, which takes long. One for
-    # windows holds a forward pass, and one of a training step the pass over whole images.
+    # Compiling and exporting. Graphs are captured as always, but run without generating code, which takes long.
+    # That of windows holds that of a forward pass, and that of a training step the pass over whole images.
 
     @pytest.mark.slow
     @pytest.mark.usefixtures("cold_compiler")
