@@ -57,10 +57,10 @@ from benchmarks import (
     windows,
 )
 from benchmarks.arguments import add_device, choose_device, table_file
+from benchmarks.throughput import append_rows
 
 from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
-from vitseg.evaluation.throughput import append_rows
 
 
 COMMANDS = (

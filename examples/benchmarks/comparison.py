@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import cv2
 import torch
 
-from vitseg.evaluation.throughput import time_in_turn
 from vitseg.recipes.cards import markdown_table
 
 from .arguments import Row
+from .throughput import time_in_turn
 
 
 @contextmanager

@@ -14,11 +14,11 @@ from torch import nn
 from vitseg import PlainVitBackbone, PlainVitConfig
 from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
-from vitseg.evaluation.throughput import count_multiply_adds, matmul_shares, time_in_turn
 from vitseg.recipes.cards import markdown_table
 
 from .arguments import DTYPES, Row, add_device, choose_device
 from .processes import in_own_process
+from .throughput import count_multiply_adds, matmul_shares, time_in_turn
 
 
 PATCH_SIZE = 16

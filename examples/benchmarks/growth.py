@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 
 from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
-from vitseg.evaluation.throughput import ModelSettings
 from vitseg.recipes.cards import markdown_table
 from vitseg.replacing import replacing
 
 from .arguments import DTYPES, Row, add_device, choose_device
 from .models import measure_in_own_process
 from .named_models import check_name
+from .throughput import ModelSettings
 
 
 def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:

@@ -14,12 +14,12 @@ from accelerate.utils.memory import should_reduce_batch_size
 
 from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
-from vitseg.evaluation.throughput import ModelSettings, measure_model
 from vitseg.recipes.cards import markdown_table
 
 from .arguments import DTYPES, Row, add_device, choose_device
 from .named_models import build_model, check_name, own_input_size
 from .processes import in_own_process
+from .throughput import ModelSettings, measure_model
 
 
 # What the table of models shows: title, key and format.

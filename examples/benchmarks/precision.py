@@ -15,11 +15,11 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 from vitseg.evaluation.results import device_name
-from vitseg.evaluation.throughput import time_in_turn
 from vitseg.recipes.cards import markdown_table
 
 from .arguments import Row, add_device, choose_device
 from .processes import in_own_process
+from .throughput import time_in_turn
 
 
 FORMS = ("bfloat16", "float16", "int8", "onnx", "compiled")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from vitseg.evaluation.throughput import peak_memory, time_in_turn
+from .throughput import peak_memory, time_in_turn
 
 
 P = ParamSpec("P")

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from vitseg.evaluation.results import device_name
-from vitseg.evaluation.throughput import calls_per_second
 from vitseg.models.layers import as_pair
 from vitseg.recipes import RECIPES
 from vitseg.recipes.cards import markdown_table
@@ -18,6 +17,7 @@ from vitseg.recipes.cards import markdown_table
 from .arguments import DTYPES, Row, add_device, choose_device
 from .named_models import SEGFORMER, build_model, check_name, load_config
 from .processes import in_own_process
+from .throughput import calls_per_second
 
 
 # Forms of an SCTNet whose speed is measured.

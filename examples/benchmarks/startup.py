@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from transformers import AutoModelForSemanticSegmentation
 
-from vitseg.evaluation.throughput import peak_memory
 from vitseg.recipes.cards import markdown_table
 
 from .arguments import Row
 from .named_models import build_model, check_name, own_input_size
 from .processes import in_own_process
+from .throughput import peak_memory
 
 
 IMPORTS = ("transformers", "vitseg")

@@ -12,7 +12,6 @@ import torch
 
 from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
-from vitseg.evaluation.throughput import count_multiply_adds, matmul_shares, time_in_turn
 from vitseg.models.layers import as_pair
 from vitseg.models.modeling_cts_segmenter import CtsSegmenterForSemanticSegmentation
 from vitseg.recipes import RECIPES, get_recipe
@@ -20,6 +19,7 @@ from vitseg.recipes.cards import markdown_table
 
 from .arguments import DTYPES, Row, add_device, choose_device
 from .processes import in_own_process
+from .throughput import count_multiply_adds, matmul_shares, time_in_turn
 
 
 @dataclass(frozen=True, kw_only=True)

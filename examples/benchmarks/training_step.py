@@ -11,7 +11,6 @@ from torch import nn
 
 from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
-from vitseg.evaluation.throughput import time_in_turn
 from vitseg.models.layers import as_pair
 from vitseg.recipes import RECIPES, get_recipe
 from vitseg.recipes.cards import markdown_table
@@ -21,6 +20,7 @@ from vitseg.training.optimization import build_optimizer
 from .arguments import Row, add_device, choose_device
 from .named_models import build_model
 from .processes import in_own_process
+from .throughput import time_in_turn
 
 
 FORMS = ("float32", "fused", "bfloat16", "channels-last", "compiled")

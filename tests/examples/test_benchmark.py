@@ -32,6 +32,7 @@ from benchmarks import (
     windows,
 )
 from benchmarks.opencv_pipeline import OpenCvPipeline
+from benchmarks.throughput import ModelSettings, count_multiply_adds
 from PIL import Image
 
 from vitseg import (
@@ -45,7 +46,6 @@ from vitseg import (
 from vitseg.data.augmentation import TrainingTransform, adjust_brightness, adjust_contrast
 from vitseg.data.streaming import decode_example
 from vitseg.evaluation.metric import MeanIoU
-from vitseg.evaluation.throughput import ModelSettings, count_multiply_adds
 from vitseg.models.image_processing_semantic import reduce_labels, resized_argmax
 from vitseg.recipes import RECIPES, load_recipe
 

@@ -20,12 +20,12 @@ from typing import Any
 import pytest
 import timm
 import torch
+from benchmarks.throughput import count_multiply_adds
 from torch import nn
 from transformers import PreTrainedConfig
 
 from vitseg.conversion.base import converter_of
 from vitseg.conversion.rules import rename
-from vitseg.evaluation.throughput import count_multiply_adds
 from vitseg.recipes import POLICY_RECIPES, RECIPES, Recipe, get_recipe
 
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..deployment.tuning import tune
 from ..label_maps import Palette, default_palette
 from ..recipes.labels import LABEL_SETS, load_label_set
 
@@ -43,7 +44,7 @@ def load_model(
     name: str, device: str | torch.device, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, BaseImageProcessor]:
     """
-    A segmentation model in evaluation mode, and its image processor, from a folder or from the Hub.
+    A segmentation model, tuned for inference on this machine, and its image processor, from a folder or from the Hub.
 
     Raises:
         ValueError: if there is no such model, it cannot be loaded, or its label maps would not fit into bytes.
@@ -51,13 +52,13 @@ def load_model(
     if not is_model_name(name):
         raise ValueError(f"there is no model folder {name}.")
     try:
-        model = AutoModelForSemanticSegmentation.from_pretrained(name, dtype=dtype)
+        model = AutoModelForSemanticSegmentation.from_pretrained(name, dtype=torch.float32)
         image_processor = AutoImageProcessor.from_pretrained(name)
     except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"cannot load a model from {name}: {str(error).splitlines()[0]}") from error
     if model.config.num_labels > 255:
         raise ValueError(f"{name} has {model.config.num_labels} classes; a label map of bytes holds 255 at most.")
-    return model.to(device).eval(), image_processor
+    return tune(model).to(device, dtype), image_processor
 
 
 def class_names(model: PreTrainedModel) -> list[str]:

@@ -20,8 +20,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
-from ..deployment.linear import linear
-from ..replacing import replacing
+from vitseg.deployment.linear import convolved_linear
+from vitseg.replacing import replacing
 
 
 # Side of the matrices of `matmul_peak`: large enough to keep all units of such a device busy.
@@ -147,11 +147,11 @@ def matmul_shares(multiply_adds_per_second: float, device: torch.device | str, d
 
     Returns:
         `matmul_share`: as a share of the fastest that the machine is known to compute, be it PyTorch's matrix product
-        or the linear layer of vitseg's models; `torch_matmuls`: as a multiple of PyTorch's matrix product, which on
-        some processors is well below that.
+        or the linear layer of tuned models; `torch_matmuls`: as a multiple of PyTorch's matrix product, which on some
+        processors is well below that.
     """
     torch_speed = matmul_speed(device, dtype)
-    fastest = max(torch_speed, matmul_speed(device, dtype, product=linear))
+    fastest = max(torch_speed, matmul_speed(device, dtype, product=convolved_linear))
     return {
         "matmul_share": multiply_adds_per_second / fastest,
         "torch_matmuls": multiply_adds_per_second / torch_speed,

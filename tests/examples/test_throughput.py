@@ -10,10 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
-from torch import nn
-
-from vitseg.deployment.linear import linear
-from vitseg.evaluation.throughput import (
+from benchmarks.throughput import (
     ModelSettings,
     append_rows,
     calls_per_second,
@@ -24,6 +21,9 @@ from vitseg.evaluation.throughput import (
     peak_memory,
     time_in_turn,
 )
+from torch import nn
+
+from vitseg.deployment.linear import convolved_linear
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -64,9 +64,9 @@ def test_matrix_products_have_a_speed():
 
 
 def test_shares_are_of_the_fastest_product(monkeypatch):
-    speeds = {torch.matmul: 100.0, linear: 250.0}
+    speeds = {torch.matmul: 100.0, convolved_linear: 250.0}
     monkeypatch.setattr(
-        "vitseg.evaluation.throughput.matmul_speed",
+        "benchmarks.throughput.matmul_speed",
         lambda device, dtype, product=torch.matmul: speeds[product],
     )
     assert matmul_shares(50.0, "cpu", torch.float32) == {"matmul_share": 0.2, "torch_matmuls": 0.5}
@@ -103,7 +103,7 @@ class Recorder(nn.Module):
 
 def test_figures_of_a_model(monkeypatch):
     monkeypatch.setattr(Recorder, "inputs", [])
-    monkeypatch.setattr("vitseg.evaluation.throughput.MATMUL_SIZE", {"cpu": 64})
+    monkeypatch.setattr("benchmarks.throughput.MATMUL_SIZE", {"cpu": 64})
     settings = ModelSettings(
         dtype="bfloat16", batch_size=2, input_size=(8, 12), channels_last=True, repeats=4, warmup=1
     )
