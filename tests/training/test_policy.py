@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 from accelerate import Accelerator
+from timm.layers import convert_sync_batchnorm
 from training_runs import assert_same_run, losses, options_of, rows, train, weights
 from transformers import AutoImageProcessor, AutoModel, AutoModelForSemanticSegmentation
 
@@ -125,6 +126,16 @@ def test_imagenet_weights_from_a_file(tmp_path):
     torch.save({"conv_stem.weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="does not fit the CtsPolicyNet"):
         initial_policy_net(str(tmp_path / "other.pth"))
+
+
+def test_synchronised_batch_norms_answer_the_same():
+    """As several processes on GPUs train with."""
+    torch.manual_seed(0)
+    model, pixel_values = initial_policy_net("none").eval(), torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        expected = model(pixel_values).logits
+        actual = convert_sync_batchnorm(model)(pixel_values).logits
+    torch.testing.assert_close(actual, expected)
 
 
 def test_accuracy_counts_superpatches_that_are_not_ignored():

@@ -6,29 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModelForImageClassification,
-    AutoModelForObjectDetection,
-    AutoModelForSemanticSegmentation,
-    PreTrainedModel,
-    SegformerModel,
-)
+import transformers
+from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel, SegformerModel
 from transformers.utils import logging
 
 from ..conversion.encoders import load_encoder_weights, load_timm_weights
-from ..methods import METHODS
+from ..methods import METHODS, TASKS
 from ..models.image_processing_semantic import SemanticImageProcessor
 from ..recipes import Recipe
-
-
-# Task of a recipe -> what makes its models, and how their classes' names end.
-MODEL_CLASSES: dict[str, tuple[Any, str]] = {
-    "segmentation": (AutoModelForSemanticSegmentation, "ForSemanticSegmentation"),
-    "classification": (AutoModelForImageClassification, "ForImageClassification"),
-    "detection": (AutoModelForObjectDetection, "ForObjectDetection"),
-}
 
 
 def initial_model(
@@ -57,8 +42,7 @@ def initial_model(
     if init not in ("none", "timm") and not Path(init).is_file():
         model, image_processor, random = _from_model(init, recipe, dict(id2label), label2id)
     else:
-        model_class, _ = MODEL_CLASSES[recipe.task]
-        model = model_class.from_config(recipe.build_config(id2label))
+        model = _auto_class(recipe).from_config(recipe.build_config(id2label))
         image_processor = recipe.build_image_processor()
         random = [name for name, _ in model.named_parameters()]
         if init == "timm":
@@ -68,6 +52,11 @@ def initial_model(
         if init != "none":
             random = [name for name in random if not name.startswith("backbone.")]
     return model, image_processor, random
+
+
+def _auto_class(recipe: Recipe) -> Any:
+    """What makes the models of a recipe's task."""
+    return getattr(transformers, TASKS[recipe.task].auto_class)
 
 
 def _timm_model(recipe: Recipe) -> str:
@@ -97,7 +86,7 @@ def _from_model(
         raise ValueError(f"{source} is neither a model folder, nor a file of weights, nor a Hub model.") from error
     if config.model_type == "segformer" and recipe.method == "sctnet_teacher":
         return _from_segformer(source, recipe, id2label)
-    model_class, ending = MODEL_CLASSES[recipe.task]
+    model_class, ending = _auto_class(recipe), TASKS[recipe.task].suffix
     settings: dict[str, Any] = {"id2label": id2label, "label2id": label2id, "ignore_mismatched_sizes": True}
     is_of_task = all(name.endswith(ending) for name in config.architectures or ())
     is_other_task = len(getattr(METHODS.get(config.model_type), "tasks", ())) > 2 and not is_of_task
@@ -127,7 +116,7 @@ def _from_segformer(
     source: str, recipe: Recipe, id2label: dict[int, str]
 ) -> tuple[PreTrainedModel, SemanticImageProcessor, list[str]]:
     """SCTNet's teacher with the encoder of a SegFormer of transformers."""
-    model = AutoModelForSemanticSegmentation.from_config(recipe.build_config(id2label))
+    model = _auto_class(recipe).from_config(recipe.build_config(id2label))
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # for the head that is left out
     try:
