@@ -1,7 +1,7 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Metrics, multi-scale and flip evaluation, submissions, pictures and reports.
+Metrics, multi-scale and flip evaluation, submissions, plots and reports.
 
 `MeanIoU` is loaded when it is first used: the library `evaluate`, whose interface it has, takes seconds to import.
 """
