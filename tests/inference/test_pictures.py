@@ -162,7 +162,7 @@ def test_every_share_of_transparency_is_rounded_alike():
     np.testing.assert_array_equal(picture, on_white(array[..., :3], alpha))
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP"])
 def test_damaged_files_are_refused_with_a_reason(image_format):
     """Pillow's decoders raise whatever a damaged file leads them to."""
