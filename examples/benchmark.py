@@ -27,10 +27,11 @@ windows    an image tested in windows, at one scale or several: windows together
 masks      from logits to a label map: in bands of rows, and for the whole image
 training   images/s of training steps in several forms
 precision  what bfloat16, float16, int8, ONNX Runtime and torch.compile gain, and how many pixels keep their class
-startup    importing, loading and the first pass
+startup    importing, loading, tuning and the first pass
 all        all of these, as docs/performance.md has them; `make demo` makes the model whose precision is measured
 
-Each prints a table and says what was timed. `--output FILE.json` or `FILE.csv` adds the figures to a file.
+Models of vitseg are tuned for the machine (docs/deployment.md), peers are as their library builds them. Each command
+prints a table and says what was timed. `--output FILE.json` or `FILE.csv` adds the figures to a file.
 """
 
 import argparse

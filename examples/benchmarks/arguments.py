@@ -1,12 +1,14 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Kinds of arguments that several benchmarks take."""
+"""Arguments that several benchmarks take, and what they say of the machine."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from vitseg.evaluation.results import device_name
 
 
 Row = dict[str, Any]
@@ -30,3 +32,8 @@ def choose_device(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("PyTorch finds no CUDA device here; use --device cpu.")
     return name
+
+
+def machine(device: str) -> str:
+    """What measured, in a few words."""
+    return f"{device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads"

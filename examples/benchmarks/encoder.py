@@ -13,10 +13,10 @@ from torch import nn
 
 from vitseg import PlainVitBackbone, PlainVitConfig
 from vitseg.arguments import positive_int
-from vitseg.evaluation.results import device_name
+from vitseg.deployment.tuning import tune
 from vitseg.recipes.cards import markdown_table
 
-from .arguments import DTYPES, Row, add_device, choose_device
+from .arguments import DTYPES, Row, add_device, choose_device, machine
 from .processes import in_own_process
 from .throughput import count_multiply_adds, matmul_shares, time_in_turn
 
@@ -59,9 +59,9 @@ def run(args: argparse.Namespace) -> list[Row]:
     print(
         f"\nInside the timing: one pass without gradients over {args.batch_size} x 3 x {args.side} x {args.side} "
         f"random {args.dtype} pixel values on {device}{' through torch.compile' if args.compile else ''}, from pixel "
-        f"values to the features of the last block; random weights, the same number of tokens. In turn, medians of "
-        f"{args.repeats}, the ratio that of the turns. Share of peak: of the fastest large matrix product in the same "
-        f"process. Device: {device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
+        f"values to the features of the last block; random weights, the same number of tokens; vitseg's is tuned. In "
+        f"turn, medians of {args.repeats}, the ratio that of the turns. Share of peak: of the fastest large matrix "
+        f"product in the same process. Device: {machine(device)}."
     )
     return rows
 
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> list[Row]:
 @torch.inference_mode()
 def measure(size: str, side: int, batch_size: int, device: str, dtype_name: str, compiles: bool, repeats: int) -> Row:
     dtype = getattr(torch, dtype_name)
-    models: dict[str, nn.Module] = {"vitseg": build_ours(size, side), "timm": build_timms(size, side)}
+    models: dict[str, nn.Module] = {"vitseg": tune(build_ours(size, side)), "timm": build_timms(size, side)}
     images = torch.randn(batch_size, 3, side, side, device=device).to(dtype)
     models = {name: model.eval().to(device, dtype) for name, model in models.items()}
     multiply_adds = count_multiply_adds(models["vitseg"], images[:1])

@@ -6,15 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 
 from vitseg.arguments import positive_int
-from vitseg.evaluation.results import device_name
 from vitseg.recipes.cards import markdown_table
 from vitseg.replacing import replacing
 
-from .arguments import DTYPES, Row, add_device, choose_device
+from .arguments import DTYPES, Row, add_device, choose_device, machine
 from .models import measure_in_own_process
 from .named_models import check_name
 from .throughput import ModelSettings
@@ -65,9 +63,8 @@ def run(args: argparse.Namespace) -> list[Row]:
     print(markdown_table(header, lines))
     draw(rows, args)
     print(
-        f"\nOne whole pass over square images, median of {args.repeats}, each case in a process of its own, weights "
-        f"included in the memory; drawn in {args.plot}. Device: {device_name(torch.device(device))}, "
-        f"{torch.get_num_threads()} CPU threads, {args.dtype}."
+        f"\nOne whole pass over square images, median of {args.repeats}, each case in a process of its own, models "
+        f"tuned, weights included in the memory; drawn in {args.plot}. Device: {machine(device)}, {args.dtype}."
     )
     return rows
 

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitseg.evaluation.results import device_name
 from vitseg.models.image_processing_semantic import resized_argmax
 from vitseg.recipes.cards import markdown_table
 
-from .arguments import Row, add_device, choose_device
+from .arguments import Row, add_device, choose_device, machine
 from .processes import in_own_process, seconds_and_memory
 
 
@@ -58,8 +57,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     )
     print(
         f"\nInside the timing: from float32 logits to the class of each pixel of the image ({sizes}). Median of "
-        f"{args.repeats}, in processes of their own; memory: by which the process grew. Device: "
-        f"{device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
+        f"{args.repeats}, in processes of their own; memory: by which the process grew. Device: {machine(device)}."
     )
     return rows
 

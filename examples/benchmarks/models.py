@@ -9,15 +9,13 @@ import sys
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-import torch
 from accelerate.utils.memory import should_reduce_batch_size
 
 from vitseg.arguments import positive_int
-from vitseg.evaluation.results import device_name
 from vitseg.recipes.cards import markdown_table
 
-from .arguments import DTYPES, Row, add_device, choose_device
-from .named_models import build_model, check_name, own_input_size
+from .arguments import DTYPES, Row, add_device, choose_device, machine
+from .named_models import build_model, check_name, own_input_size, tune_ours
 from .processes import in_own_process
 from .throughput import ModelSettings, measure_model
 
@@ -80,17 +78,18 @@ def run(args: argparse.Namespace) -> list[Row]:
     memory = "allocated on the device" if device == "cuda" else "by which the process grew"
     print(
         f"\nInside the timing: {settings.describe()}. Segmentation models take each image in one whole pass; an "
-        f"encoder of timm ends with its features. Device: {device_name(torch.device(device))}, "
-        f"{torch.get_num_threads()} CPU threads. Memory: the most bytes {memory} in the first pass, "
-        f"weights included. The last lines relate the model's multiply-adds per second to those of a large "
-        f"{args.dtype} matrix product in its process: the fastest that is known, and PyTorch's."
+        f"encoder of timm ends with its features. vitseg's models are tuned. Device: {machine(device)}. "
+        f"Memory: the most bytes {memory} in the first pass, weights included. The last lines relate the model's "
+        f"multiply-adds per second to those of a large {args.dtype} matrix product in its process: the fastest that "
+        "is known, and PyTorch's."
     )
     return rows
 
 
 def measure(name: str, settings: ModelSettings) -> Row:
     """The figures of a model by its name, and the settings, as plain numbers and texts."""
-    figures = measure_model(functools.partial(build_model, name, settings.input_size), settings)
+    build = functools.partial(build_model, name, settings.input_size)
+    figures = measure_model(build, settings, prepare=functools.partial(tune_ours, name=name))
     circumstances = dataclasses.asdict(settings)
     height, width = circumstances.pop("input_size")
     return {"benchmark": "models", "model": name, **figures, "height": height, "width": width, **circumstances}

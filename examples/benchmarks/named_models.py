@@ -18,6 +18,7 @@ from transformers import (
     UperNetConfig,
 )
 
+from vitseg.deployment.tuning import tune
 from vitseg.recipes import RECIPES, get_recipe
 from vitseg.recipes.lookup import unknown_name
 
@@ -53,6 +54,11 @@ def check_name(name: str) -> None:
     known = (*recipes, *SEGFORMER, *UPERNET_SWIN, *MASK2FORMER_SWIN, *EOMT)
     if not (is_timm or name in known or Path(name).is_dir()):
         raise unknown_name("recipe, model folder or peer", name, known)
+
+
+def tune_ours(model: nn.Module, name: str) -> nn.Module:
+    """A model tuned for this machine, if it is one of vitseg's; peers stay as they are built."""
+    return tune(model) if name in RECIPES or Path(name).is_dir() else model
 
 
 def own_input_size(name: str) -> tuple[int, int]:

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
-from vitseg.evaluation.results import device_name
+from vitseg.deployment.tuning import tune
 from vitseg.recipes.cards import markdown_table
 
-from .arguments import Row, add_device, choose_device
+from .arguments import Row, add_device, choose_device, machine
 from .processes import in_own_process
 from .throughput import time_in_turn
 
@@ -44,10 +44,10 @@ def run(args: argparse.Namespace) -> list[Row]:
     height, width = rows[0]["height"], rows[0]["width"]
     print(
         f"\nInside the timing: one whole pass over {len(args.images)} x 3 x {height} x {width} pixel values on "
-        f"{device}, in turn with float32, each form in a process of its own; medians of {args.repeats}. int8: the "
-        "weights of linear layers by torchao and, on a CPU, their inputs too; onnx: float32 in ONNX Runtime; "
-        "compiled: float32 through torch.compile, on a GPU with CUDA graphs. Device: "
-        f"{device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
+        f"{device}, in turn with float32, each form in a process of its own; medians of {args.repeats}. "
+        "float32, bfloat16, float16: tuned; int8: the weights of linear layers by torchao and, on a CPU, their inputs "
+        "too; onnx: float32 in ONNX Runtime; compiled: float32 through torch.compile, on a GPU with CUDA graphs. "
+        f"Device: {machine(device)}."
     )
     return rows
 
@@ -89,9 +89,9 @@ def forward_pass(form: str, model: nn.Module, images: torch.Tensor) -> Callable[
 
         session, pixels = onnx_session(model, images), {"pixel_values": images.cpu().numpy()}
         return lambda: torch.from_numpy(session.run(["logits"], pixels)[0])
-    if form in ("bfloat16", "float16"):
+    if form in ("float32", "bfloat16", "float16"):
         dtype = getattr(torch, form)
-        model, images = copy.deepcopy(model).to(dtype), images.to(dtype)
+        model, images = tune(model).to(dtype), images.to(dtype)
     elif form == "int8":
         model = quantized(model, images.device.type)
     elif form == "compiled":

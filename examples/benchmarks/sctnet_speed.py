@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitseg.evaluation.results import device_name
 from vitseg.models.layers import as_pair
 from vitseg.recipes import RECIPES
 from vitseg.recipes.cards import markdown_table
 
-from .arguments import DTYPES, Row, add_device, choose_device
+from .arguments import DTYPES, Row, add_device, choose_device, machine
 from .named_models import SEGFORMER, build_model, check_name, load_config
 from .processes import in_own_process
 from .throughput import calls_per_second
@@ -62,8 +61,7 @@ def run(args: argparse.Namespace) -> list[Row]:
         f"{device} to scores of the same height and width; random weights for recipes. A loop of {args.seconds:g} s "
         f"after a warm-up. unfused: float32, channels first, eager, the protocol of the published figures; fused: "
         f"{args.dtype}, channels last; compiled: that, through torch.compile; onnx: fused, float32, in ONNX Runtime. "
-        f"Device: {device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads. "
-        "Published: RTX 3090, PyTorch in float32 and TensorRT in float16."
+        f"Device: {machine(device)}. Published: RTX 3090, PyTorch in float32 and TensorRT in float16."
     )
     return rows
 

@@ -215,7 +215,9 @@ class ModelSettings:
 
 
 @torch.inference_mode()
-def measure_model(build: Callable[[], nn.Module], settings: ModelSettings) -> dict[str, Any]:
+def measure_model(
+    build: Callable[[], nn.Module], settings: ModelSettings, prepare: Callable[[nn.Module], nn.Module]
+) -> dict[str, Any]:
     """
     Speed, arithmetic and memory of a model.
 
@@ -224,11 +226,12 @@ def measure_model(build: Callable[[], nn.Module], settings: ModelSettings) -> di
     Args:
         build: makes the model, on the default device.
         settings: how it is measured.
+        prepare: what is done to it before, such as `tune`.
 
     Returns:
-        `parameters`; `gflops`: 1e9 multiply-adds per image, see `count_multiply_adds`; `latency_ms`,
-        `latency_ms_min`, `latency_ms_max`: of a batch, the first being the median; `images_per_second` and
-        `gflops_per_second`: at the median; `peak_memory_mb`: 1e6 bytes in the first pass, weights included;
+        `parameters`: of the model as it is built; `gflops`: 1e9 multiply-adds per image, see `count_multiply_adds`;
+        `latency_ms`, `latency_ms_min`, `latency_ms_max`: of a batch, the first being the median; `images_per_second`
+        and `gflops_per_second`: at the median; `peak_memory_mb`: 1e6 bytes in the first pass, weights included;
         `matmul_share` and `torch_matmuls`: see `matmul_shares`, with the same dtype. All are plain numbers.
 
     Raises:
@@ -236,8 +239,11 @@ def measure_model(build: Callable[[], nn.Module], settings: ModelSettings) -> di
     """
     dtype, device = getattr(torch, settings.dtype), settings.device
     memory_before = peak_memory(device)
-    model = build().eval().to(device, dtype).to(memory_format=settings.memory_format)
+    model = build().eval()
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    model = prepare(model).to(device, dtype)
+    if settings.channels_last:
+        model = model.to(memory_format=torch.channels_last)
     images = torch.randn(settings.batch_size, 3, *settings.input_size, device=device)
     images = images.to(dtype=dtype, memory_format=settings.memory_format)
     forward = torch.compile(model) if settings.compile else model

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from vitseg.arguments import positive_int
-from vitseg.evaluation.results import device_name
+from vitseg.deployment.tuning import tune
 from vitseg.models.layers import as_pair
 from vitseg.models.modeling_cts_segmenter import CtsSegmenterForSemanticSegmentation
 from vitseg.recipes import RECIPES, get_recipe
 from vitseg.recipes.cards import markdown_table
 
-from .arguments import DTYPES, Row, add_device, choose_device
+from .arguments import DTYPES, Row, add_device, choose_device, machine
 from .processes import in_own_process
 from .throughput import count_multiply_adds, matmul_shares, time_in_turn
 
@@ -65,9 +65,8 @@ def run(args: argparse.Namespace) -> list[Row]:
         f"policy network included; the two forms in turn, medians of {settings.repeats}, the ratio that of the turns. "
         "Overhead: the policy network by itself, what embedding the shared tokens takes more than embedding all "
         "patches, and giving the patches their logits, in the time of the pass with sharing; not compiled. Share of "
-        "peak: the multiply-adds per second in those of the fastest large matrix product. Random weights. Device: "
-        f"{device_name(torch.device(settings.device))}, {torch.get_num_threads()} CPU threads. Published: a batch of "
-        "32 on a GPU that is not named."
+        "peak: the multiply-adds per second in those of the fastest large matrix product. Random weights, tuned "
+        f"models. Device: {machine(settings.device)}. Published: a batch of 32 on a GPU that is not named."
     )
     return rows
 
@@ -105,7 +104,7 @@ def measure(name: str, unshared_name: str, settings: Settings) -> Row:
     for key, recipe in (("without", unshared_name), ("with", name)):
         config = get_recipe(recipe).build_config()
         config.inference_mode = "whole"
-        models[key] = CtsSegmenterForSemanticSegmentation(config).eval().to(device, dtype)
+        models[key] = tune(CtsSegmenterForSemanticSegmentation(config)).to(device, dtype)
     images = torch.randn(settings.batch_size, 3, height, width, device=device).to(dtype)
     multiply_adds = {key: count_multiply_adds(model, images[:1]) for key, model in models.items()}
 

@@ -10,14 +10,13 @@ import torch
 from torch import nn
 
 from vitseg.arguments import positive_int
-from vitseg.evaluation.results import device_name
 from vitseg.models.layers import as_pair
 from vitseg.recipes import RECIPES, get_recipe
 from vitseg.recipes.cards import markdown_table
 from vitseg.recipes.lookup import unknown_name
 from vitseg.training.optimization import build_optimizer
 
-from .arguments import Row, add_device, choose_device
+from .arguments import Row, add_device, choose_device, machine
 from .named_models import build_model
 from .processes import in_own_process
 from .throughput import time_in_turn
@@ -53,8 +52,7 @@ def run(args: argparse.Namespace) -> list[Row]:
         f"\nInside the timing: forward, backward and the recipe's optimizer on {args.batch_size} random images of the "
         f"crop's size on {device}; loading data is not. fused: with a fused optimizer; bfloat16: under autocast; "
         "channels-last: float32 weights and images laid out so; compiled: bfloat16 through torch.compile, fused. "
-        f"Median of {args.repeats}, random weights. Device: {device_name(torch.device(device))}, "
-        f"{torch.get_num_threads()} CPU threads."
+        f"Median of {args.repeats}, random weights. Device: {machine(device)}."
     )
     return rows
 

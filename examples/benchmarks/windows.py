@@ -13,13 +13,13 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from vitseg.arguments import positive_int
+from vitseg.deployment.tuning import tune
 from vitseg.evaluation.inference import predict_images
 from vitseg.evaluation.options import add_view_options, choose_protocol
-from vitseg.evaluation.results import device_name
 from vitseg.recipes import get_recipe
 from vitseg.recipes.cards import markdown_table
 
-from .arguments import DTYPES, Row, add_device, choose_device
+from .arguments import DTYPES, Row, add_device, choose_device, machine
 from .named_models import build_model, check_name, load_config
 from .processes import in_own_process, seconds_and_memory
 
@@ -73,15 +73,15 @@ def run(args: argparse.Namespace) -> list[Row]:
     height, width = args.image_size
     print(
         f"\nInside the timing: one image of {height} x {width}, from its pixels to the class of each, resizing, "
-        f"normalising and averaging included; the model in {args.dtype}. Protocol: "
+        f"normalising and averaging included; the model tuned, in {args.dtype}. Protocol: "
         f"{' / '.join(dict.fromkeys(row['protocol'] for row in rows))}. Median of {args.repeats}; memory: weights not "
-        f"included. Device: {device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads."
+        f"included. Device: {machine(device)}."
     )
     return rows
 
 
 def measure(name: str, number: int, args: argparse.Namespace, device: str) -> dict[str, Any]:
-    model = build_model(name, tuple(args.image_size)).eval().to(device, getattr(torch, args.dtype))
+    model = tune(build_model(name, tuple(args.image_size))).to(device, getattr(torch, args.dtype))
     if Path(name).is_dir():
         recipe, image_processor = None, AutoImageProcessor.from_pretrained(name)
     else:
