@@ -72,13 +72,13 @@ def main(arguments: list[str] | None = None) -> int:
 def majority_class_miou(examples: Dataset) -> float:
     """Mean IoU of answering the commonest class everywhere: what a model has to beat."""
     label_maps = [example["label_map"] for example in examples]
-    counts = sum(np.bincount(label_map.ravel(), minlength=256) for label_map in label_maps)
+    counts = np.bincount(np.concatenate([label_map.ravel() for label_map in label_maps]), minlength=256)
     majority = int(counts[: len(SCENE_CLASSES)].argmax())
     metric = MeanIoU(num_labels=len(SCENE_CLASSES))
     metric.add_batch(
         predictions=[np.full_like(label_map, majority) for label_map in label_maps], references=label_maps
     )
-    return metric.compute()["mean_iou"]
+    return float(metric.compute()["mean_iou"])
 
 
 def print_scores(scores: dict, baseline: float) -> None:

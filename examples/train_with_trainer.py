@@ -23,6 +23,7 @@ from vitseg.data.dataset_labels import load_labels
 from vitseg.data.streaming import load_examples
 from vitseg.evaluation.evaluator import evaluate_model
 from vitseg.recipes import load_recipe
+from vitseg.recipes.schema import TrainingRecipe
 from vitseg.training.initialization import initial_model
 from vitseg.training.optimization import build_optimizer, poly_schedule
 
@@ -55,27 +56,30 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
 
     recipe = load_recipe(args.recipe, {"training.iterations": args.iterations} if args.iterations else None)
+    training = recipe.training
+    if not isinstance(training, TrainingRecipe):
+        raise ValueError(f"{args.recipe} trains a model for {recipe.task}, which this program does not.")
     labels = load_labels(args.dataset)
     model, image_processor, _ = initial_model(args.init, recipe, labels.id2label)
     image_processor.do_reduce_labels = False  # prepared label maps hold train ids
-    optimizer = build_optimizer(model, recipe.training)
+    optimizer = build_optimizer(model, training)
     trainer = Trainer(
         model=model,
         args=TrainingArguments(
             output_dir=str(args.output),
-            max_steps=recipe.training.iterations,
-            per_device_train_batch_size=recipe.training.batch_size,
-            max_grad_norm=recipe.training.max_gradient_norm or 0.0,
+            max_steps=training.iterations,
+            per_device_train_batch_size=training.batch_size,
+            max_grad_norm=training.max_gradient_norm or 0.0,
             remove_unused_columns=False,
             logging_steps=10,
             dataloader_pin_memory=torch.cuda.is_available(),
             report_to="none",
         ),
         train_dataset=TrainingExamples(
-            load_examples(args.dataset, "train"), TrainingTransform.from_recipe(recipe.training, image_processor)
+            load_examples(args.dataset, "train"), TrainingTransform.from_recipe(training, image_processor)
         ),
         processing_class=image_processor,
-        optimizers=(optimizer, poly_schedule(optimizer, recipe.training)),
+        optimizers=(optimizer, poly_schedule(optimizer, training)),
     )
     trainer.train()
     trainer.save_model()

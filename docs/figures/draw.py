@@ -9,6 +9,7 @@ Draws the figures of the documentation, one for each method and one of the archi
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -39,7 +40,7 @@ class Figure:
         self.axes.add_patch(shape)
         self.text(x + width / 2, y + height / 2, text, size)
 
-    def text(self, x: float, y: float, text: str, size: float = 9, ha: str = "center", **style: str) -> None:
+    def text(self, x: float, y: float, text: str, size: float = 9, ha: str = "center", **style: Any) -> None:
         self.axes.text(x, y, text, ha=ha, va="center", fontsize=size, color=INK, linespacing=1.25, **style)
 
     def arrow(self, *points: tuple[float, float], dashed: bool = False) -> None:

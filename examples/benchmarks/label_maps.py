@@ -32,7 +32,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> list[Row]:
     device = choose_device(args.device)
-    rows = []
+    rows: list[Row] = []
     for name, case in CASES.items():
         figures = {form: in_own_process(measure, form, *case, device, args.repeats) for form in FORMS}
         rows.append(
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> list[Row]:
             | {"ratio": figures["whole"]["seconds"] / figures["bands"]["seconds"]}
         )
     header = ("", "vitseg (ms)", "interpolate and argmax (ms)", "ratio", "vitseg (MB)", "interpolate and argmax (MB)")
-    lines = [
+    lines: list[tuple[str, ...]] = [
         (
             row["case"],
             *(f"{1e3 * row[f'seconds_{form}']:.1f}" for form in FORMS),

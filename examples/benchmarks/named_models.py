@@ -3,6 +3,7 @@
 """Models to measure, by name: recipes, model folders, and peers from transformers and timm."""
 
 from pathlib import Path
+from typing import Any
 
 import timm
 from torch import nn
@@ -25,7 +26,7 @@ from vitseg.recipes.lookup import unknown_name
 
 NUM_LABELS = 150
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
-SEGFORMER = {
+SEGFORMER: dict[str, dict[str, Any]] = {
     "segformer-b0": {"hidden_sizes": [32, 64, 160, 256], "depths": [2, 2, 2, 2], "decoder_hidden_size": 256},
     "segformer-b1": {"hidden_sizes": [64, 128, 320, 512], "depths": [2, 2, 2, 2], "decoder_hidden_size": 256},
     "segformer-b2": {"hidden_sizes": [64, 128, 320, 512], "depths": [3, 4, 6, 3], "decoder_hidden_size": 768},
@@ -33,14 +34,14 @@ SEGFORMER = {
     "segformer-b4": {"hidden_sizes": [64, 128, 320, 512], "depths": [3, 8, 27, 3], "decoder_hidden_size": 768},
     "segformer-b5": {"hidden_sizes": [64, 128, 320, 512], "depths": [3, 6, 40, 3], "decoder_hidden_size": 768},
 }
-UPERNET_SWIN = {
+UPERNET_SWIN: dict[str, dict[str, Any]] = {
     "upernet-swin-tiny": {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "window_size": 7},
     "upernet-swin-small": {"embed_dim": 96, "depths": [2, 2, 18, 2], "num_heads": [3, 6, 12, 24], "window_size": 7},
     "upernet-swin-base": {"embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "window_size": 12},
     "upernet-swin-large": {"embed_dim": 192, "depths": [2, 2, 18, 2], "num_heads": [6, 12, 24, 48], "window_size": 12},
 }
 MASK2FORMER_SWIN = {name.replace("upernet", "mask2former"): settings for name, settings in UPERNET_SWIN.items()}
-EOMT = {
+EOMT: dict[str, dict[str, Any]] = {
     "eomt-small": {"hidden_size": 384, "num_attention_heads": 6, "num_hidden_layers": 12, "num_blocks": 3},
     "eomt-base": {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 12, "num_blocks": 3},
     "eomt-large": {"hidden_size": 1024, "num_attention_heads": 16, "num_hidden_layers": 24, "num_blocks": 4},
@@ -67,7 +68,7 @@ def own_input_size(name: str) -> tuple[int, int]:
 
 
 def load_config(name: str) -> PreTrainedConfig:
-    labels = {"num_labels": NUM_LABELS}
+    labels: dict[str, Any] = {"num_labels": NUM_LABELS}
     if name in SEGFORMER:
         return SegformerConfig(**SEGFORMER[name], **labels)
     if name in UPERNET_SWIN:
@@ -83,11 +84,12 @@ def load_config(name: str) -> PreTrainedConfig:
     return get_recipe(name).build_config()
 
 
-def build_model(name: str, input_size: tuple[int, int]) -> nn.Module:
+def build_model(name: str, input_size: tuple[int, int]) -> Any:
     """A model by its name, on the default device: with its weights if it is a folder, else with random ones."""
     if name.startswith("timm:"):
         timm_name = name.removeprefix("timm:")
-        size = {"img_size": input_size} if timm.get_pretrained_cfg(timm_name).fixed_input_size else {}
+        pretrained = timm.get_pretrained_cfg(timm_name)
+        size: dict[str, Any] = {"img_size": input_size} if pretrained and pretrained.fixed_input_size else {}
         return timm.create_model(timm_name, num_classes=0, global_pool="", **size)
     config = load_config(name)
     if name in MASK2FORMER_SWIN:

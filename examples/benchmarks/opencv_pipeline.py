@@ -53,7 +53,7 @@ class OpenCvPipeline:
         }
 
     def decode(self, image_file: bytes, label_file: bytes) -> Pair:
-        image = cv2.imdecode(np.frombuffer(image_file, np.uint8), cv2.IMREAD_COLOR)
+        image = np.asarray(cv2.imdecode(np.frombuffer(image_file, np.uint8), cv2.IMREAD_COLOR))
         label_map = np.array(Image.open(BytesIO(label_file)))
         label_map[label_map == 0] = IGNORE_INDEX
         label_map -= 1

@@ -81,7 +81,7 @@ def load_images(model: str, files: list[Path], device: str) -> torch.Tensor:
     return torch.cat(pixel_values).to(device)
 
 
-def forward_pass(form: str, model: nn.Module, images: torch.Tensor) -> Callable[[], torch.Tensor]:
+def forward_pass(form: str, model: Any, images: torch.Tensor) -> Callable[[], torch.Tensor]:
     """One pass over the images, to float32 logits."""
     if form == "onnx":
         # The packages that this needs are an extra.

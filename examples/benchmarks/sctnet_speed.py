@@ -71,7 +71,7 @@ def measure_speed(name: str, variants: list[str], device: str, dtype: str, secon
     """Frames/s of an SCTNet in each of the variants, or of a peer, as plain numbers."""
     torch.backends.cudnn.benchmark = True
     height, width = as_pair(load_config(name).image_size)
-    published = RECIPES[name].published if name in RECIPES else None
+    published: Any = RECIPES[name].published if name in RECIPES else None
     row: Row = {
         "benchmark": "speed",
         "model": name,
@@ -94,9 +94,9 @@ def measure_speed(name: str, variants: list[str], device: str, dtype: str, secon
     return row
 
 
-def forward_pass(variant: str, model: nn.Module, images: torch.Tensor, dtype: torch.dtype) -> Callable[[], object]:
+def forward_pass(variant: str, model: Any, images: torch.Tensor, dtype: torch.dtype) -> Callable[[], object]:
     """One forward pass over `images`."""
-    size = images.shape[-2:]
+    size = (images.shape[-2], images.shape[-1])
     if variant == "unfused":
         return lambda: model(images).logits
     if variant in SEGFORMER:

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> list[Row]:
 
 def as_table(rows: list[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     header = ("", "images/s without", "with", "ratio", "published ratio", "FLOP ratio", "overhead", "shares of peak")
-    lines = [
+    lines: list[tuple[str, ...]] = [
         (
             row["model"],
             f"{row['images_per_second_without']:.2f}",
@@ -99,7 +99,8 @@ def recipe_pairs() -> dict[str, str]:
 def measure(name: str, unshared_name: str, settings: Settings) -> Row:
     """The figures of a recipe with token sharing, beside the one without, as plain numbers."""
     device, dtype = settings.device, getattr(torch, settings.dtype)
-    height, width = as_pair(get_recipe(name).training.crop_size)
+    training: Any = get_recipe(name).training
+    height, width = as_pair(training.crop_size)
     models = {}
     for key, recipe in (("without", unshared_name), ("with", name)):
         config = get_recipe(recipe).build_config()
@@ -113,13 +114,13 @@ def measure(name: str, unshared_name: str, settings: Settings) -> Row:
     ratios = [slow / fast for slow, fast in zip(seconds["without"], seconds["with"], strict=True)]
     rates = {key: settings.batch_size / statistics.median(times) for key, times in seconds.items()}
     shares = {key: matmul_shares(rates[key] * multiply_adds[key], device, dtype) for key in rates}
-    images_per_second = [RECIPES[recipe].published.images_per_second for recipe in (name, unshared_name)]
+    published: list[Any] = [RECIPES[recipe].published for recipe in (name, unshared_name)]
     return {
         "benchmark": "sharing",
         "model": name,
         **{f"images_per_second_{key}": rate for key, rate in rates.items()},
         "ratio": statistics.median(ratios),
-        "published_ratio": images_per_second[0] / images_per_second[1],
+        "published_ratio": published[0].images_per_second / published[1].images_per_second,
         "flop_ratio": multiply_adds["without"] / multiply_adds["with"],
         "overhead": sharing_seconds(models, images, settings) / statistics.median(seconds["with"]),
         **{f"{name}_{key}": share for key in rates for name, share in shares[key].items()},

@@ -7,13 +7,13 @@ import statistics
 from typing import Any
 
 import torch
-from torch import nn
 
 from vitseg.arguments import positive_int
 from vitseg.models.layers import as_pair
 from vitseg.recipes import RECIPES, get_recipe
 from vitseg.recipes.cards import markdown_table
 from vitseg.recipes.lookup import unknown_name
+from vitseg.recipes.schema import TrainingRecipe
 from vitseg.training.optimization import build_optimizer
 
 from .arguments import Row, add_device, choose_device, machine
@@ -58,14 +58,16 @@ def run(args: argparse.Namespace) -> list[Row]:
 
 
 def images_per_second(name: str, form: str, batch_size: int, device: str, repeats: int) -> float:
-    recipe = get_recipe(name)
-    height, width = as_pair(recipe.training.crop_size)
+    training = get_recipe(name).training
+    if not isinstance(training, TrainingRecipe):
+        raise ValueError(f"{name} is not the recipe of a segmenter.")
+    height, width = as_pair(training.crop_size)
     memory_format = torch.channels_last if form == "channels-last" else torch.contiguous_format
     model = build_model(name, (height, width)).train().to(device).to(memory_format=memory_format)
-    optimizer = build_optimizer(model, recipe.training, fused=form in ("fused", "compiled"))
+    optimizer = build_optimizer(model, training, fused=form in ("fused", "compiled"))
     images = torch.randn(batch_size, 3, height, width, device=device).to(memory_format=memory_format)
     labels = torch.randint(model.config.num_labels, (batch_size, height, width), device=device)
-    forward: nn.Module = torch.compile(model) if form == "compiled" else model
+    forward = torch.compile(model) if form == "compiled" else model
 
     def step() -> None:
         with torch.autocast(device, torch.bfloat16, enabled=form in ("bfloat16", "compiled")):

@@ -66,7 +66,7 @@ def resolve_backbone_config(backbone_config: dict[str, Any] | PreTrainedConfig) 
     model_type = backbone_config.get("model_type")
     if model_type == PlainVitConfig.model_type:
         return PlainVitConfig.from_dict(backbone_config)
-    if model_type not in CONFIG_MAPPING:
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise ValueError(
             f"backbone_config has model_type {model_type!r}. Give 'plain_vit' or a backbone of transformers such as "
             "'dinov2', or pass a configuration object."

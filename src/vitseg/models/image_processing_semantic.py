@@ -351,11 +351,11 @@ class SemanticImageProcessor(TorchvisionBackend):
             grouped_images[shape] = self.rescale_and_normalize(
                 stacked_images, do_rescale, rescale_factor, do_normalize, image_mean, image_std
             )
-        images = reorder_images(grouped_images, grouped_images_index)
+        preprocessed = list(reorder_images(grouped_images, grouped_images_index))
         if do_pad:
             # Zero is the mean colour after normalisation.
-            images = self.pad(images, pad_size=pad_size, disable_grouping=disable_grouping)
-        return images
+            preprocessed = self.pad(preprocessed, pad_size=pad_size, disable_grouping=disable_grouping)
+        return preprocessed
 
     def _preprocess_labels(
         self,

@@ -120,7 +120,7 @@ class SctNetTeacherForSemanticSegmentation(SemanticSegmentationModel):
             init.normal_(module.classifier.weight, std=0.01)
 
     def get_input_embeddings(self) -> nn.Module:
-        return self.encoder.stages[0].patch_embeddings.proj
+        return self.encoder.get_submodule("stages.0.patch_embeddings.proj")
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.encoder.stages[0].patch_embeddings.proj = value

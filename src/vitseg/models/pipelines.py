@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How transformers' pipelines learn of models, whether vitseg is imported or they were loaded as remote code."""
 
-from typing import TypeVar
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TypeVar
 
 from transformers import PreTrainedModel
 from transformers.models.auto import modeling_auto
@@ -11,7 +12,7 @@ from transformers.models.auto import modeling_auto
 ModelClass = TypeVar("ModelClass", bound=type[PreTrainedModel])
 
 # Pipelines know the models that they support by name, in a table for each task.
-TABLES = {
+TABLES: Mapping[str, MutableMapping[str, Any]] = {
     "ForSemanticSegmentation": modeling_auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES,
     "ForImageClassification": modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
     "ForObjectDetection": modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES,

@@ -117,7 +117,8 @@ class Distillation(nn.Module):
         if self.alignment is not None and self.teacher is not None:
             images = pixel_values.to(student.dtype)
             loss_dict["aux_1.loss_guidance"] = self.alignment(images, stage3, stage4, fused, self.teacher)
-        return SegmentationOutput(loss=sum(loss_dict.values()), logits=logits, loss_dict=loss_dict)
+        loss = sum(loss_dict.values(), torch.zeros_like(auxiliary_loss))
+        return SegmentationOutput(loss=loss, logits=logits, loss_dict=loss_dict)
 
 
 def _leave_teacher_out(module: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: Any) -> None:
