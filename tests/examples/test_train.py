@@ -4,9 +4,6 @@
 
 import importlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -34,18 +31,6 @@ def test_the_script_in_two_processes(folder, tmp_path):
     assert "2 process(es) on cpu, 2 images at a time" in printed
     assert len(losses(tmp_path / "run")) == 2
     AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "run" / "best")
-
-
-@pytest.mark.slow
-def test_the_command_by_accelerate_launch(folder, tmp_path):
-    """From any folder: nothing but the installed package is needed."""
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=1"]
-    command = [*launcher, "-m", "vitseg", "train", *options_of(folder, "tiny", tmp_path / "run"), "--iterations=2"]
-    result = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert result.returncode == 0, result.stderr
-    assert len(losses(tmp_path / "run")) == 2
 
 
 @pytest.mark.parametrize("name", ["train", "train_classifier", "train_detector", "train_policy"])
