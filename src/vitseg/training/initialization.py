@@ -89,7 +89,7 @@ def _from_model(
     model_class, ending = _auto_class(recipe), TASKS[recipe.task].suffix
     settings: dict[str, Any] = {"id2label": id2label, "label2id": label2id, "ignore_mismatched_sizes": True}
     is_of_task = all(name.endswith(ending) for name in config.architectures or ())
-    is_other_task = len(getattr(METHODS.get(config.model_type), "tasks", ())) > 2 and not is_of_task
+    is_other_task = config.model_type in METHODS and not is_of_task
     if is_other_task:
         if config.model_type != recipe.method:
             raise ValueError(
