@@ -36,13 +36,13 @@ def logits_of(model: nn.Module, pixel_values: torch.Tensor, **kwargs) -> torch.T
         return model(pixel_values, **kwargs).logits
 
 
-def gradients_of(model: nn.Module) -> dict[str, torch.Tensor]:
+def gradients_of(model: nn.Module) -> dict[str, torch.Tensor | None]:
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def average_of_windows(model: nn.Module, pixel_values: torch.Tensor, tops: list[int], lefts: list[int]):
     """Logits averaged over 64 x 64 windows, one at a time."""
-    total, count = 0, 0
+    total, count = torch.zeros(()), torch.zeros(())
     for top in tops:
         for left in lefts:
             window = logits_of(model, pixel_values[..., top : top + 64, left : left + 64])

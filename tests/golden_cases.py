@@ -21,6 +21,8 @@ from vitseg.conversion.base import converter_of
 GOLDEN = Path(__file__).parent / "golden"
 
 _spec = importlib.util.spec_from_file_location("golden_fill", GOLDEN / "fill.py")
+assert _spec is not None
+assert _spec.loader is not None
 fill = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(fill)
 

@@ -24,7 +24,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.created: dict[str, Any] | None = None
+        self.created: dict[str, Any] = {}
         self.files: dict[str, bytes] = {}
         self.objects: dict[str, bytes] = {}
         self.commits: list[list[str]] = []

@@ -9,6 +9,7 @@ What an import does can only be seen in a fresh process, so most of this runs in
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,8 +50,9 @@ def build_model(prefix: str, backbone_config: PreTrainedConfig) -> PreTrainedMod
     """A model of the method whose classes begin with `prefix`."""
     torch.manual_seed(0)
     labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: index for index, label in enumerate(LABELS)}}
+    decoder: Any = DECODERS[prefix]
     backbone = {} if prefix.startswith("SctNet") else {"backbone_config": backbone_config}
-    config = getattr(vitseg, f"{prefix}Config")(**backbone, **DECODERS[prefix], **labels)
+    config = getattr(vitseg, f"{prefix}Config")(**backbone, **decoder, **labels)
     return getattr(vitseg, f"{prefix}ForSemanticSegmentation")(config).eval()
 
 

@@ -27,6 +27,7 @@ def set_norms(model: nn.Module) -> None:
                     (module.running_mean, -0.5, 0.5),
                     (module.running_var, 0.5, 2.0),
                 ):
+                    assert tensor is not None
                     tensor.uniform_(low, high, generator=generator)
             elif isinstance(module, SctNetAttention):
                 module.vertical_kernel.normal_(std=0.2, generator=generator)

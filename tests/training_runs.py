@@ -105,7 +105,7 @@ def _train_here(options: list[str], log: Path, environment: dict[str, str], limi
     torch.set_num_threads(1)
     os.environ.update(environment)
     if environment:
-        torch.nn.BatchNorm2d.forward = normalize_by_running_statistics
+        pytest.MonkeyPatch().setattr(torch.nn.BatchNorm2d, "forward", normalize_by_running_statistics)
     if environment.get("ACCELERATE_USE_FSDP") == "true":
         _offer_fsdp_on_processors()
     sys.exit(cli.main(["train", *options]))

@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import transformers
 
@@ -33,7 +34,8 @@ def source_distribution() -> Path:
             subprocess.run([*pip, "--dest", folder, f"transformers=={transformers.__version__}"], check=True)
             with tarfile.open(next(Path(folder).glob("*.tar.gz"))) as archive:
                 # Early releases of Python 3.10 and 3.11 have no filters.
-                archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+                filters: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+                archive.extractall(folder, **filters)
             try:
                 (Path(folder) / name).rename(CACHE / name)
             except OSError:

@@ -4,6 +4,7 @@
 
 import sys
 import tempfile
+from typing import Any, ClassVar
 
 import torch
 from tests.test_image_processing_common import (
@@ -66,7 +67,7 @@ class SegmentationModelTest(ModelTesterMixin):
 
     all_model_classes: tuple[type[PreTrainedModel]]
     model_tester_class: type[SegmentationModelTester]
-    pipeline_model_mapping = {}
+    pipeline_model_mapping: ClassVar[dict[str, Any]] = {}
     test_resize_embeddings = False
     has_attentions = True
     # An old name of an argument that is transformers' own: the plain ViT's run shows that it is taken.

@@ -4,6 +4,7 @@
 
 import copy
 import unittest
+from typing import Any, ClassVar
 
 import torch
 from conformance.segmentation import SegmentationImageProcessingTest, SegmentationImageProcessingTester
@@ -62,7 +63,7 @@ class HlgModelTester:
 
 
 class HlgModelTest(ModelTesterMixin):
-    pipeline_model_mapping = {}
+    pipeline_model_mapping: ClassVar[dict[str, Any]] = {}
     test_resize_embeddings = False
     has_attentions = True
     config_class = HlgConfig

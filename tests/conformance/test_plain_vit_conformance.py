@@ -3,6 +3,7 @@
 """The plain ViT backbone under transformers' own test suites."""
 
 import unittest
+from typing import Any, ClassVar
 
 from tests.test_backbone_common import BackboneTesterMixin
 from tests.test_modeling_common import ModelTesterMixin, floats_tensor
@@ -48,7 +49,7 @@ class PlainVitModelTester:
 class PlainVitBackboneTest(ModelTesterMixin, BackboneTesterMixin, unittest.TestCase):
     all_model_classes = (PlainVitBackbone,)
     config_class = PlainVitConfig
-    pipeline_model_mapping = {}
+    pipeline_model_mapping: ClassVar[dict[str, Any]] = {}
     test_resize_embeddings = False
     has_attentions = True
 

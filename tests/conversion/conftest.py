@@ -49,7 +49,7 @@ class ConversionCommand:
         return Answer(status, *self.capsys.readouterr())
 
     def convert(self, checkpoint: Path, original_config: Path, *options: str) -> Answer:
-        method = ["--method", self.method, "--original-config", original_config]
+        method: list[str | Path] = ["--method", self.method, "--original-config", original_config]
         return self.run(*method, "--checkpoint", checkpoint, "--output", self.output, *options)
 
     def converted(self, state_dict: Mapping[str, torch.Tensor], config: Mapping[str, Any], **meta) -> PreTrainedModel:

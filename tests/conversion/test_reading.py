@@ -60,7 +60,7 @@ def old_format(content) -> bytes:
     return saved(content, _use_new_zipfile_serialization=False)
 
 
-def arrays(**content: np.ndarray) -> bytes:
+def arrays(**content: Any) -> bytes:
     file = io.BytesIO()
     np.savez(file, **content)
     return file.getvalue()
@@ -145,13 +145,15 @@ def chained_codecs(count: int) -> Any:
     return value
 
 
-def rezipped(content: bytes, compression: int = zipfile.ZIP_STORED, **added: bytes) -> bytes:
+def rezipped(
+    content: bytes, compression: int = zipfile.ZIP_STORED, added: tuple[tuple[str, bytes], ...] = ()
+) -> bytes:
     """A file of PyTorch's, packed again with further entries."""
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(file, "w", compression) as new:
         for entry in old.infolist():
             new.writestr(entry.filename, old.read(entry))
-        for name, data in added.items():
+        for name, data in added:
             new.writestr(f"archive/{name}", data)
     return file.getvalue()
 
@@ -211,11 +213,11 @@ BOMBS = {
     "storage_of_10_gb": (claiming(TEN_GIGABYTES), "not a PyTorch checkpoint"),
     "header_of_10_gb": (TEN_GIGABYTES.to_bytes(8, "little") + b'{"weight":', "not a complete safetensors file"),
     "hostile_pickle_beside": (
-        rezipped(saved({"state_dict": WEIGHTS}), **{"more.pkl": plain_pickle(WITH_MARKER)}),
+        rezipped(saved({"state_dict": WEIGHTS}), added=(("more.pkl", plain_pickle(WITH_MARKER)),)),
         "system",
     ),
     "zip_in_a_zip": (
-        rezipped(rezipped(b"PK\x05\x06" + bytes(18)), **{"data.pkl": saved(WITH_MARKER)}),
+        rezipped(rezipped(b"PK\x05\x06" + bytes(18)), added=(("data.pkl", saved(WITH_MARKER)),)),
         "not a PyTorch",
     ),
     "symlink_in_an_archive": (zipped_symlink(Path("/etc/hostname")), "not a PyTorch checkpoint"),

@@ -111,7 +111,7 @@ def embedded(state_dict: dict[str, torch.Tensor], pixel_values: torch.Tensor) ->
     return patches + state_dict["backbone.pos_embed"][:, 1:]
 
 
-def feature_maps(model: nn.Module, pixel_values: torch.Tensor, depth: int) -> list[torch.Tensor]:
+def feature_maps(model: Any, pixel_values: torch.Tensor, depth: int) -> list[torch.Tensor]:
     """What the backbone gives out, and its hidden states `(batch, tokens, hidden)` from the first block's input on."""
     with torch.no_grad():
         outputs = model.backbone(pixel_values, output_hidden_states=True)

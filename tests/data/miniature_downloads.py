@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -277,7 +278,7 @@ def make_pascal_context(
         write(root / "ImageSets/Main/train.txt", "\n".join(made.images["train"]) + "\n")
         write(root / "ImageSets/Main/val.txt", "\n".join(made.images["validation"]) + "\n")
     else:
-        others = {"info": {}, "categories": [], "parts": [], "annos_joints": [], "annos_boundary": []}
+        others: dict[str, Any] = {"info": {}, "categories": [], "parts": [], "annos_joints": [], "annos_boundary": []}
         write(root / "trainval_merged.json", json.dumps(others | detail))
     if zipped:
         pack(folder / "VOCtrainval_03-May-2010.tar", folder, "VOCdevkit/VOC2010/JPEGImages")

@@ -17,6 +17,7 @@ from vitseg.data.objects import DetectionStream, DetectionTransform, collate_obj
 from vitseg.evaluation.classification import evaluate_classifier
 from vitseg.evaluation.detection import score_detections
 from vitseg.recipes import get_recipe
+from vitseg.recipes.schema import ClassificationTraining
 from vitseg.scenes import SCENE_KINDS, SCENE_THINGS, draw_annotated_scene
 from vitseg.scenes import write_annotated_scenes as write
 
@@ -45,6 +46,7 @@ RECIPE = get_recipe("hlg-tiny-imagenet1k-224-300e")
 
 
 def classification_stream(folder, **kwargs) -> ClassificationStream:
+    assert isinstance(RECIPE.training, ClassificationTraining)
     transform = training_transform(RECIPE.training, RECIPE.build_image_processor())
     return ClassificationStream(folder, "train", transform, num_labels=3, batch_size=4, **kwargs)
 

@@ -47,9 +47,10 @@ def numbered_row(number: int) -> dict[str, Any]:
 
 
 def row(image: Image.Image | bytes, label: Image.Image | bytes, name: str = "street") -> dict[str, Any]:
-    encoded = {"image": image, "label": label}
-    for column, value in encoded.items():
-        encoded[column] = {"bytes": value if isinstance(value, bytes) else encode(value), "path": f"{name}.png"}
+    encoded = {
+        column: {"bytes": value if isinstance(value, bytes) else encode(value), "path": f"{name}.png"}
+        for column, value in (("image", image), ("label", label))
+    }
     return {**encoded, "file_name": name}
 
 

@@ -65,9 +65,8 @@ def save(name: str, folder: Path) -> torch.nn.Module:
     return model
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "sctnet" else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
 def test_the_program_answers_what_the_model_answers(name, tmp_path, capsys, caplog):
     model = save(name, tmp_path / "model")
     with caplog.at_level(logging.WARNING):

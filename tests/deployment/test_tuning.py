@@ -70,6 +70,8 @@ def build(name: str) -> PreTrainedModel:
         model = model_class(model_class.config_class(**settings)).eval()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             nn.init.normal_(module.running_mean, std=0.1)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -153,6 +155,7 @@ def test_cannot_be_saved(name, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_compiles():
     model = build("setr-pup")
     assert_same_answers(model, torch.compile(tune(model, AMD), backend="eager", fullgraph=True))

@@ -125,7 +125,7 @@ def expected_probabilities(model, image: Image.Image, sizes: list[tuple[int, int
     """The protocol in a few lines, all at once."""
     mean, std = torch.tensor([[[0.485]], [[0.456]], [[0.406]]]), torch.tensor([[[0.229]], [[0.224]], [[0.225]]])
     image_bytes = torch.tensor(np.array(image)).permute(2, 0, 1)
-    total = 0
+    total = torch.zeros(())
     for height, width in sizes:
         for flip in flips:
             view = resize_bilinear(image_bytes, (height, width))

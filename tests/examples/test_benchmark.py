@@ -8,6 +8,7 @@ import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import benchmark
 import numpy as np
@@ -105,7 +106,7 @@ def here_and_now(monkeypatch, folder):
 
 def small_recipe(name: str) -> SimpleNamespace:
     """A published recipe for crops of 128 x 128 and three classes."""
-    changes = {"training.crop_size": [128, 128]}
+    changes: dict[str, Any] = {"training.crop_size": [128, 128]}
     if RECIPES[name].model.get("backbone_config", {}).get("token_sharing"):
         changes["model.backbone_config.token_sharing"] = 6
     recipe = load_recipe(name, changes)

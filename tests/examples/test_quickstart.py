@@ -47,7 +47,7 @@ def run_module(name: str, *arguments: str) -> int:
         try:
             runpy.run_module(name, run_name="__main__", alter_sys=True)
         except SystemExit as stop:
-            return stop.code or 0
+            return int(stop.code or 0)
     return 0
 
 

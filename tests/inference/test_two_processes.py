@@ -73,7 +73,7 @@ def confusions_of_two_rounds(rank: int, store: str) -> list[list[list[int]]]:
         results.append(metric.compute())
         with pytest.raises(ValueError, match="nothing was added"):
             metric.compute()
-        return [result["confusion_matrix"].tolist() for result in results]
+        return [np.asarray(result["confusion_matrix"]).tolist() for result in results]
 
 
 @pytest.mark.slow
@@ -109,6 +109,7 @@ def confusions_of_images(rank: int, folder: str) -> list[list[list[int]]]:
         return results
 
 
+@pytest.mark.slow
 def test_the_evaluator_counts_every_image_once(pool, tmp_path):
     here, other = in_both(pool, confusions_of_images, str(tmp_path))
     assert here == other == [measure(Examples(count), Accelerator(cpu=True)) for count in (5, 1, 4)]

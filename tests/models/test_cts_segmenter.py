@@ -4,6 +4,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ from vitseg import (
 
 
 # Decoder and backbone of each form.
-VARIANTS = {
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mask": ("mask_transformer", {}),
     "mask_shared": ("mask_transformer", {"token_sharing": 2}),
     "linear_shared": ("linear", {"token_sharing": 3, "use_distillation_token": True}),
@@ -40,7 +41,7 @@ EACH = pytest.mark.parametrize("name", VARIANTS)
 def small_config(name: str, backbone: dict | None = None, **kwargs) -> CtsSegmenterConfig:
     """A model for 64 x 64 windows over three blocks, without dropout; small images stay small."""
     decoder_type, settings = VARIANTS[name]
-    backbone_config = {
+    backbone_config: dict[str, Any] = {
         "hidden_size": 48,
         "num_hidden_layers": 3,
         "num_attention_heads": 3,
@@ -144,7 +145,7 @@ def test_windows_of_an_enlarged_image():
 # The decoders, written down once more from the papers.
 
 
-def attention_block(tokens: torch.Tensor, layer: nn.Module, num_heads: int) -> torch.Tensor:
+def attention_block(tokens: torch.Tensor, layer: Any, num_heads: int) -> torch.Tensor:
     def norm(values, module):
         return nn.functional.layer_norm(values, values.shape[-1:], module.weight, module.bias, eps=1e-5)
 

@@ -4,6 +4,7 @@
 
 import dataclasses
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,8 +52,8 @@ def load(converted_cases):
     return load_converted
 
 
-def gradient_norm(original: str, case: GoldenCase, model: nn.Module) -> torch.Tensor:
-    parameters = dict(model.named_parameters())
+def gradient_norm(original: str, case: GoldenCase, model: Any) -> torch.Tensor:
+    parameters: dict[str, Any] = dict(model.named_parameters())
     names = case.our_names(original, model.config)
     return torch.cat([parameters[name].grad.flatten() for name in names]).norm().reshape(1)
 
@@ -78,7 +79,8 @@ class Intermediates:
     """Outputs of a model's modules during one forward pass, by the names that the originals gave them."""
 
     def __init__(self, model: nn.Module, pixel_values: torch.Tensor, labels: torch.Tensor | None = None):
-        self.inputs, self.outputs = {}, {}
+        self.inputs: dict[str, Any] = {}
+        self.outputs: dict[str, Any] = {}
         for name, module in model.named_modules():
             if name:
                 module.register_forward_hook(self.capture(name))

@@ -48,10 +48,10 @@ def test_box_coding():
     torch.testing.assert_close(huge, torch.tensor([[8 - 500.0, 8 - 0.128, 8 + 500, 8 + 0.128]]))
 
 
-def assign_by_hand(anchors: torch.Tensor, boxes: list[list[float]]) -> list[int]:
+def assign_by_hand(anchors: torch.Tensor, corners: list[list[float]]) -> list[int]:
     """The rule, one box after the other: 0 nothing, -1 ignored, i the i-th object."""
     # In the precision of the model, where ties are ties.
-    boxes = torch.tensor(boxes)
+    boxes = torch.tensor(corners)
     overlaps = []
     for anchor in anchors:
         sides = (torch.minimum(anchor[2:], boxes[:, 2:]) - torch.maximum(anchor[:2], boxes[:, :2])).clamp(min=0)

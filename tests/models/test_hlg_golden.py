@@ -4,6 +4,7 @@
 
 import re
 from collections import defaultdict
+from typing import Any
 
 import pytest
 import torch
@@ -65,9 +66,9 @@ def tokens(maps: torch.Tensor) -> torch.Tensor:
 class Intermediates:
     """Outputs of a model's modules during one forward pass, by the names that the original gave them."""
 
-    def __init__(self, model: nn.Module, **inputs: torch.Tensor):
+    def __init__(self, model: Any, **inputs: torch.Tensor):
         self.model = model
-        self.calls = defaultdict(list)
+        self.calls: dict[str, list[Any]] = defaultdict(list)
         for name, module in model.named_modules():
             if name:
                 module.register_forward_hook(self.capture(name))
@@ -172,8 +173,8 @@ def test_detects_as_the_original(name, load, converted_cases):
             case.assert_matches(f"pre_nms_{part}_{index}", considered[part])
 
 
-def assert_gradients_match(case: GoldenCase, model: nn.Module) -> None:
-    parameters = dict(model.named_parameters())
+def assert_gradients_match(case: GoldenCase, model: Any) -> None:
+    parameters: dict[str, Any] = dict(model.named_parameters())
     norms = {key: value for key, value in case.expected.items() if key.startswith("grad_norm.")}
     assert len(norms) > 7
     for key, expected in norms.items():

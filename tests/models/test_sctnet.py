@@ -85,6 +85,7 @@ class TestCitizenship(Citizenship):
         assert passes == [(2, 3, 80, 128)] * len(passes)
         assert not torch.allclose(windowed, whole, rtol=1e-3, atol=1e-5)
 
+    @pytest.mark.slow
     def test_export_with_dynamic_height_and_width(self, variant):
         """
         Of itself, PyTorch takes a map of one row or column for another program. The maps of the pooling have more from
@@ -433,6 +434,7 @@ def test_a_fused_model_is_only_for_inference(tmp_path):
         fused.save_pretrained(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cold_compiler")
 def test_a_compiled_fused_model():
     model, pixel_values = small_model(), images(2, 3, 61, 93)

@@ -38,7 +38,7 @@ def load_teacher(converted_cases):
 
 def capture(model: nn.Module) -> dict[str, torch.Tensor]:
     """What the modules of a model return from now on, by their names, in their last call."""
-    outputs = {}
+    outputs: dict[str, torch.Tensor] = {}
     for name, module in model.named_modules():
         module.register_forward_hook(lambda _, inputs, output, name=name: outputs.__setitem__(name, output))
     return outputs

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -113,7 +114,7 @@ def call_of(module: nn.Module, model: nn.Module, pixel_values: torch.Tensor):
     return calls[0]
 
 
-def predictions_of(model: nn.Module, pixel_values: torch.Tensor, labels: torch.Tensor):
+def predictions_of(model: Any, pixel_values: torch.Tensor, labels: torch.Tensor):
     """The outputs of a model for labelled images, and all predictions of its head."""
     captured = []
     handle = model.decode_head.register_forward_hook(lambda module, inputs, output: captured.extend(output))

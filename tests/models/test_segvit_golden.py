@@ -3,6 +3,7 @@
 """SegViT answers what the original implementation answered, from its checkpoints through the public path."""
 
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -51,8 +52,9 @@ def centred(maps: torch.Tensor) -> torch.Tensor:
 class Intermediates:
     """Outputs of a model's modules during one forward pass, by the names that the original gave them."""
 
-    def __init__(self, model: nn.Module, pixel_values: torch.Tensor):
-        self.captured, self.captured_inputs = {}, {}
+    def __init__(self, model: Any, pixel_values: torch.Tensor):
+        self.captured: dict[str, Any] = {}
+        self.captured_inputs: dict[str, Any] = {}
         handles = [
             module.register_forward_hook(self.hook(name))
             for name, module in model.named_modules()
@@ -86,7 +88,9 @@ class Intermediates:
 
     def layer(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Queries and masks after a decoder, or one of its layers: `decoder_1`, `atm_decoder_1_layer_2`."""
-        stage, layer = re.fullmatch(r"(?:atm_)?decoder_(\d)(?:_layer_(\d))?", name).groups()
+        match = re.fullmatch(r"(?:atm_)?decoder_(\d)(?:_layer_(\d))?", name)
+        assert match, name
+        stage, layer = match.groups()
         index = self.last_layer if layer is None else int(layer)
         return self.captured[f"decode_head.decoders.{int(stage) - 1}.layers.{index}"]
 

@@ -120,7 +120,7 @@ class Reference:
         """Class logits of each query, and its mask on the grid of the tokens that it read last."""
         features = self.features(image)
         q = self.weights["decode_head.class_queries"]
-        masks = 0
+        masks = torch.zeros(())
         if self.variant == "tpn_atm":
             tokens = self.weights["decode_head.upsampler.queries"]
             for stage, feature in enumerate((features[1], features[3])):
@@ -128,18 +128,19 @@ class Reference:
                 for layer in range(2):
                     name = f"decode_head.upsampler.decoders.{stage}.layers.{layer}"
                     tokens, _ = self.decoder_layer(name, tokens, memory)
-            memories, grid = [tokens], self.query_grid
+            assert self.query_grid is not None
+            memories, (rows, columns) = [tokens], self.query_grid
         else:
             deepest_first = (features[3], features[2])
             memories = [self.lateral(f"decode_head.projections.{i}", x) for i, x in enumerate(deepest_first)]
             if self.variant == "single_atm":
                 memories = [sum(memories)] * 2
-            grid = features[3].shape[:2]
+            rows, columns = features[3].shape[:2]
         for stage, memory in enumerate(memories):
             for layer in range(2):
                 q, scores = self.decoder_layer(f"decode_head.decoders.{stage}.layers.{layer}", q, memory)
             masks = masks + scores if self.variant == "atm" else scores
-        return self.linear("decode_head.classifier", q), masks.reshape(NUM_LABELS, *grid)
+        return self.linear("decode_head.classifier", q), masks.reshape(NUM_LABELS, rows, columns)
 
     def scores(self, image: torch.Tensor, mask_size: tuple[int, int]) -> torch.Tensor:
         class_logits, masks = self.answer(image)

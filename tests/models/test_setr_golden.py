@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SETR answers what the original implementations answered, from their checkpoints through the public path."""
 
+from typing import Any
+
 import pytest
 import torch
 from golden_cases import GoldenCase, case_names, load_case, pixels
@@ -41,11 +43,12 @@ def tokens(feature_map: torch.Tensor) -> torch.Tensor:
 class Intermediates:
     """Outputs of a model's modules during one forward pass, by the names that the originals gave them."""
 
-    def __init__(self, model: nn.Module, pixel_values: torch.Tensor):
+    def __init__(self, model: Any, pixel_values: torch.Tensor):
         self.model, self.config = model, model.config
         self.size = pixel_values.shape[-2:]
         self.mmseg = self.config.backbone_config.interpolate_by_token_count
-        self.captured, self.captured_inputs = {}, {}
+        self.captured: dict[str, Any] = {}
+        self.captured_inputs: dict[str, Any] = {}
         handles = [
             module.register_forward_hook(self.hook(name)) for name, module in model.named_modules() if name != ""
         ]
@@ -74,7 +77,7 @@ class Intermediates:
 
     def get(self, name: str) -> torch.Tensor:
         stem, _, last = name.rpartition("_")
-        index = int(last) if last.isdigit() else None
+        index = int(last) if last.isdigit() else -1
         captured, mla = self.captured, self.config.decoder_type == "mla"
         if name == "logits":
             return self.logits

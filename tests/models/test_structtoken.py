@@ -4,6 +4,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -96,14 +97,14 @@ def pointwise(maps: torch.Tensor, linear: nn.Linear) -> torch.Tensor:
     return nn.functional.conv2d(maps, linear.weight[:, :, None, None], linear.bias)
 
 
-def conv_block(maps: torch.Tensor, block: nn.Module) -> torch.Tensor:
+def conv_block(maps: torch.Tensor, block: Any) -> torch.Tensor:
     maps = gelu(layer_norm(pointwise(maps, block.fc1), block.layernorm1))
     weight, groups = block.conv.weight, maps.shape[1] // block.conv.weight.shape[1]
     maps = nn.functional.conv2d(maps, weight, block.conv.bias, padding=1, groups=groups)
     return layer_norm(pointwise(gelu(layer_norm(maps, block.layernorm2)), block.fc2), block.layernorm3)
 
 
-def slice_attention(queries: torch.Tensor, features: torch.Tensor, attention: nn.Module) -> torch.Tensor:
+def slice_attention(queries: torch.Tensor, features: torch.Tensor, attention: Any) -> torch.Tensor:
     query = conv_block(queries, attention.query_map).flatten(2)
     key = conv_block(features, attention.key_map).flatten(2)
     value = conv_block(features, attention.value_map).flatten(2)
@@ -111,7 +112,7 @@ def slice_attention(queries: torch.Tensor, features: torch.Tensor, attention: nn
     return queries + conv_block((weights @ value).reshape(queries.shape), attention.output_map)
 
 
-def feed_forward(maps: torch.Tensor, mlp: nn.Module) -> torch.Tensor:
+def feed_forward(maps: torch.Tensor, mlp: Any) -> torch.Tensor:
     return gelu(maps + conv_block(maps, mlp.block))
 
 

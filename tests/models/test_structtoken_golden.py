@@ -4,6 +4,7 @@
 
 import dataclasses
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -53,9 +54,10 @@ def channels_first(maps: torch.Tensor) -> torch.Tensor:
 class Intermediates:
     """Outputs of a model's modules during one forward pass, by the names that the original gave them."""
 
-    def __init__(self, model: nn.Module, pixel_values: torch.Tensor):
+    def __init__(self, model: Any, pixel_values: torch.Tensor):
         self.num_blocks = model.config.backbone_config.num_hidden_layers
-        self.inputs, self.outputs = {}, {}
+        self.inputs: dict[str, Any] = {}
+        self.outputs: dict[str, Any] = {}
         for name, module in model.named_modules():
             if name:
                 module.register_forward_hook(self.capture(name))

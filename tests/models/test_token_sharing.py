@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Token sharing of the plain ViT: which patches share, and what every method over it makes of them."""
 
+from typing import Any
+
 import pytest
 import torch
 from citizenship import NUM_LABELS, images, label_maps, logits_of
@@ -228,6 +230,7 @@ METHODS = {
 
 
 def method_model(name: str, token_sharing: int | None, **kwargs) -> PreTrainedModel:
+    settings: Any
     prefix, settings = METHODS[name]
     torch.manual_seed(0)
     taps = [4] if name in ("structtoken", "cts_segmenter") else [1, 2, 3, 4]

@@ -26,7 +26,7 @@ from transformers import PreTrainedConfig
 
 from vitseg.conversion.base import converter_of
 from vitseg.conversion.rules import rename
-from vitseg.recipes import POLICY_RECIPES, RECIPES, Recipe, get_recipe
+from vitseg.recipes import POLICY_RECIPES, RECIPES, get_recipe
 
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -80,7 +80,7 @@ def test_recipes_say_what_their_source_says(name):
             assert said(recipe, config, values, key) == expected, key
 
 
-def said(recipe: Recipe, config: PreTrainedConfig, values: dict[str, Any], key: str) -> Any:
+def said(recipe: Any, config: PreTrainedConfig, values: dict[str, Any], key: str) -> Any:
     if key == "crop":
         # Windows and images of the backbone are as large.
         sizes = [values["training"]["crop_size"]]
@@ -108,7 +108,7 @@ def said(recipe: Recipe, config: PreTrainedConfig, values: dict[str, Any], key: 
     if key == "pretrained_file":
         return recipe.training.pretrained.url.rpartition("/")[2]
     if key == "pretrained_note":
-        return re.search(r"[\w-]+\.pth", recipe.training.pretrained.note)[0]
+        return re.findall(r"[\w-]+\.pth", recipe.training.pretrained.note)[0]
     if key.startswith("config."):
         return plain(operator.attrgetter(key.removeprefix("config."))(config))
     for part in key.split("."):
@@ -140,7 +140,7 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def unused(model: nn.Module, name: str) -> int:
+def unused(model: Any, name: str) -> int:
     """Elements of the original's tensors that nothing uses, and that are not here."""
     method, num_labels = model.config.model_type, model.config.num_labels
     if method == "segvit":
@@ -155,7 +155,7 @@ def unused(model: nn.Module, name: str) -> int:
     return 0
 
 
-def inference_parameters(model: nn.Module) -> int:
+def inference_parameters(model: Any) -> int:
     return count(model) - (count(model.auxiliary_head) if hasattr(model, "auxiliary_head") else 0)
 
 

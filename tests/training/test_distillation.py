@@ -59,6 +59,7 @@ def load_distillation(case: GoldenCase, folders, with_teacher: bool) -> Distilla
 def our_name(case: GoldenCase, original: str, model: Distillation) -> str:
     """What the conversion calls a tensor of the original."""
     if re.match(TEACHER, original):
+        assert model.teacher is not None
         (name,) = case.our_names(original, model.teacher.config, "sctnet_teacher")
         return f"teacher.{name}"
     for rule in training_head_rules():
@@ -312,6 +313,7 @@ def test_a_segformer_of_transformers_teaches_what_it_answers():
     torch.testing.assert_close(logits, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cold_compiler")
 def test_compiled_training_step_with_a_teacher():
     pixel_values, labels = images(2, 3, 64, 64), label_maps(2, 64, 64)

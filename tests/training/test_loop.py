@@ -254,8 +254,8 @@ def test_two_processes_train_like_one_and_each_resumes_the_other(processes, fold
     one, two = tmp_path / "one", tmp_path / "two"
 
     def run_two(output: Path, *options: str) -> str:
-        options = command(folder, output, *DETERMINISTIC, "--workers=1", *options)
-        return train_in_two(processes, *options, log=tmp_path / "two.log")
+        run_options = command(folder, output, *DETERMINISTIC, "--workers=1", *options)
+        return train_in_two(processes, *run_options, log=tmp_path / "two.log")
 
     assert run(folder, one, *DETERMINISTIC) == 0
     expected = losses(one)
@@ -276,8 +276,8 @@ def test_sharded_training_is_the_same_training(processes, folder, tmp_path, with
     assert run(folder, one, *DETERMINISTIC) == 0
 
     def run_sharded(*options: str) -> str:
-        options = command(folder, sharded, *DETERMINISTIC, *options)
-        return train_in_two(processes, *options, log=tmp_path / "sharded.log", **SHARDED)
+        run_options = command(folder, sharded, *DETERMINISTIC, *options)
+        return train_in_two(processes, *run_options, log=tmp_path / "sharded.log", **SHARDED)
 
     run_sharded()
     assert losses(sharded) == pytest.approx(losses(one), rel=1e-5)

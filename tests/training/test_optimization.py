@@ -4,6 +4,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from vitseg.training.optimization import build_optimizer, build_schedule, parame
 
 
 CASE = load_case("evaluation", "lr_poly")
-RECIPE = get_recipe("setr-pup-vit-l-ade20k-512-160k").training
+RECIPE: Any = get_recipe("setr-pup-vit-l-ade20k-512-160k").training
 
 
 def schedule_recipe(schedule: dict) -> TrainingRecipe:

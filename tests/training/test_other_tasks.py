@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Au
 from vitseg.scenes import SCENE_KINDS, SCENE_THINGS, write_annotated_scenes
 
 
-pytestmark = pytest.mark.usefixtures("own_state")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_state")]
 MODEL = {
     "hidden_sizes": [16, 16, 32, 32],
     "depths": [2, 1, 1, 1],

@@ -22,7 +22,7 @@ from vitseg.training.policy import policy_accuracy
 from vitseg.training.policy_networks import initial_policy_net
 
 
-pytestmark = pytest.mark.usefixtures("own_state")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_state")]
 
 
 @pytest.fixture(scope="module")

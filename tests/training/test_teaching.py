@@ -15,7 +15,7 @@ from transformers import AutoModelForSemanticSegmentation, SegformerConfig, Segf
 from vitseg.scenes import SCENE_CLASSES, write_scenes
 
 
-pytestmark = pytest.mark.usefixtures("own_state")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_state")]
 ENCODER = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 20, 24], "num_attention_heads": [1, 2, 2, 2]}
 
 
@@ -68,7 +68,6 @@ def test_two_commands(folder, tmp_path):
         assert torch.equal(tensor, expected[name]), name
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{}, SHARDED], ids=["copied", "sharded"])
 def test_two_processes_learn_from_a_teacher_like_one(environment, processes, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", normalize_by_running_statistics)
