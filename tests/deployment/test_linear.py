@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitseg.deployment.linear import MIN_ROWS, ConvolvedLinear
+from vitseg.deployment.linear import MIN_ROWS, ConvolvedClassScores, ConvolvedLinear
 
 
 @pytest.fixture(params=[1, 2])
@@ -67,3 +67,17 @@ def test_exported_programs_hold_a_linear_layer_for_any_number_of_rows(layer):
     assert called == ["aten.linear.default"]
     values = torch.randn(3, 48)
     torch.testing.assert_close(program.module()(values), values @ layer.weight.T + layer.bias)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(3, 5), (16, 20)])
+def test_mixes_the_channels_of_each_image(size, memory_format):
+    torch.manual_seed(0)
+    maps = torch.randn(2, 7, *size).to(memory_format=memory_format)
+    weights = torch.randn(2, 7, 4).transpose(1, 2)
+    expected = (weights.double() @ maps.double().flatten(2)).unflatten(2, size).float()
+    mix = ConvolvedClassScores().mix_channels
+    torch.testing.assert_close(mix(maps, weights), expected, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(mix(maps, weights), expected, rtol=1e-5, atol=1e-5)

@@ -11,6 +11,8 @@ and as such twice as fast there, with the same results but for the rounding. On 
 import torch
 from torch import nn
 
+from ..models.modeling_segvit import SegVitClassScores
+
 
 # With fewer rows, ordering the weight as oneDNN wants it takes longer than what is gained.
 MIN_ROWS = 128
@@ -30,6 +32,15 @@ class ConvolvedLinear(nn.Linear):
         return convolved_linear(input, self.weight, self.bias)
 
 
+class ConvolvedClassScores(SegVitClassScores):
+    """SegViT's scores of the classes, whose mixing of channels is a linear layer with other weights for each image."""
+
+    def mix_channels(self, maps: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        if not suits_convolution(maps.permute(0, 2, 3, 1), weights):
+            return super().mix_channels(maps, weights)
+        return torch.cat([convolve(*pair) for pair in zip(maps.split(1), weights, strict=True)])
+
+
 def convolved_linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """
     `nn.functional.linear`, computed as a convolution where that may be faster.
@@ -40,10 +51,13 @@ def convolved_linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tens
         return nn.functional.linear(input, weight, bias)
     # The rows as the pixels of an image with channels last.
     pixels = input.reshape(1, -1, 1, input.shape[-1]).permute(0, 3, 1, 2)
-    # Dilation means nothing to kernels of one pixel, but without it PyTorch gives the convolutions of a single thread
-    # to MKL.
-    maps = nn.functional.conv2d(pixels, weight[:, :, None, None], bias, dilation=2)
-    return maps.permute(0, 2, 3, 1).reshape(*input.shape[:-1], -1)
+    return convolve(pixels, weight, bias).permute(0, 2, 3, 1).reshape(*input.shape[:-1], -1)
+
+
+def convolve(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """A convolution of `(batch, in_features, height, width)` with kernels of one pixel."""
+    # Dilation means nothing to such kernels, but without it PyTorch gives the convolutions of a single thread to MKL.
+    return nn.functional.conv2d(maps, weight[:, :, None, None], bias, dilation=2)
 
 
 def suits_convolution(input: torch.Tensor, weight: torch.Tensor) -> bool:

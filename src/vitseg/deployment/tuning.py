@@ -19,7 +19,8 @@ from torch.nn.utils import fuse_conv_bn_eval
 from transformers import PreTrainedModel
 
 from ..models.modeling_sctnet import SctNetForSemanticSegmentation
-from .linear import ConvolvedLinear
+from ..models.modeling_segvit import SegVitClassScores
+from .linear import ConvolvedClassScores, ConvolvedLinear
 
 
 AMD = "AuthenticAMD"
@@ -110,6 +111,8 @@ def _convolve_linear_layers(model: nn.Module) -> None:
         # Quantised and adapted ones, which have their own classes, have their own ways.
         if name and type(module) is nn.Linear:
             model.set_submodule(name, convolved.setdefault(module, ConvolvedLinear.of(module)))
+        elif type(module) is SegVitClassScores:
+            model.set_submodule(name, ConvolvedClassScores())
 
 
 def _refuse_to_save(*args: Any, **kwargs: Any) -> NoReturn:

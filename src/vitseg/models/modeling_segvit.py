@@ -259,15 +259,21 @@ class SegVitHead(nn.Module):
         return [total] * len(levels)
 
 
-def class_scores(class_logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+class SegVitClassScores(nn.Module):
     """
     Scores of the classes at each pixel: the sum over queries of class probability times mask probability.
 
     Every query counts for every class, as in MaskFormer (https://arxiv.org/abs/2107.06278), not only for its own.
     Takes a prediction's tensors; returns `(batch, num_labels, h, w)`, scores that are neither logits nor sum to one.
     """
-    probabilities = class_logits.softmax(dim=-1)[..., :-1]
-    return torch.einsum("bqc,bqhw->bchw", probabilities, masks.sigmoid())
+
+    def forward(self, class_logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        probabilities = class_logits.softmax(dim=-1)[..., :-1]
+        return self.mix_channels(masks.sigmoid(), probabilities.transpose(1, 2))
+
+    def mix_channels(self, maps: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """`(batch, q, h, w)` and `(batch, c, q)` -> `(batch, c, h, w)`."""
+        return torch.einsum("bcq,bqhw->bchw", weights, maps)
 
 
 def focal_losses(masks: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -343,7 +349,7 @@ class SegVitTargets:
 @known_to_pipelines
 class SegVitForSemanticSegmentation(DecoderModel):
     """
-    SegViT: a backbone and an attention-to-mask decoder. Its logits are scores from 0 on, see [`class_scores`].
+    SegViT: a backbone and an attention-to-mask decoder. Its logits are scores from 0 on, see [`SegVitClassScores`].
 
     Example:
 
@@ -371,6 +377,7 @@ class SegVitForSemanticSegmentation(DecoderModel):
     def __init__(self, config: SegVitConfig):
         super().__init__(config)
         self.decode_head = SegVitHead(config, self.backbone.channels)
+        self.class_scores = SegVitClassScores()
         self.post_init()
 
     @torch.no_grad()
@@ -406,7 +413,7 @@ class SegVitForSemanticSegmentation(DecoderModel):
         # They are enlarged and mixed much faster with the queries last in memory.
         masks = answer.masks.contiguous(memory_format=torch.channels_last)
         answer = SegVitPrediction(answer.class_logits, resize(masks, as_pair(self.config.mask_size)))
-        return Prediction(resize(class_scores(*answer), size), [*auxiliary, answer])
+        return Prediction(resize(self.class_scores(*answer), size), [*auxiliary, answer])
 
     def losses(self, prediction: Prediction, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """
