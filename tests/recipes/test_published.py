@@ -214,6 +214,7 @@ def multiply_adds(model: nn.Module, size: tuple[int, int]) -> float:
     return count_multiply_adds(model, torch.empty(1, 3, *size, device="meta")) / 1e9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", with_fact("gmac"))
 def test_models_compute_as_much(name, build):
     config, stated = build(name).config, FACTS[name]["gmac"]
@@ -226,6 +227,7 @@ def test_models_compute_as_much(name, build):
         assert f"| {height} | {config.num_labels} | {stated} | {counted:.1f} |" in card
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size", "expected"),
     [
