@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tests of several folders share."""
 
+import gc
 import multiprocessing
 import multiprocessing.forkserver
 import os
@@ -14,6 +15,10 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState, PartialState
 from golden_cases import ConvertedCases
+
+
+# Looking for garbage takes a tenth of the time of the tests: compilers and loaded weights leave many objects behind.
+gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,10 @@ MODELS = {
             "decoder_num_attention_heads": 2,
         },
     ),
+    "cts_segmenter-mask": (
+        "CtsSegmenter",
+        {"backbone_config": VIT, "decoder_num_layers": 1, "decoder_num_attention_heads": 2},
+    ),
     "structtoken-cse": (
         "StructToken",
         {"backbone_config": VIT, "extraction": "cse", "decoder_hidden_size": 8, "decoder_num_layers": 1},

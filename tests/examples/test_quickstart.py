@@ -27,9 +27,13 @@ from vitseg.publishing import publish
 
 
 SHORT = ["--iterations", "3", "--train-scenes", "8", "--validation-scenes", "5"]
-# What a process of its own is started for: the demo, a command of the package under accelerate, and the first code of
-# the README. All else runs in this process, where nothing has to be imported again.
-LAUNCHED = "accelerate launch -m vitseg validate --model demo/model --dataset demo/scenes --multi-scale"
+# What a process of its own is started for: the demo, a command of the package under accelerate, the first code of the
+# README, and what takes several times as long in a process that has done much before. All else runs in this process,
+# where nothing has to be imported again.
+LAUNCHED = (
+    "accelerate launch -m vitseg validate --model demo/model --dataset demo/scenes --multi-scale",
+    "vitseg export",
+)
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +78,8 @@ def run_here(line: str) -> int:
 def run_line(line: str) -> None:
     """A command as a reader gives it; see `LAUNCHED`."""
     if line.startswith(LAUNCHED):
-        run(Path(sys.executable).with_name("accelerate"), *shlex.split(line)[1:])
+        program, *arguments = shlex.split(line)
+        run(Path(sys.executable).with_name(program), *arguments)
         return
     assert run_here(line) == 0, line
     AcceleratorState._reset_state()

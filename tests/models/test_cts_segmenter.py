@@ -70,7 +70,6 @@ def small_model(name: str, **kwargs) -> CtsSegmenterForSemanticSegmentation:
 
 class TestCitizenship(Citizenship):
     # ONNX's reference takes minutes over the policy network's convolutions; see test_token_sharing.py.
-    exported_variant = "mask"
     num_adapted = {"mask": 10, "linear_shared": 6}
     lora_learning_rate = 0.003
     # The norm over five cosines, which may be nearly equal, magnifies rounding.

@@ -22,10 +22,8 @@ from vitseg import HlgForSemanticSegmentation
 class TestSegmentation(Citizenship):
     # What takes long is done once: a training step is compiled here, windows are with other methods, and the models of
     # all tasks are exported in test_hlg.py.
-    test_compiled_forward = None
     test_compiled_windows = None
     test_export_with_dynamic_height_and_width = None
-    test_onnx_with_dynamic_height_and_width = None
     # Two in each block of the encoder and of the decoder.
     num_adapted = {"hlg": 2 * (NUM_LAYERS + 2)}
 

@@ -45,8 +45,6 @@ def exported(model: nn.Module, shape: tuple[int, ...]) -> torch.export.ExportedP
 
 
 class TestCitizenship(Citizenship):
-    exported_variant = "sctnet"
-
     @pytest.fixture(params=["sctnet"])
     def variant(self, request) -> str:
         """There is but one."""

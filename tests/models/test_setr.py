@@ -50,7 +50,6 @@ def small_model(decoder_type: str, **kwargs) -> SetrForSemanticSegmentation:
 class TestCitizenship(Citizenship):
     # Three blocks.
     num_adapted = {"naive": 2 * 3, "pup": 2 * 3, "mla": 2 * 3}
-    exported_variant = "pup"
 
     @pytest.fixture(params=VARIANTS)
     def variant(self, request):

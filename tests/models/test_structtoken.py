@@ -54,7 +54,6 @@ def small_model(extraction: str, **kwargs) -> StructTokenForSemanticSegmentation
 
 
 class TestCitizenship(Citizenship):
-    exported_variant = "sse"
     num_adapted = {"cse": 6, "sse": 6, "pwe": 6}
     lora_learning_rate = 0.001
     # Layer norms over five channels, which may be nearly equal, magnify rounding.
