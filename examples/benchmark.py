@@ -39,46 +39,34 @@ import os
 import platform
 import sys
 from datetime import datetime
+from importlib import import_module
 from importlib.metadata import version
 
 import torch
-from benchmarks import (
-    encoder,
-    growth,
-    label_maps,
-    loading,
-    metric,
-    models,
-    precision,
-    sctnet_speed,
-    startup,
-    token_sharing,
-    training_data,
-    training_step,
-    windows,
-)
-from benchmarks.arguments import add_device, choose_device, table_file
+from benchmarks.arguments import add_device, table_file
 from benchmarks.throughput import append_rows
 
 from vitseg.arguments import positive_int
 from vitseg.evaluation.results import device_name
+from vitseg.inference.loading import choose_device
 
 
-COMMANDS = (
-    training_data,
-    loading,
-    metric,
-    encoder,
-    models,
-    growth,
-    token_sharing,
-    sctnet_speed,
-    windows,
-    label_maps,
-    training_step,
-    precision,
-    startup,
-)
+# Each is a module of benchmarks/.
+COMMANDS = [
+    "data",
+    "loading",
+    "metric",
+    "encoder",
+    "models",
+    "growth",
+    "sharing",
+    "speed",
+    "windows",
+    "masks",
+    "training",
+    "precision",
+    "startup",
+]
 
 SETR, SEGVIT = "setr-pup-vit-l-ade20k-512-160k", "segvit-atm-vit-l-coco-stuff-10k-512-80k"
 STRUCTTOKEN, SCTNET = "structtoken-sse-vit-s-ade20k-512-160k", "sctnet-b-ade20k-512-160k"
@@ -157,10 +145,12 @@ def circumstances(device: str) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
+    if "device" in args:
+        args.device = choose_device(args.device)
     rows = args.run(args)
     if args.output:
         machine = {"torch": torch.__version__, "processor": device_name(torch.device("cpu"))}
-        append_rows(args.output, [row | machine for row in rows])
+        append_rows(args.output, [{"benchmark": args.command} | row | machine for row in rows])
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -171,9 +161,13 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in COMMANDS:
-        module.add_parser(commands, shared)
+    commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
+    for name in COMMANDS:
+        module = import_module(f"benchmarks.{name}")
+        command = commands.add_parser(name, parents=[shared])
+        command.set_defaults(run=module.run)
+        if hasattr(module, "add_arguments"):
+            module.add_arguments(command)
     # Each of them has its own number of repeats.
     all_commands = commands.add_parser("all")
     all_commands.set_defaults(run=None)

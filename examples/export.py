@@ -8,12 +8,8 @@ Export a model to ONNX, for images of any size, and check the file in ONNX Runti
 
 import sys
 
-from vitseg import cli
-
-
-def main(arguments: list[str] | None = None) -> int:
-    return cli.main(["export", *(sys.argv[1:] if arguments is None else arguments)])
+from vitseg.cli import main
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["export", *sys.argv[1:]]))

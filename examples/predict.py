@@ -10,12 +10,8 @@ Predict label maps of images without labels, by the whole test protocol, in the 
 
 import sys
 
-from vitseg import cli
-
-
-def main(arguments: list[str] | None = None) -> int:
-    return cli.main(["predict", *(sys.argv[1:] if arguments is None else arguments)])
+from vitseg.cli import main
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["predict", *sys.argv[1:]]))

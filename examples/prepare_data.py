@@ -10,12 +10,8 @@ the same as `vitseg prepare`:
 
 import sys
 
-from vitseg import cli
-
-
-def main(arguments: list[str] | None = None) -> int:
-    return cli.main(["prepare", *(sys.argv[1:] if arguments is None else arguments)])
+from vitseg.cli import main
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["prepare", *sys.argv[1:]]))

@@ -10,12 +10,8 @@ Publish a model folder on the Hugging Face Hub, with a model card, after checkin
 
 import sys
 
-from vitseg import cli
-
-
-def main(arguments: list[str] | None = None) -> int:
-    return cli.main(["publish", *(sys.argv[1:] if arguments is None else arguments)])
+from vitseg.cli import main
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["publish", *sys.argv[1:]]))

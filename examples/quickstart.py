@@ -16,12 +16,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import train
 from accelerate import Accelerator, PartialState
 from datasets import Dataset
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
 
-import vitseg  # noqa: F401  registers the models
+from vitseg import cli
 from vitseg.data.streaming import load_examples
 from vitseg.evaluation.evaluator import evaluate_model
 from vitseg.evaluation.metric import MeanIoU
@@ -51,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     options |= {"log-every": 10, "validate-every": max(args.iterations // 5, 1), "workers": 0}
     if (args.output / "checkpoints").exists():
         options["resume"] = "latest"
-    status = train.main([f"--{name}={value}" for name, value in options.items()])
+    status = cli.main(["train", *(f"--{name}={value}" for name, value in options.items())])
     if status:
         return status
 

@@ -8,12 +8,8 @@ Segment images with a model folder, or a model from the Hub: `vitseg segment`, f
 
 import sys
 
-from vitseg import cli
-
-
-def main(arguments: list[str] | None = None) -> int:
-    return cli.main(["segment", *(sys.argv[1:] if arguments is None else arguments)])
+from vitseg.cli import main
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["segment", *sys.argv[1:]]))

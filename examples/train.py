@@ -20,12 +20,8 @@ validation split), metrics.jsonl and training.png.
 
 import sys
 
-from vitseg import cli
-
-
-def main(arguments: list[str] | None = None) -> int:
-    return cli.main(["train", *(sys.argv[1:] if arguments is None else arguments)])
+from vitseg.cli import main
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["train", *sys.argv[1:]]))

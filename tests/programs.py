@@ -1,14 +1,26 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Programs of examples/ in several processes."""
+"""Programs of examples/ and conversion/, in this process or in several."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run_here(program: Path, *arguments: str) -> int:
+    """The exit status of a program that runs in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(program), *arguments])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(program), run_name="__main__")
+    return int(stop.value.code or 0)
 
 
 def launch(program: Path, *arguments: str | Path, num_processes: int, **environment: str) -> str:

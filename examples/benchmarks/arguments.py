@@ -3,15 +3,19 @@
 """Arguments that several benchmarks take, and what they say of the machine."""
 
 import argparse
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vitseg.evaluation.results import device_name
+from vitseg.recipes.cards import markdown_table
 
 
 Row = dict[str, Any]
+# Title -> what is written of a row; mostly `"{key:format}".format_map`.
+Figures = Mapping[str, Callable[[Row], str]]
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -25,15 +29,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
 
 
-def choose_device(name: str) -> str:
-    """Raises ValueError if it is not there."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("PyTorch finds no CUDA device here; use --device cpu.")
-    return name
-
-
 def machine(device: str) -> str:
     """What measured, in a few words."""
     return f"{device_name(torch.device(device))}, {torch.get_num_threads()} CPU threads"
+
+
+def print_table(figures: Figures, rows: Sequence[Row], *, upright: bool = False) -> None:
+    """Prints a line for each row, and a column for each figure; or, upright, a column for each row."""
+    lines = [tuple(figures), *(tuple(text(row) for text in figures.values()) for row in rows)]
+    header, *lines = zip(*lines, strict=True) if upright else lines
+    print(markdown_table(header, lines))

@@ -28,7 +28,7 @@ def one_core() -> Iterator[None]:
         cv2.setNumThreads(threads[1])
 
 
-def compare(benchmark: str, functions: Mapping[str, Callable[[], object]], images: int, repeats: int) -> Row:
+def compare(functions: Mapping[str, Callable[[], object]], images: int, repeats: int) -> Row:
     """Prints images/s of one core of two functions, each of which takes so many images in a call, and returns them as
     a row."""
     with one_core():
@@ -44,7 +44,6 @@ def compare(benchmark: str, functions: Mapping[str, Callable[[], object]], image
     print(f"\nvitseg is {ratio:.2f} times as fast (median over the turns).")
     our_rate, their_rate = map(statistics.median, rates.values())
     return {
-        "benchmark": benchmark,
         "images_per_second": our_rate,
         "reference": list(functions)[1],
         "reference_images_per_second": their_rate,

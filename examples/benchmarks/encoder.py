@@ -5,7 +5,6 @@
 import argparse
 import functools
 import statistics
-from typing import Any
 
 import timm
 import torch
@@ -14,11 +13,9 @@ from torch import nn
 from vitseg import PlainVitBackbone, PlainVitConfig
 from vitseg.arguments import positive_int
 from vitseg.deployment.tuning import tune
-from vitseg.recipes.cards import markdown_table
 
-from .arguments import DTYPES, Row, add_device, choose_device, machine
-from .processes import in_own_process
-from .throughput import count_multiply_adds, matmul_shares, time_in_turn
+from .arguments import DTYPES, Figures, Row, add_device, machine, print_table
+from .throughput import count_multiply_adds, in_own_process, matmul_shares, time_in_turn
 
 
 PATCH_SIZE = 16
@@ -26,9 +23,7 @@ PATCH_SIZE = 16
 SIZES = {"tiny": (192, 3, 12), "small": (384, 6, 12), "base": (768, 12, 12), "large": (1024, 16, 24)}
 
 
-def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("encoder", parents=[shared])
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     add_device(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
@@ -38,58 +33,45 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> list[Row]:
-    device = choose_device(args.device)
-    rows = [
-        in_own_process(measure, size, args.side, args.batch_size, device, args.dtype, args.compile, args.repeats)
-        for size in args.sizes
-    ]
-    header = ("", "vitseg (ms)", "timm (ms)", "timm's time / vitseg's", "share of peak", "of PyTorch's product")
-    lines = [
-        (
-            f"ViT-{row['size']}",
-            f"{row['milliseconds_vitseg']:.0f}",
-            f"{row['milliseconds_timm']:.0f}",
-            f"{row['ratio']:.3f}",
-            f"{row['matmul_share']:.0%}",
-            f"{row['torch_matmuls']:.2f}",
-        )
-        for row in rows
-    ]
-    print(markdown_table(header, lines))
+    rows = [in_own_process(measure, size, args) for size in args.sizes]
+    figures: Figures = {
+        "": "ViT-{size}".format_map,
+        "vitseg (ms)": "{milliseconds_vitseg:.0f}".format_map,
+        "timm (ms)": "{milliseconds_timm:.0f}".format_map,
+        "timm's time / vitseg's": "{ratio:.3f}".format_map,
+        "share of peak": "{matmul_share:.0%}".format_map,
+        "of PyTorch's product": "{torch_matmuls:.2f}".format_map,
+    }
+    print_table(figures, rows)
     print(
         f"\nInside the timing: one pass without gradients over {args.batch_size} x 3 x {args.side} x {args.side} "
-        f"random {args.dtype} pixel values on {device}{' through torch.compile' if args.compile else ''}, from pixel "
-        f"values to the features of the last block; random weights, the same number of tokens; vitseg's is tuned. In "
-        f"turn, medians of {args.repeats}, the ratio that of the turns. Share of peak: of the fastest large matrix "
-        f"product in the same process. Device: {machine(device)}."
+        f"random {args.dtype} pixel values on {args.device}{' through torch.compile' if args.compile else ''}, from "
+        f"pixel values to the features of the last block; random weights, the same number of tokens; vitseg's is "
+        f"tuned. In turn, medians of {args.repeats}, the ratio that of the turns. Share of peak: of the fastest large "
+        f"matrix product in the same process. Device: {machine(args.device)}."
     )
     return rows
 
 
 @torch.inference_mode()
-def measure(size: str, side: int, batch_size: int, device: str, dtype_name: str, compiles: bool, repeats: int) -> Row:
-    dtype = getattr(torch, dtype_name)
+def measure(size: str, args: argparse.Namespace) -> Row:
+    side, device, dtype = args.side, args.device, getattr(torch, args.dtype)
     models: dict[str, nn.Module] = {"vitseg": tune(build_ours(size, side)), "timm": build_timms(size, side)}
-    images = torch.randn(batch_size, 3, side, side, device=device).to(dtype)
+    images = torch.randn(args.batch_size, 3, side, side, device=device).to(dtype)
     models = {name: model.eval().to(device, dtype) for name, model in models.items()}
     multiply_adds = count_multiply_adds(models["vitseg"], images[:1])
-    forwards = {name: torch.compile(model) if compiles else model for name, model in models.items()}
+    forwards = {name: torch.compile(model) if args.compile else model for name, model in models.items()}
     calls = {name: functools.partial(forward, images) for name, forward in forwards.items()}
-    seconds = time_in_turn(calls, repeats=repeats, warmup=5, device=device)
-    speed = batch_size * multiply_adds / statistics.median(seconds["vitseg"])
+    seconds = time_in_turn(calls, repeats=args.repeats, warmup=5, device=device)
+    speed = args.batch_size * multiply_adds / statistics.median(seconds["vitseg"])
     return {
-        "benchmark": "encoder",
         "size": size,
         **{f"milliseconds_{name}": 1e3 * statistics.median(times) for name, times in seconds.items()},
         "ratio": statistics.median(
             theirs / ours for ours, theirs in zip(seconds["vitseg"], seconds["timm"], strict=True)
         ),
         **matmul_shares(speed, device, dtype),
-        "side": side,
-        "batch_size": batch_size,
-        "device": device,
-        "dtype": dtype_name,
-        "compile": compiles,
+        **{name: getattr(args, name) for name in ("side", "batch_size", "device", "dtype", "compile")},
     }
 
 

@@ -4,23 +4,19 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from vitseg.arguments import positive_int
-from vitseg.recipes.cards import markdown_table
 from vitseg.replacing import replacing
 
-from .arguments import DTYPES, Row, add_device, choose_device, machine
+from .arguments import DTYPES, Figures, Row, add_device, machine, print_table
 from .models import measure_in_own_process
 from .named_models import check_name
 from .throughput import ModelSettings
 
 
-def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("growth", parents=[shared])
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="NAME_OR_FOLDER", help="recipes and model folders")
     add_device(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
@@ -33,38 +29,28 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> list[Row]:
     for name in args.models:
         check_name(name)
-    device = choose_device(args.device)
     # In the order of growth; what is in both series is measured once.
     cases = dict.fromkeys([*((1, side) for side in args.sides), *((number, args.side) for number in args.batch_sizes)])
     rows = []
     for name in args.models:
         for number, side in cases:
-            settings = ModelSettings(
-                device=device,
-                dtype=args.dtype,
-                batch_size=number,
-                input_size=(side, side),
-                repeats=args.repeats,
-            )
-            rows.append(measure_in_own_process(name, settings) | {"benchmark": "growth"})
-    header = ("", "images", "side", "latency (ms)", "ms per megapixel", "peak memory (MB)", "share of peak")
-    lines = [
-        (
-            row["model"],
-            str(row["batch_size"]),
-            str(row["height"]),
-            f"{row['latency_ms']:.0f}",
-            f"{row['latency_ms'] / megapixels(row):.0f}",
-            f"{row['peak_memory_mb']:.0f}",
-            f"{row['matmul_share']:.0%}",
-        )
-        for row in rows
-    ]
-    print(markdown_table(header, lines))
+            circumstances = {"device": args.device, "dtype": args.dtype, "repeats": args.repeats}
+            settings = ModelSettings(batch_size=number, input_size=(side, side), **circumstances)
+            rows.append(measure_in_own_process(name, settings))
+    figures: Figures = {
+        "": "{model}".format_map,
+        "images": "{batch_size}".format_map,
+        "side": "{height}".format_map,
+        "latency (ms)": "{latency_ms:.0f}".format_map,
+        "ms per megapixel": lambda row: f"{row['latency_ms'] / megapixels(row):.0f}",
+        "peak memory (MB)": "{peak_memory_mb:.0f}".format_map,
+        "share of peak": "{matmul_share:.0%}".format_map,
+    }
+    print_table(figures, rows)
     draw(rows, args)
     print(
         f"\nOne whole pass over square images, median of {args.repeats}, each case in a process of its own, models "
-        f"tuned, weights included in the memory; drawn in {args.plot}. Device: {machine(device)}, {args.dtype}."
+        f"tuned, weights included in the memory; drawn in {args.plot}. Device: {machine(args.device)}, {args.dtype}."
     )
     return rows
 

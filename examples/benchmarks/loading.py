@@ -16,15 +16,13 @@ from vitseg.recipes.cards import markdown_table
 from vitseg.training.history import Stopwatch
 
 from .arguments import Row
-from .training_data import NUM_EXAMPLES, synthetic_pair, vitseg_stream
+from .data import NUM_EXAMPLES, synthetic_pair, vitseg_stream
 
 
 WARMUP_STEPS = 5
 
 
-def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("loading", parents=[shared])
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--milliseconds", type=positive_int, default=200, metavar="N", help="that the model takes (200)"
     )
@@ -64,7 +62,6 @@ def measure(pairs: list[tuple[bytes, bytes]], folder: Path, workers: int, args: 
         time.sleep(args.milliseconds / 1e3)
     images_per_second, share_waiting = watch.read(args.repeats, args.batch_size)
     return {
-        "benchmark": "loading",
         "workers": workers,
         "batch_size": args.batch_size,
         "milliseconds": args.milliseconds,

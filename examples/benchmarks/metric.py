@@ -3,7 +3,6 @@
 """Mean IoU: images/s of one core, beside NumPy histograms as mmsegmentation has them."""
 
 import argparse
-from typing import Any
 
 import numpy as np
 
@@ -14,10 +13,6 @@ from .comparison import compare
 
 
 HEIGHT, WIDTH, NUM_LABELS, IGNORE_INDEX = 512, 683, 150, 255
-
-
-def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
-    commands.add_parser("metric", parents=[shared]).set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> list[Row]:
@@ -31,7 +26,7 @@ def run(args: argparse.Namespace) -> list[Row]:
         "vitseg": lambda: metric.add(prediction=prediction, reference=reference),
         "NumPy histograms": lambda: histogram_areas(prediction, reference),
     }
-    row = compare("metric", functions, 1, args.repeats)
+    row = compare(functions, 1, args.repeats)
     print(
         f"\nInside the timing: count the int64 prediction (NumPy) of one image of {WIDTH} x {HEIGHT} and {NUM_LABELS} "
         f"classes against its uint8 annotation. One core, {args.repeats} turns."

@@ -7,40 +7,36 @@ import dataclasses
 import functools
 import sys
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
 
 from accelerate.utils.memory import should_reduce_batch_size
 
 from vitseg.arguments import positive_int
-from vitseg.recipes.cards import markdown_table
 
-from .arguments import DTYPES, Row, add_device, choose_device, machine
+from .arguments import DTYPES, Figures, Row, add_device, machine, print_table
 from .named_models import build_model, check_name, own_input_size, tune_ours
-from .processes import in_own_process
-from .throughput import ModelSettings, measure_model
+from .throughput import ModelSettings, in_own_process, measure_model
 
 
-# What the table of models shows: title, key and format.
-MODEL_FIGURES = (
-    ("parameters (M)", "parameters", lambda number: f"{number / 1e6:.1f}"),
-    ("GFLOPs per image (1e9 multiply-adds)", "gflops", "{:.1f}".format),
-    ("input height", "height", str),
-    ("input width", "width", str),
-    ("batch size", "batch_size", str),
-    ("images/s", "images_per_second", "{:.2f}".format),
-    ("latency of a batch, median (ms)", "latency_ms", "{:.1f}".format),
-    ("latency, smallest (ms)", "latency_ms_min", "{:.1f}".format),
-    ("latency, largest (ms)", "latency_ms_max", "{:.1f}".format),
-    ("peak memory (MB)", "peak_memory_mb", "{:.0f}".format),
-    ("GFLOPs per second", "gflops_per_second", "{:.0f}".format),
-    ("share of the machine's matrix product", "matmul_share", "{:.0%}".format),
-    ("speed in PyTorch's matrix products", "torch_matmuls", "{:.2f}".format),
-)
+# What the table of models shows.
+FIGURES: Figures = {
+    "": "{model}".format_map,
+    "parameters (M)": lambda row: f"{row['parameters'] / 1e6:.1f}",
+    "GFLOPs per image (1e9 multiply-adds)": "{gflops:.1f}".format_map,
+    "input height": "{height}".format_map,
+    "input width": "{width}".format_map,
+    "batch size": "{batch_size}".format_map,
+    "images/s": "{images_per_second:.2f}".format_map,
+    "latency of a batch, median (ms)": "{latency_ms:.1f}".format_map,
+    "latency, smallest (ms)": "{latency_ms_min:.1f}".format_map,
+    "latency, largest (ms)": "{latency_ms_max:.1f}".format_map,
+    "peak memory (MB)": "{peak_memory_mb:.0f}".format_map,
+    "GFLOPs per second": "{gflops_per_second:.0f}".format_map,
+    "share of the machine's matrix product": "{matmul_share:.0%}".format_map,
+    "speed in PyTorch's matrix products": "{torch_matmuls:.2f}".format_map,
+}
 
 
-def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("models", parents=[shared])
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="NAME_OR_FOLDER", help="recipes and model folders")
     parser.add_argument(
         "--peer", action="append", default=[], metavar="NAME", help="measure this one too (repeatable)"
@@ -61,9 +57,8 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> list[Row]:
     for name in (*args.models, *args.peer):
         check_name(name)
-    device = choose_device(args.device)
     settings = ModelSettings(
-        device=device,
+        device=args.device,
         dtype=args.dtype,
         batch_size=args.batch_size,
         input_size=tuple(args.input_size or own_input_size(args.models[0])),
@@ -73,12 +68,11 @@ def run(args: argparse.Namespace) -> list[Row]:
         warmup=args.warmup,
     )
     rows = [measure_in_own_process(name, settings) for name in (*args.models, *args.peer)]
-    header = ("", *(row["model"] for row in rows))
-    print(markdown_table(header, [(title, *(show(row[key]) for row in rows)) for title, key, show in MODEL_FIGURES]))
-    memory = "allocated on the device" if device == "cuda" else "by which the process grew"
+    print_table(FIGURES, rows, upright=True)
+    memory = "allocated on the device" if args.device == "cuda" else "by which the process grew"
     print(
         f"\nInside the timing: {settings.describe()}. Segmentation models take each image in one whole pass; an "
-        f"encoder of timm ends with its features. vitseg's models are tuned. Device: {machine(device)}. "
+        f"encoder of timm ends with its features. vitseg's models are tuned. Device: {machine(args.device)}. "
         f"Memory: the most bytes {memory} in the first pass, weights included. The last lines relate the model's "
         f"multiply-adds per second to those of a large {args.dtype} matrix product in its process: the fastest that "
         "is known, and PyTorch's."
@@ -92,7 +86,7 @@ def measure(name: str, settings: ModelSettings) -> Row:
     figures = measure_model(build, settings, prepare=functools.partial(tune_ours, name=name))
     circumstances = dataclasses.asdict(settings)
     height, width = circumstances.pop("input_size")
-    return {"benchmark": "models", "model": name, **figures, "height": height, "width": width, **circumstances}
+    return {"model": name, **figures, "height": height, "width": width, **circumstances}
 
 
 def measure_in_own_process(name: str, settings: ModelSettings) -> Row:

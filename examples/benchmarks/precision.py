@@ -17,17 +17,14 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 from vitseg.deployment.tuning import tune
 from vitseg.recipes.cards import markdown_table
 
-from .arguments import Row, add_device, choose_device, machine
-from .processes import in_own_process
-from .throughput import time_in_turn
+from .arguments import Row, add_device, machine
+from .throughput import in_own_process, time_in_turn
 
 
 FORMS = ("bfloat16", "float16", "int8", "onnx", "compiled")
 
 
-def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("precision", parents=[shared])
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="DIR", help="folder of a trained model")
     parser.add_argument("--images", required=True, nargs="+", type=Path, metavar="FILE", help="photos it can segment")
     add_device(parser)
@@ -35,8 +32,7 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> list[Row]:
-    device = choose_device(args.device)
-    rows = [in_own_process(measure, form, args.model, args.images, device, args.repeats) for form in args.forms]
+    rows = [in_own_process(measure, form, args) for form in args.forms]
     lines = [
         (row["form"], f"{row['milliseconds']:.1f}", f"{row['ratio']:.2f}", f"{row['agreement']:.2%}") for row in rows
     ]
@@ -44,27 +40,26 @@ def run(args: argparse.Namespace) -> list[Row]:
     height, width = rows[0]["height"], rows[0]["width"]
     print(
         f"\nInside the timing: one whole pass over {len(args.images)} x 3 x {height} x {width} pixel values on "
-        f"{device}, in turn with float32, each form in a process of its own; medians of {args.repeats}. "
+        f"{args.device}, in turn with float32, each form in a process of its own; medians of {args.repeats}. "
         "float32, bfloat16, float16: tuned; int8: the weights of linear layers by torchao and, on a CPU, their inputs "
         "too; onnx: float32 in ONNX Runtime; compiled: float32 through torch.compile, on a GPU with CUDA graphs. "
-        f"Device: {machine(device)}."
+        f"Device: {machine(args.device)}."
     )
     return rows
 
 
-def measure(form: str, folder: str, files: list[Path], device: str, repeats: int) -> Row:
+def measure(form: str, args: argparse.Namespace) -> Row:
     """The figures of a form beside float32, as plain numbers."""
-    images = load_images(folder, files, device)
+    images = load_images(args.model, args.images, args.device)
     config = {"inference_mode": "whole"}
-    model = AutoModelForSemanticSegmentation.from_pretrained(folder, **config).eval().to(device)
+    model = AutoModelForSemanticSegmentation.from_pretrained(args.model, **config).eval().to(args.device)
     calls = {name: forward_pass(name, model, images) for name in ("float32", form)}
     expected, actual = (call().argmax(dim=1) for call in calls.values())
-    seconds = time_in_turn(calls, repeats=repeats, warmup=5, device=device)
+    seconds = time_in_turn(calls, repeats=args.repeats, warmup=5, device=args.device)
     return {
-        "benchmark": "precision",
-        "model": folder,
+        "model": args.model,
         "form": form,
-        "device": device,
+        "device": args.device,
         "height": images.shape[-2],
         "width": images.shape[-1],
         "ratio": statistics.median(slow / fast for slow, fast in zip(seconds["float32"], seconds[form], strict=True)),

@@ -8,34 +8,30 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoModelForSemanticSegmentation
 
 from vitseg.deployment.tuning import tune
-from vitseg.recipes.cards import markdown_table
 
-from .arguments import Row
+from .arguments import Figures, Row, print_table
 from .named_models import build_model, check_name, own_input_size
-from .processes import in_own_process
-from .throughput import peak_memory
+from .throughput import in_own_process, peak_memory
 
 
 IMPORTS = ("transformers", "vitseg")
-FIGURES = (
-    ("size of the weights (MB)", "weights_mb", "{:.0f}"),
-    ("loading (s)", "loading_seconds", "{:.2f}"),
-    ("memory that loading took (MB)", "loading_mb", "{:.0f}"),
-    ("tuning (s)", "tuning_seconds", "{:.2f}"),
-    ("first pass (s)", "first_seconds", "{:.2f}"),
-    ("second pass (s)", "second_seconds", "{:.2f}"),
-)
+FIGURES: Figures = {
+    "": "{model}".format_map,
+    "size of the weights (MB)": "{weights_mb:.0f}".format_map,
+    "loading (s)": "{loading_seconds:.2f}".format_map,
+    "memory that loading took (MB)": "{loading_mb:.0f}".format_map,
+    "tuning (s)": "{tuning_seconds:.2f}".format_map,
+    "first pass (s)": "{first_seconds:.2f}".format_map,
+    "second pass (s)": "{second_seconds:.2f}".format_map,
+}
 
 
-def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("startup", parents=[shared])
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="NAME_OR_FOLDER", help="recipes and model folders")
 
 
@@ -50,9 +46,8 @@ def run(args: argparse.Namespace) -> list[Row]:
             if not folder.is_dir():
                 folder = Path(temporary) / "model"
                 build_model(name, own_input_size(name)).save_pretrained(folder)
-            rows.append({"benchmark": "startup", "model": name, **in_own_process(measure, str(folder))})
-    header = ("", *(row["model"] for row in rows))
-    print(markdown_table(header, [(title, *(text.format(row[key]) for row in rows)) for title, key, text in FIGURES]))
+            rows.append({"model": name, **in_own_process(measure, str(folder))})
+    print_table(FIGURES, rows, upright=True)
     print(
         f"\nImporting transformers takes {seconds[0]:.2f} s in a new process, transformers and vitseg "
         f"{seconds[1]:.2f} s (the shortest of five). A model is loaded by from_pretrained in a process of its own "

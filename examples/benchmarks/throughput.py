@@ -7,12 +7,14 @@ they take, and what the machine itself reaches in a matrix product.
 
 import csv
 import json
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import nn
@@ -27,6 +29,9 @@ from vitseg.replacing import replacing
 # Side of the matrices of `matmul_peak`: large enough to keep all units of such a device busy.
 MATMUL_SIZE = {"cuda": 8192, "cpu": 2048}
 LINUX_STATUS = Path("/proc/self/status")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def time_in_turn(
@@ -172,6 +177,21 @@ def peak_memory(device: torch.device | str) -> int:
     import resource  # which Windows has not
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def in_own_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `function`, one of a module, returns; `RuntimeError` or `BrokenProcessPool` if memory runs out."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *args, **kwargs).result()
+
+
+def seconds_and_memory(function: Callable[[], object], repeats: int, device: str) -> dict[str, Any]:
+    """Median `seconds` of a call, and `megabytes`, 1e6 bytes by which this process grew in the first of them."""
+    before = peak_memory(device)
+    function()
+    megabytes = (peak_memory(device) - before) / 1e6
+    times = time_in_turn({"a call": function}, repeats=repeats, warmup=1, device=device)["a call"]
+    return {"seconds": statistics.median(times), "megabytes": megabytes}
 
 
 @dataclass(frozen=True, kw_only=True)

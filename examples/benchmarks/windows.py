@@ -17,16 +17,13 @@ from vitseg.deployment.tuning import tune
 from vitseg.evaluation.inference import predict_images
 from vitseg.evaluation.options import add_view_options, choose_protocol
 from vitseg.recipes import get_recipe
-from vitseg.recipes.cards import markdown_table
 
-from .arguments import DTYPES, Row, add_device, choose_device, machine
+from .arguments import DTYPES, Figures, Row, add_device, machine, print_table
 from .named_models import build_model, check_name, load_config
-from .processes import in_own_process, seconds_and_memory
+from .throughput import in_own_process, seconds_and_memory
 
 
-def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("windows", parents=[shared])
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="NAME_OR_FOLDER", help="recipes and folders, tested in windows")
     add_device(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
@@ -36,52 +33,40 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> list[Row]:
-    device = choose_device(args.device)
     for name in args.models:
         check_name(name)
         if getattr(load_config(name), "inference_mode", None) != "slide":
             raise ValueError(f"{name} is not tested in windows; name a model whose inference_mode is 'slide'.")
     rows = []
     for name in args.models:
-        measured = [in_own_process(measure, name, number, args, device) for number in (1, args.together)]
+        one_by_one, together = (in_own_process(measure, name, number, args) for number in (1, args.together))
         rows.append(
-            {
-                "benchmark": "windows",
-                "model": name,
-                "seconds_one_by_one": measured[0]["seconds"],
-                "seconds_together": measured[1]["seconds"],
-                "ratio": measured[0]["seconds"] / measured[1]["seconds"],
-                "megabytes_one_by_one": measured[0]["megabytes"],
-                "megabytes_together": measured[1]["megabytes"],
-                "together": args.together,
-                "protocol": measured[0]["protocol"],
-                "dtype": args.dtype,
-                "device": device,
-            }
+            {"model": name, "ratio": one_by_one["seconds"] / together["seconds"], "protocol": together["protocol"]}
+            | {f"{key}_one_by_one": one_by_one[key] for key in ("seconds", "megabytes")}
+            | {f"{key}_together": together[key] for key in ("seconds", "megabytes")}
+            | {key: getattr(args, key) for key in ("together", "dtype", "device")}
         )
-    header = ("", "one by one (ms)", f"{args.together} at a time (ms)", "ratio", "one by one (MB)", "together (MB)")
-    lines = [
-        (
-            row["model"],
-            *(f"{1e3 * row[f'seconds_{form}']:.0f}" for form in ("one_by_one", "together")),
-            f"{row['ratio']:.2f}",
-            *(f"{row[f'megabytes_{form}']:.0f}" for form in ("one_by_one", "together")),
-        )
-        for row in rows
-    ]
-    print(markdown_table(header, lines))
+    figures: Figures = {
+        "": "{model}".format_map,
+        "one by one (ms)": lambda row: f"{1e3 * row['seconds_one_by_one']:.0f}",
+        f"{args.together} at a time (ms)": lambda row: f"{1e3 * row['seconds_together']:.0f}",
+        "ratio": "{ratio:.2f}".format_map,
+        "one by one (MB)": "{megabytes_one_by_one:.0f}".format_map,
+        "together (MB)": "{megabytes_together:.0f}".format_map,
+    }
+    print_table(figures, rows)
     height, width = args.image_size
     print(
         f"\nInside the timing: one image of {height} x {width}, from its pixels to the class of each, resizing, "
         f"normalising and averaging included; the model tuned, in {args.dtype}. Protocol: "
         f"{' / '.join(dict.fromkeys(row['protocol'] for row in rows))}. Median of {args.repeats}; memory: weights not "
-        f"included. Device: {machine(device)}."
+        f"included. Device: {machine(args.device)}."
     )
     return rows
 
 
-def measure(name: str, number: int, args: argparse.Namespace, device: str) -> dict[str, Any]:
-    model = tune(build_model(name, tuple(args.image_size))).to(device, getattr(torch, args.dtype))
+def measure(name: str, number: int, args: argparse.Namespace) -> dict[str, Any]:
+    model = tune(build_model(name, tuple(args.image_size))).to(args.device, getattr(torch, args.dtype))
     if Path(name).is_dir():
         recipe, image_processor = None, AutoImageProcessor.from_pretrained(name)
     else:
@@ -90,7 +75,7 @@ def measure(name: str, number: int, args: argparse.Namespace, device: str) -> di
     protocol, image_processor = choose_protocol(options, load_config(name), image_processor)
     pixels = np.random.default_rng(0).integers(0, 256, (*args.image_size, 3), dtype=np.uint8)
     examples = [{"image": Image.fromarray(pixels)}]
-    accelerator = Accelerator(cpu=device == "cpu")
+    accelerator = Accelerator(cpu=args.device == "cpu")
 
     def predict() -> None:
         for _ in predict_images(
@@ -98,4 +83,4 @@ def measure(name: str, number: int, args: argparse.Namespace, device: str) -> di
         ):
             pass
 
-    return seconds_and_memory(predict, args.repeats, device) | {"protocol": protocol.describe()}
+    return seconds_and_memory(predict, args.repeats, args.device) | {"protocol": protocol.describe()}

@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import (
+    data,
     encoder,
-    label_maps,
     loading,
+    masks,
     models,
     named_models,
     precision,
-    sctnet_speed,
+    sharing,
+    speed,
     startup,
     throughput,
-    token_sharing,
-    training_data,
-    training_step,
+    training,
     windows,
 )
 from benchmarks.throughput import ModelSettings
@@ -84,23 +84,23 @@ def here_and_now(monkeypatch, folder):
     """Functions run in this process, on little, and names are those of files in `folder`."""
     for module in (
         encoder,
-        label_maps,
+        masks,
         models,
         precision,
-        sctnet_speed,
+        speed,
         startup,
-        token_sharing,
-        training_step,
+        sharing,
+        training,
         windows,
     ):
         monkeypatch.setattr(module, "in_own_process", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(throughput, "MATMUL_SIZE", {"cpu": 64})
-    monkeypatch.setattr(training_data, "NUM_EXAMPLES", 2)
+    monkeypatch.setattr(data, "NUM_EXAMPLES", 2)
     monkeypatch.setattr(loading, "NUM_EXAMPLES", 2)
-    monkeypatch.setattr(label_maps, "CASES", {"small": (3, (8, 8), (16, 16))})
+    monkeypatch.setattr(masks, "CASES", {"small": (3, (8, 8), (16, 16))})
     monkeypatch.setattr(startup, "import_seconds", lambda statement: 1.0)
-    monkeypatch.setattr(training_step, "get_recipe", small_recipe)
-    monkeypatch.setattr(token_sharing, "get_recipe", small_recipe)
+    monkeypatch.setattr(training, "get_recipe", small_recipe)
+    monkeypatch.setattr(sharing, "get_recipe", small_recipe)
     monkeypatch.chdir(folder)
 
 
@@ -127,7 +127,7 @@ COMMANDS = {
     "loading --milliseconds 1 --batch-size 2 --workers 1": (["1"], [{"workers": 1, "batch_size": 2}]),
     "encoder --sizes tiny --side 32": (["ViT-tiny"], [{"size": "tiny", "side": 32, "batch_size": 1}]),
     "models setr --peer timm:vit_tiny_patch16_224 --batch-size 2 --warmup 1": (
-        [title for title, *_ in models.MODEL_FIGURES],
+        list(models.FIGURES)[1:],
         [
             {"model": "setr", "batch_size": 2, "height": 32, "width": 32, "dtype": "float32"},
             {"model": "timm:vit_tiny_patch16_224", "batch_size": 2, "height": 32, "width": 32},
@@ -153,7 +153,7 @@ COMMANDS = {
         ["bfloat16", "onnx"],
         [{"form": form, "height": 32, "width": 48} for form in ("bfloat16", "onnx")],
     ),
-    "startup setr": ([title for title, *_ in startup.FIGURES], [{"model": "setr"}]),
+    "startup setr": (list(startup.FIGURES)[1:], [{"model": "setr"}]),
 }
 
 
@@ -299,7 +299,7 @@ def test_the_published_rows_are_measured_at_their_own_size(monkeypatch, capsys, 
             "published_tensorrt": published.frames_per_second_tensorrt,
         }
 
-    monkeypatch.setattr(sctnet_speed, "measure_speed", measure)
+    monkeypatch.setattr(speed, "measure_speed", measure)
     assert benchmark.main(["speed", "--device", "cpu"]) == 0
     assert len(measured) == 8
     assert measured["sctnet-b-seg100-cityscapes-1024-160k"] == [1024, 2048]
@@ -308,7 +308,7 @@ def test_the_published_rows_are_measured_at_their_own_size(monkeypatch, capsys, 
 
 
 def test_the_published_pairs_of_token_sharing_are_known():
-    pairs = token_sharing.recipe_pairs()
+    pairs = sharing.recipe_pairs()
     assert len(pairs) == 6
     assert pairs["cts-segmenter-mask-44-vit-s-cityscapes-768"] == "cts-segmenter-mask-0-vit-s-cityscapes-768"
     assert all(name in RECIPES for name in pairs.values())
@@ -330,8 +330,8 @@ def test_everything_is_one_command(monkeypatch, tmp_path, capsys):
         ran.append(arguments)
         return [{"benchmark": "x"}]
 
-    for module in benchmark.COMMANDS:
-        monkeypatch.setattr(module, "run", run)
+    for name in benchmark.COMMANDS:
+        monkeypatch.setattr(f"benchmarks.{name}.run", run)
     file = tmp_path / "figures.json"
     assert benchmark.main(["all", "--device", "cpu", "--output", str(file)]) == 0
     assert len(ran) == len(benchmark.everything("cpu"))

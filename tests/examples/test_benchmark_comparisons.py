@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from benchmarks import comparison, encoder, label_maps, metric, opencv_pipeline, training_data
+from benchmarks import comparison, data, encoder, masks, metric, opencv_pipeline
 from benchmarks.opencv_pipeline import OpenCvPipeline
 from benchmarks.throughput import count_multiply_adds
 
@@ -18,7 +18,7 @@ from vitseg.models.image_processing_semantic import reduce_labels, resized_argma
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[bytes, bytes]:
-    return training_data.synthetic_pair(0)
+    return data.synthetic_pair(0)
 
 
 def test_comparisons_use_one_core_and_leave_the_others_as_they_were():
@@ -27,7 +27,7 @@ def test_comparisons_use_one_core_and_leave_the_others_as_they_were():
     def count_threads() -> None:
         seen.append((torch.get_num_threads(), cv2.getNumThreads()))
 
-    comparison.compare("threads", {"one": count_threads, "other": count_threads}, images=1, repeats=2)
+    comparison.compare({"one": count_threads, "other": count_threads}, images=1, repeats=2)
     assert set(seen) == {(1, 1)}
     assert torch.get_num_threads() == before
 
@@ -102,6 +102,6 @@ def test_both_encoders_do_the_same_work(size):
 
 def test_masks_of_both_kinds_are_the_same():
     logits = torch.randn(7, 30, 20, generator=torch.Generator().manual_seed(0))
-    expected = label_maps.whole_argmax(logits, (64, 47))
+    expected = masks.whole_argmax(logits, (64, 47))
     agreement = (resized_argmax(logits, (64, 47)) == expected).float().mean()
     assert agreement > 0.999

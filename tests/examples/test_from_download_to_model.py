@@ -6,7 +6,6 @@ import json
 import signal
 
 import pytest
-import train
 from accelerate.state import AcceleratorState, PartialState
 from data.miniature_downloads import (
     make_ade20k,
@@ -45,10 +44,10 @@ def test_prepare_train_resume_and_evaluate(name, make, label_set, tmp_path, tiny
     command += ["--iterations", "6", "--log-every", "1"]
     with monkeypatch.context() as patch:
         stop_after(3, patch)
-        assert train.main(command) == 128 + signal.SIGTERM
+        assert main(["train", *command]) == 128 + signal.SIGTERM
     AcceleratorState._reset_state()
     PartialState._reset_state()
-    assert train.main([*command, "--resume", "latest"]) == 0
+    assert main(["train", *command, "--resume", "latest"]) == 0
     measurements = rows(output)
     assert [row["step"] for row in measurements if "loss" in row] == list(range(1, 7))
 

@@ -3,7 +3,6 @@
 """The demo from start to end, made short, and after it all that README.md and docs/ tell a reader to run."""
 
 import contextlib
-import importlib
 import json
 import re
 import runpy
@@ -20,6 +19,7 @@ import torch
 from accelerate.state import AcceleratorState, PartialState
 from markdown_blocks import PAGES, README, ROOT, commands, runnable_blocks
 from PIL import Image
+from programs import run_here
 
 from vitseg import cli
 from vitseg.conversion.fingerprint import load_folder, take_fingerprint
@@ -55,7 +55,7 @@ def run_module(name: str, *arguments: str) -> int:
     return 0
 
 
-def run_here(line: str) -> int:
+def run_command(line: str) -> int:
     """The exit status of a command of the documentation that runs in this process."""
     program, *arguments = shlex.split(line)
     if program == "echo":
@@ -71,8 +71,7 @@ def run_here(line: str) -> int:
     if arguments[0] == "-c":
         exec(compile(arguments[1], line, "exec"), {})
         return 0
-    path = Path(arguments.pop(0))
-    return importlib.import_module(path.stem).main(arguments)
+    return run_here(ROOT / arguments[0], *arguments[1:])
 
 
 def run_line(line: str) -> None:
@@ -81,7 +80,7 @@ def run_line(line: str) -> None:
         program, *arguments = shlex.split(line)
         run(Path(sys.executable).with_name(program), *arguments)
         return
-    assert run_here(line) == 0, line
+    assert run_command(line) == 0, line
     AcceleratorState._reset_state()
     PartialState._reset_state()
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
@@ -30,12 +29,9 @@ def evaluate_model(
     protocol: Protocol | None = None,
     metric: MeanIoU | None = None,
     limit: int | None = None,
-    num_workers: int = 0,
     skip_broken: bool = False,
     progress: EvaluationProgress | None = None,
-    window_batch_size: int | None = None,
-    scores_dtype: torch.dtype = torch.float32,
-    scores_device: torch.device | str | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """
     Mean IoU of a model, one image at a time at its original size, as the published figures are measured.
@@ -52,13 +48,11 @@ def evaluate_model(
         protocol: the test protocol, by default the single-scale one of the model's configuration and image processor.
         metric: what counts, by default train ids with the model's ignore index.
         limit: measure the first `limit` images only.
-        num_workers: number of processes, for this one, that read and resize the next images meanwhile.
         skip_broken: leave images out that cannot be decoded, instead of stopping at the first.
         progress: an earlier one continues where it was. It is kept up to date and saved every now and then, and when
             something goes wrong.
-        window_batch_size: how many windows go through the model at a time, by default what its configuration says.
-        scores_dtype: in which the probabilities of several views are summed; float16 halves the memory they take.
-        scores_device: where they are summed, by default where the model runs.
+        options: keyword arguments of [`predict_images`]: `num_workers`, `window_batch_size`, `scores_dtype` and
+            `scores_device`.
 
     Returns:
         The scores of [`MeanIoU.compute`].
@@ -77,18 +71,8 @@ def evaluate_model(
         metric.counts = progress.counts
     count = len(examples) if limit is None else min(limit, len(examples))
     share = range(accelerator.process_index, count, accelerator.num_processes)
-    predictions = predict_images(
-        model,
-        image_processor,
-        examples,
-        share[progress.position :],
-        accelerator,
-        protocol,
-        num_workers=num_workers,
-        window_batch_size=window_batch_size,
-        scores_dtype=scores_dtype,
-        scores_device=scores_device,
-    )
+    todo = share[progress.position :]
+    predictions = predict_images(model, image_processor, examples, todo, accelerator, protocol, **options)
     bar = tqdm(
         predictions,
         desc="Evaluating",

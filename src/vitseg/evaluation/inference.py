@@ -88,9 +88,9 @@ def predict_images(
         indices: which of the examples.
         accelerator: says where the model runs, and in which precision.
         protocol: the test protocol.
-        num_workers: number of processes that read and resize images; 0 does it in this one.
+        num_workers: number of processes that read and resize the next images meanwhile; 0 does it in this one.
         window_batch_size: how many windows go through the model at a time, by default what its configuration says.
-        scores_dtype: in which the probabilities of several views are summed.
+        scores_dtype: in which the probabilities of several views are summed; float16 halves the memory they take.
         scores_device: where they are summed, by default where the model is.
 
     Raises:

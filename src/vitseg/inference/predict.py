@@ -35,8 +35,8 @@ from tqdm.auto import tqdm
 from ..data.streaming import parquet_files
 from ..evaluation.inference import predict_images
 from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work
+from ..evaluation.progress import folder_stamp, identity
 from ..evaluation.submission import FORMATS, check_classes, save_label_map, write_zip
-from ..evaluation.work_identity import folder_stamp, identity
 from ..images import open_image, upright
 from ..models.images import to_rgb
 from ..replacing import write_json

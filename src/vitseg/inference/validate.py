@@ -40,7 +40,7 @@ from ..data.streaming import load_examples
 from ..evaluation.evaluator import evaluate_model
 from ..evaluation.inference import predict_images
 from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work
-from ..evaluation.progress import EvaluationProgress
+from ..evaluation.progress import EvaluationProgress, folder_stamp, identity
 from ..evaluation.results import (
     Record,
     add_to_model_card,
@@ -50,7 +50,6 @@ from ..evaluation.results import (
     result_record,
 )
 from ..evaluation.results_folder import ImageScore, finished_record, worst_first, write_results
-from ..evaluation.work_identity import folder_stamp, identity
 from ..label_maps import Palette, comparison
 from ..recipes.protocol import Protocol
 from ..replacing import replacing

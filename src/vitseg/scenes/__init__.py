@@ -15,7 +15,7 @@ from ..extras import require
 require("data")
 
 from .canvas import SCENE_CLASSES, SCENE_KINDS, SCENE_PALETTE, SCENE_THINGS, SceneObject
-from .drawing import AnnotatedScene, draw_annotated_scene, draw_scene
+from .painting import AnnotatedScene, draw_annotated_scene, draw_scene
 from .writing import write_annotated_scenes, write_scenes
 
 

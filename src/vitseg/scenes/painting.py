@@ -4,11 +4,12 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from .canvas import SUPERSAMPLING, Label, Point, Scene, Span, to_image, to_rgb
+from .canvas import SUPERSAMPLING, Label, Point, Scene, SceneObject, Span, to_image, to_rgb
 
 
 _FARTHEST = 3000.0  # metres; the horizon to within a pixel
@@ -62,7 +63,37 @@ _BOARDS = (
 )
 
 
-def paint_scene(seed: int) -> tuple[Scene, int]:
+class AnnotatedScene(NamedTuple):
+    """A picture, an index of `SCENE_KINDS`, and the things in it, the farthest first."""
+
+    image: Image.Image
+    kind: int
+    objects: tuple[SceneObject, ...]
+
+
+def draw_scene(seed: int) -> tuple[Image.Image, Image.Image]:
+    """Draws one street scene and its label map.
+
+    Args:
+        seed: any non-negative integer. The same seed gives the same scene on every machine.
+
+    Returns:
+        The picture (mode "RGB") and its label map (mode "L"), both 128 to 192 pixels high and 160 to 307 wide. Label
+        values index `SCENE_CLASSES`; 255 (ignored) marks the outlines of vehicles and people, about one pixel in a
+        hundred.
+    """
+    scene, _ = _paint_scene(seed)
+    return scene.develop()
+
+
+def draw_annotated_scene(seed: int) -> AnnotatedScene:
+    """Draws the same picture as `draw_scene`, and says what it shows as a whole and which things there are."""
+    scene, kind = _paint_scene(seed)
+    image, _ = scene.develop()
+    return AnnotatedScene(image, kind, scene.objects())
+
+
+def _paint_scene(seed: int) -> tuple[Scene, int]:
     scene = Scene(seed)
     _paint_sky(scene)
     if scene.rng.rand() < 0.7:

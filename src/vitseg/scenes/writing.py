@@ -19,7 +19,7 @@ from ..data.dataset_labels import LABELS_FILE, DatasetLabels
 from ..data.shards import GROUP_ROWS, dataset_card, shard_name, write_shard
 from ..replacing import replacing
 from .canvas import SCENE_CLASSES, SCENE_KINDS, SCENE_PALETTE, SCENE_THINGS
-from .drawing import draw_annotated_scene, draw_scene
+from .painting import draw_annotated_scene, draw_scene
 
 
 SPLITS = ("train", "validation")

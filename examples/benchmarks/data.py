@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -30,16 +29,12 @@ NUM_EXAMPLES = 32
 Example = dict[str, torch.Tensor]
 
 
-def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
-    commands.add_parser("data", parents=[shared]).set_defaults(run=run)
-
-
 def run(args: argparse.Namespace) -> list[Row]:
     pairs = [synthetic_pair(seed) for seed in range(NUM_EXAMPLES)]
     with tempfile.TemporaryDirectory() as folder:
         streams = {"vitseg": vitseg_examples(pairs, Path(folder)), "OpenCV and NumPy": opencv_examples(pairs)}
         functions = {name: functools.partial(take, stream, NUM_EXAMPLES) for name, stream in streams.items()}
-        row = compare("data", functions, NUM_EXAMPLES, args.repeats)
+        row = compare(functions, NUM_EXAMPLES, args.repeats)
     kilobytes = np.mean([len(image_file) for image_file, _ in pairs]) / 1e3
     print(
         f"\nInside the timing: read a JPEG of {WIDTH} x {HEIGHT} ({kilobytes:.0f} kB) and its label map (PNG) from "

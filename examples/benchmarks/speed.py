@@ -13,19 +13,16 @@ from vitseg.models.layers import as_pair
 from vitseg.recipes import RECIPES
 from vitseg.recipes.cards import markdown_table
 
-from .arguments import DTYPES, Row, add_device, choose_device, machine
+from .arguments import DTYPES, Row, add_device, machine
 from .named_models import SEGFORMER, build_model, check_name, load_config
-from .processes import in_own_process
-from .throughput import calls_per_second
+from .throughput import calls_per_second, in_own_process
 
 
 # Forms of an SCTNet whose speed is measured.
 VARIANTS = ("unfused", "fused", "compiled", "onnx")
 
 
-def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("speed", parents=[shared])
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="*", metavar="NAME_OR_FOLDER", help="SCTNets (default: all published)")
     parser.add_argument("--peer", choices=list(SEGFORMER), help="measure this one too, at the same sizes")
     add_device(parser)
@@ -40,11 +37,8 @@ def run(args: argparse.Namespace) -> list[Row]:
         check_name(name)
         if load_config(name).model_type != "sctnet":
             raise ValueError(f"{name} is not an SCTNet; the speed of other models is measured by `models`.")
-    device = choose_device(args.device)
     variants = [*args.variants, *([args.peer] if args.peer else [])]
-    rows = []
-    for name in names:
-        rows.append(in_own_process(measure_speed, name, variants, device, args.dtype, args.seconds))
+    rows = [in_own_process(measure_speed, name, variants, args.device, args.dtype, args.seconds) for name in names]
     header = ("frames/s", "input", *variants, "published", "published, TensorRT")
     table = [
         (
@@ -58,10 +52,11 @@ def run(args: argparse.Namespace) -> list[Row]:
     print(markdown_table(header, table))
     print(
         f"\nInside the timing: one forward pass in evaluation mode from 1 x 3 x height x width random pixel values on "
-        f"{device} to scores of the same height and width; random weights for recipes. A loop of {args.seconds:g} s "
-        f"after a warm-up. unfused: float32, channels first, eager, the protocol of the published figures; fused: "
-        f"{args.dtype}, channels last; compiled: that, through torch.compile; onnx: fused, float32, in ONNX Runtime. "
-        f"Device: {machine(device)}. Published: RTX 3090, PyTorch in float32 and TensorRT in float16."
+        f"{args.device} to scores of the same height and width; random weights for recipes. A loop of "
+        f"{args.seconds:g} s after a warm-up. unfused: float32, channels first, eager, the protocol of the published "
+        f"figures; fused: {args.dtype}, channels last; compiled: that, through torch.compile; onnx: fused, float32, "
+        f"in ONNX Runtime. Device: {machine(args.device)}. Published: RTX 3090, PyTorch in float32 and TensorRT in "
+        "float16."
     )
     return rows
 
@@ -73,7 +68,6 @@ def measure_speed(name: str, variants: list[str], device: str, dtype: str, secon
     height, width = as_pair(load_config(name).image_size)
     published: Any = RECIPES[name].published if name in RECIPES else None
     row: Row = {
-        "benchmark": "speed",
         "model": name,
         "height": height,
         "width": width,

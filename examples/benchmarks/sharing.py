@@ -5,7 +5,6 @@
 import argparse
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,27 +14,12 @@ from vitseg.deployment.tuning import tune
 from vitseg.models.layers import as_pair
 from vitseg.models.modeling_cts_segmenter import CtsSegmenterForSemanticSegmentation
 from vitseg.recipes import RECIPES, get_recipe
-from vitseg.recipes.cards import markdown_table
 
-from .arguments import DTYPES, Row, add_device, choose_device, machine
-from .processes import in_own_process
-from .throughput import count_multiply_adds, matmul_shares, time_in_turn
+from .arguments import DTYPES, Figures, Row, add_device, machine, print_table
+from .throughput import count_multiply_adds, in_own_process, matmul_shares, time_in_turn
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a pair is measured."""
-
-    device: str
-    dtype: str
-    batch_size: int
-    compile: bool
-    repeats: int
-
-
-def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("sharing", parents=[shared])
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipes", nargs="*", metavar="NAME", help="recipes with token sharing (default: all)")
     add_device(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
@@ -49,44 +33,29 @@ def run(args: argparse.Namespace) -> list[Row]:
     for name in names:
         if name not in pairs:
             raise ValueError(f"{name} is not a recipe with token sharing; those are {', '.join(pairs)}.")
-    settings = Settings(
-        device=choose_device(args.device),
-        dtype=args.dtype,
-        batch_size=args.batch_size,
-        compile=args.compile,
-        repeats=args.repeats,
-    )
-    rows = [in_own_process(measure, name, pairs[name], settings) for name in names]
-    print(markdown_table(*as_table(rows)))
+    rows = [in_own_process(measure, name, pairs[name], args) for name in names]
+    figures: Figures = {
+        "": "{model}".format_map,
+        "images/s without": "{images_per_second_without:.2f}".format_map,
+        "with": "{images_per_second_with:.2f}".format_map,
+        "ratio": "{ratio:.2f}".format_map,
+        "published ratio": "{published_ratio:.2f}".format_map,
+        "FLOP ratio": "{flop_ratio:.2f}".format_map,
+        "overhead": "{overhead:.1%}".format_map,
+        "shares of peak": "{matmul_share_without:.0%}, {matmul_share_with:.0%}".format_map,
+    }
+    print_table(figures, rows)
     print(
-        f"\nInside the timing: one forward pass without gradients over {settings.batch_size} images of random "
-        f"{settings.dtype} pixel values at the size of the recipe's crop on {settings.device}"
-        f"{' through torch.compile' if settings.compile else ''}, from pixel values to logits of the same size, the "
-        f"policy network included; the two forms in turn, medians of {settings.repeats}, the ratio that of the turns. "
+        f"\nInside the timing: one forward pass without gradients over {args.batch_size} images of random "
+        f"{args.dtype} pixel values at the size of the recipe's crop on {args.device}"
+        f"{' through torch.compile' if args.compile else ''}, from pixel values to logits of the same size, the "
+        f"policy network included; the two forms in turn, medians of {args.repeats}, the ratio that of the turns. "
         "Overhead: the policy network by itself, what embedding the shared tokens takes more than embedding all "
         "patches, and giving the patches their logits, in the time of the pass with sharing; not compiled. Share of "
         "peak: the multiply-adds per second in those of the fastest large matrix product. Random weights, tuned "
-        f"models. Device: {machine(settings.device)}. Published: a batch of 32 on a GPU that is not named."
+        f"models. Device: {machine(args.device)}. Published: a batch of 32 on a GPU that is not named."
     )
     return rows
-
-
-def as_table(rows: list[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    header = ("", "images/s without", "with", "ratio", "published ratio", "FLOP ratio", "overhead", "shares of peak")
-    lines: list[tuple[str, ...]] = [
-        (
-            row["model"],
-            f"{row['images_per_second_without']:.2f}",
-            f"{row['images_per_second_with']:.2f}",
-            f"{row['ratio']:.2f}",
-            f"{row['published_ratio']:.2f}",
-            f"{row['flop_ratio']:.2f}",
-            f"{row['overhead']:.1%}",
-            f"{row['matmul_share_without']:.0%}, {row['matmul_share_with']:.0%}",
-        )
-        for row in rows
-    ]
-    return header, lines
 
 
 def recipe_pairs() -> dict[str, str]:
@@ -96,9 +65,9 @@ def recipe_pairs() -> dict[str, str]:
 
 
 @torch.inference_mode()
-def measure(name: str, unshared_name: str, settings: Settings) -> Row:
+def measure(name: str, unshared_name: str, args: argparse.Namespace) -> Row:
     """The figures of a recipe with token sharing, beside the one without, as plain numbers."""
-    device, dtype = settings.device, getattr(torch, settings.dtype)
+    device, dtype = args.device, getattr(torch, args.dtype)
     training: Any = get_recipe(name).training
     height, width = as_pair(training.crop_size)
     models = {}
@@ -106,25 +75,24 @@ def measure(name: str, unshared_name: str, settings: Settings) -> Row:
         config = get_recipe(recipe).build_config()
         config.inference_mode = "whole"
         models[key] = tune(CtsSegmenterForSemanticSegmentation(config)).to(device, dtype)
-    images = torch.randn(settings.batch_size, 3, height, width, device=device).to(dtype)
+    images = torch.randn(args.batch_size, 3, height, width, device=device).to(dtype)
     multiply_adds = {key: count_multiply_adds(model, images[:1]) for key, model in models.items()}
 
-    calls = {key: forward_pass(model, images, settings.compile) for key, model in models.items()}
-    seconds = time_in_turn(calls, repeats=settings.repeats, warmup=5, device=device)
+    calls = {key: forward_pass(model, images, args.compile) for key, model in models.items()}
+    seconds = time_in_turn(calls, repeats=args.repeats, warmup=5, device=device)
     ratios = [slow / fast for slow, fast in zip(seconds["without"], seconds["with"], strict=True)]
-    rates = {key: settings.batch_size / statistics.median(times) for key, times in seconds.items()}
+    rates = {key: args.batch_size / statistics.median(times) for key, times in seconds.items()}
     shares = {key: matmul_shares(rates[key] * multiply_adds[key], device, dtype) for key in rates}
     published: list[Any] = [RECIPES[recipe].published for recipe in (name, unshared_name)]
     return {
-        "benchmark": "sharing",
         "model": name,
         **{f"images_per_second_{key}": rate for key, rate in rates.items()},
         "ratio": statistics.median(ratios),
         "published_ratio": published[0].images_per_second / published[1].images_per_second,
         "flop_ratio": multiply_adds["without"] / multiply_adds["with"],
-        "overhead": sharing_seconds(models, images, settings) / statistics.median(seconds["with"]),
+        "overhead": sharing_seconds(models, images, args) / statistics.median(seconds["with"]),
         **{f"{name}_{key}": share for key in rates for name, share in shares[key].items()},
-        **vars(settings),
+        **{key: getattr(args, key) for key in ("device", "dtype", "batch_size", "compile", "repeats")},
     }
 
 
@@ -136,7 +104,7 @@ def forward_pass(
 
 
 def sharing_seconds(
-    models: dict[str, CtsSegmenterForSemanticSegmentation], images: torch.Tensor, settings: Settings
+    models: dict[str, CtsSegmenterForSemanticSegmentation], images: torch.Tensor, args: argparse.Namespace
 ) -> float:
     """What the policy network, the choice of the tokens, and the ways there and back take in a batch."""
     without, backbone = models["without"].backbone, models["with"].backbone
@@ -151,7 +119,7 @@ def sharing_seconds(
         "embed patches": lambda: without.embeddings(images),
         "restore": lambda: shared_tokens.restore(token_logits),
     }
-    timed = time_in_turn(calls, repeats=settings.repeats, device=settings.device)
+    timed = time_in_turn(calls, repeats=args.repeats, device=args.device)
     seconds = {name: statistics.median(times) for name, times in timed.items()}
     gather = max(seconds["embed shared tokens"] - seconds["embed patches"], 0.0)
     return seconds["policy"] + gather + seconds["restore"]

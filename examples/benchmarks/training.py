@@ -4,7 +4,6 @@
 
 import argparse
 import statistics
-from typing import Any
 
 import torch
 
@@ -16,18 +15,15 @@ from vitseg.recipes.lookup import unknown_name
 from vitseg.recipes.schema import TrainingRecipe
 from vitseg.training.optimization import build_optimizer
 
-from .arguments import Row, add_device, choose_device, machine
+from .arguments import Row, add_device, machine
 from .named_models import build_model
-from .processes import in_own_process
-from .throughput import time_in_turn
+from .throughput import in_own_process, time_in_turn
 
 
 FORMS = ("float32", "fused", "bfloat16", "channels-last", "compiled")
 
 
-def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("training", parents=[shared])
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipes", nargs="+", metavar="NAME")
     add_device(parser)
     parser.add_argument("--batch-size", type=positive_int, default=2, metavar="N", help="images in a step (2)")
@@ -35,24 +31,23 @@ def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> list[Row]:
-    device = choose_device(args.device)
     for name in args.recipes:
         if name not in RECIPES:
             raise unknown_name("recipe", name, RECIPES)
     rows = []
     for name in args.recipes:
         rates = {
-            form: in_own_process(images_per_second, name, form, args.batch_size, device, args.repeats)
+            form: in_own_process(images_per_second, name, form, args.batch_size, args.device, args.repeats)
             for form in args.forms
         }
-        rows.append({"benchmark": "training", "model": name, "batch_size": args.batch_size, "device": device, **rates})
+        rows.append({"model": name, "batch_size": args.batch_size, "device": args.device, **rates})
     header = ("images/s", *args.forms)
     print(markdown_table(header, [(row["model"], *(f"{row[form]:.2f}" for form in args.forms)) for row in rows]))
     print(
         f"\nInside the timing: forward, backward and the recipe's optimizer on {args.batch_size} random images of the "
-        f"crop's size on {device}; loading data is not. fused: with a fused optimizer; bfloat16: under autocast; "
+        f"crop's size on {args.device}; loading data is not. fused: with a fused optimizer; bfloat16: under autocast; "
         "channels-last: float32 weights and images laid out so; compiled: bfloat16 through torch.compile, fused. "
-        f"Median of {args.repeats}, random weights. Device: {machine(device)}."
+        f"Median of {args.repeats}, random weights. Device: {machine(args.device)}."
     )
     return rows
 

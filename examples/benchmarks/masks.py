@@ -3,16 +3,14 @@
 """Label maps from logits: resizing and choosing in bands of rows, beside doing each for the whole image."""
 
 import argparse
-from typing import Any
 
 import torch
 from torch import nn
 
 from vitseg.models.image_processing_semantic import resized_argmax
-from vitseg.recipes.cards import markdown_table
 
-from .arguments import Row, add_device, choose_device, machine
-from .processes import in_own_process, seconds_and_memory
+from .arguments import Figures, Row, add_device, machine, print_table
+from .throughput import in_own_process, seconds_and_memory
 
 
 # Classes, and height and width of the logits and of the image.
@@ -24,40 +22,36 @@ CASES = {
 FORMS = ("bands", "whole")
 
 
-def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("masks", parents=[shared])
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
 def run(args: argparse.Namespace) -> list[Row]:
-    device = choose_device(args.device)
     rows: list[Row] = []
     for name, case in CASES.items():
-        figures = {form: in_own_process(measure, form, *case, device, args.repeats) for form in FORMS}
+        figures = {form: in_own_process(measure, form, *case, args.device, args.repeats) for form in FORMS}
         rows.append(
-            {"benchmark": "masks", "case": name, "device": device}
+            {"case": name, "device": args.device}
             | {f"{key}_{form}": value for form in FORMS for key, value in figures[form].items()}
             | {"ratio": figures["whole"]["seconds"] / figures["bands"]["seconds"]}
         )
-    header = ("", "vitseg (ms)", "interpolate and argmax (ms)", "ratio", "vitseg (MB)", "interpolate and argmax (MB)")
-    lines: list[tuple[str, ...]] = [
-        (
-            row["case"],
-            *(f"{1e3 * row[f'seconds_{form}']:.1f}" for form in FORMS),
-            f"{row['ratio']:.2f}",
-            *(f"{row[f'megabytes_{form}']:.0f}" for form in FORMS),
-        )
-        for row in rows
-    ]
-    print(markdown_table(header, lines))
+    columns: Figures = {
+        "": "{case}".format_map,
+        "vitseg (ms)": lambda row: f"{1e3 * row['seconds_bands']:.1f}",
+        "interpolate and argmax (ms)": lambda row: f"{1e3 * row['seconds_whole']:.1f}",
+        "ratio": "{ratio:.2f}".format_map,
+        "vitseg (MB)": "{megabytes_bands:.0f}".format_map,
+        "interpolate and argmax (MB)": "{megabytes_whole:.0f}".format_map,
+    }
+    print_table(columns, rows)
     sizes = "; ".join(
         f"{name}: {classes} classes, {old[0]} x {old[1]} to {new[0]} x {new[1]}"
         for name, (classes, old, new) in CASES.items()
     )
     print(
         f"\nInside the timing: from float32 logits to the class of each pixel of the image ({sizes}). Median of "
-        f"{args.repeats}, in processes of their own; memory: by which the process grew. Device: {machine(device)}."
+        f"{args.repeats}, in processes of their own; memory: by which the process grew. "
+        f"Device: {machine(args.device)}."
     )
     return rows
 
