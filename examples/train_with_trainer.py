@@ -12,38 +12,20 @@ examples/train.py follows the published training to the letter, and resumes exac
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
-import datasets
 import numpy as np
 import torch
+from torch.utils.data import default_collate
 from transformers import Trainer, TrainingArguments
 
 from vitseg.data.augmentation import TrainingTransform
 from vitseg.data.dataset_labels import load_labels
 from vitseg.data.streaming import load_examples
 from vitseg.evaluation.evaluator import evaluate_model
-from vitseg.recipes import load_recipe
-from vitseg.recipes.schema import TrainingRecipe
+from vitseg.recipes import TrainingRecipe, load_recipe
 from vitseg.training.initialization import initial_model
 from vitseg.training.optimization import build_optimizer, poly_schedule
-
-
-class TrainingExamples(torch.utils.data.Dataset):
-    """Augmented crops with their labels, as the model takes them."""
-
-    def __init__(self, examples: datasets.Dataset, transform: TrainingTransform) -> None:
-        self.examples = examples
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        example = self.examples[index]
-        image = torch.from_numpy(np.array(example["image"])).permute(2, 0, 1)
-        # torch's generator is the one that Trainer seeds.
-        rng = np.random.default_rng(int(torch.randint(2**62, ())))
-        return self.transform(image, torch.from_numpy(example["label_map"]), rng)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,10 +41,16 @@ def main(arguments: list[str] | None = None) -> int:
     training = recipe.training
     if not isinstance(training, TrainingRecipe):
         raise ValueError(f"{args.recipe} trains a model for {recipe.task}, which this program does not.")
-    labels = load_labels(args.dataset)
-    model, image_processor, _ = initial_model(args.init, recipe, labels.id2label)
+    model, image_processor, _ = initial_model(args.init, recipe, load_labels(args.dataset).id2label)
     image_processor.do_reduce_labels = False  # prepared label maps hold train ids
-    optimizer = build_optimizer(model, training)
+    transform, optimizer = TrainingTransform.from_recipe(training, image_processor), build_optimizer(model, training)
+
+    def augmented(example: dict[str, Any]) -> dict[str, torch.Tensor]:
+        image = torch.from_numpy(np.array(example["image"])).permute(2, 0, 1)
+        # torch's generator is the one that Trainer seeds.
+        rng = np.random.default_rng(int(torch.randint(2**62, ())))
+        return transform(image, torch.from_numpy(example["label_map"]), rng)
+
     trainer = Trainer(
         model=model,
         args=TrainingArguments(
@@ -75,15 +63,13 @@ def main(arguments: list[str] | None = None) -> int:
             dataloader_pin_memory=torch.cuda.is_available(),
             report_to="none",
         ),
-        train_dataset=TrainingExamples(
-            load_examples(args.dataset, "train"), TrainingTransform.from_recipe(training, image_processor)
-        ),
+        train_dataset=load_examples(args.dataset, "train"),
+        data_collator=lambda examples: default_collate([augmented(example) for example in examples]),
         processing_class=image_processor,
         optimizers=(optimizer, poly_schedule(optimizer, training)),
     )
     trainer.train()
     trainer.save_model()
-
     # Given labels, a model makes one pass over an image. Its own protocol, with windows, is measured without them.
     scores = evaluate_model(model, image_processor, load_examples(args.dataset, "validation"), trainer.accelerator)
     trainer.accelerator.print(f"mean IoU {scores['mean_iou']:.4f}")
