@@ -26,12 +26,16 @@ class Converter(ABC):
         needs_original_config: whether no checkpoint tells its configuration by itself.
         has_optional_heads: whether auxiliary heads that do not fit are left out. Only training needs them, and the
             files of one result differ in them by when they were trained.
+        refusal: what to say of a file that is no checkpoint of the method.
+        expected_names: names that a checkpoint would hold, in words.
         tensors: the original state dict. Only names and shapes are looked at.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("segmentation",)
     needs_original_config: ClassVar[bool] = True
     has_optional_heads: ClassVar[bool] = False
+    refusal: ClassVar[str]
+    expected_names: ClassVar[str]
 
     def __init__(self, tensors: Mapping[str, torch.Tensor]):
         """
@@ -39,14 +43,15 @@ class Converter(ABC):
             ValueError: if these are not the names of a checkpoint of the method.
         """
         self.tensors = tensors
-        self.check_names()
+        if not self.has_known_names():
+            raise ValueError(
+                f"{self.refusal}: expected names such as {self.expected_names}. The file's first names are "
+                f"{list(tensors)[:5]}."
+            )
 
     @abstractmethod
-    def check_names(self) -> None:
-        """
-        Raises:
-            ValueError: if the names are not those of a checkpoint of the method.
-        """
+    def has_known_names(self) -> bool:
+        """Whether the names are those of a checkpoint of the method."""
 
     @abstractmethod
     def read_config(self, original: dict[str, Any]) -> PreTrainedConfig:
@@ -78,13 +83,6 @@ class Converter(ABC):
     def new_parameters(self, task: str) -> str | None:
         """Pattern of our names that the checkpoint does not hold because it belongs to another task, if any."""
         return None
-
-    def _unexpected(self, what: str, expected: str) -> ValueError:
-        """The error for a checkpoint that is not `what`, whose names would be such as the `expected` ones."""
-        return ValueError(
-            f"This is not {what} checkpoint: expected names such as {expected}. The file's first names are "
-            f"{list(self.tensors)[:5]}."
-        )
 
 
 # Methods whose original checkpoints convert.

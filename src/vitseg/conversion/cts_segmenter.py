@@ -18,9 +18,8 @@ from ..models.configuration_cts_policy import CtsPolicyNetConfig
 from ..models.configuration_cts_segmenter import CtsSegmenterConfig
 from ..models.configuration_plain_vit import PlainVitConfig
 from ..models.layers import as_pair
-from . import mmseg
 from .base import Converter
-from .mmseg import read_test_protocol, read_vit_config, refuse_unless, vit_rules
+from .mmseg import BLOCK_NAMES, read_test_protocol, read_vit_config, refuse_unless, vit_rules
 from .plain_vit import TIMM_NAMES, layer_rules, token_rules
 from .rules import Rule, pointwise_rules
 
@@ -43,6 +42,8 @@ class CtsSegmenterConverter(Converter):
 
     # A policy network needs none.
     needs_original_config = False
+    refusal = "This is not a Segmenter checkpoint, with or without token sharing, nor a policy network"
+    expected_names = "encoder.pos_embed, backbone.ln1.weight or backbone.conv_stem.weight"
 
     @property
     def is_policy_net(self) -> bool:
@@ -54,13 +55,8 @@ class CtsSegmenterConverter(Converter):
         """Whether the names are mmsegmentation's; the final norm tells them from those of its SETR."""
         return "backbone.ln1.weight" in self.tensors
 
-    def check_names(self) -> None:
-        if not self.is_policy_net and self.is_mmseg == ("encoder.pos_embed" in self.tensors):
-            raise ValueError(
-                "This is not a Segmenter checkpoint, with or without token sharing, nor a policy network: expected "
-                "names such as encoder.pos_embed, backbone.ln1.weight or backbone.conv_stem.weight. The file's first "
-                f"names are {list(self.tensors)[:5]}."
-            )
+    def has_known_names(self) -> bool:
+        return self.is_policy_net or self.is_mmseg != ("encoder.pos_embed" in self.tensors)
 
     def read_config(self, original: dict[str, Any]) -> PreTrainedConfig:
         """
@@ -206,7 +202,7 @@ def _read_protocol(original: dict[str, Any]) -> dict[str, Any]:
 
 def _read_mmseg_config(original: dict[str, Any]) -> CtsSegmenterConfig:
     backbone, head = original["backbone"], original["decode_head"]
-    refuse_unless(head, "align_corners", False)
+    refuse_unless(head, align_corners=False)
     vit = read_vit_config(backbone, [backbone["num_layers"] - 1])
     # Its attention branch never drops.
     vit.drop_path_on_attention = False
@@ -222,10 +218,8 @@ def _read_mmseg_config(original: dict[str, Any]) -> CtsSegmenterConfig:
     if head["type"] == "SegmenterMaskTransformerHead":
         if (head.get("act_cfg") or {}).get("type", "GELU") != "GELU":
             raise ValueError(f"The decode_head has act_cfg={head['act_cfg']!r}; only GELU can be converted.")
-        for key, expected in (("num_fcs", 2), ("qkv_bias", True), ("attn_drop_rate", head.get("drop_rate", 0.0))):
-            refuse_unless(head, key, expected)
-        refuse_unless(head.get("norm_cfg") or {}, "type", "LN")
-        refuse_unless(head.get("norm_cfg") or {}, "eps", 1e-5)
+        refuse_unless(head, num_fcs=2, qkv_bias=True, attn_drop_rate=head.get("drop_rate", 0.0))
+        refuse_unless(head.get("norm_cfg") or {}, type="LN", eps=1e-5)
         return CtsSegmenterConfig(
             decoder_hidden_size=head["embed_dims"],
             decoder_num_layers=head["num_layers"],
@@ -236,18 +230,14 @@ def _read_mmseg_config(original: dict[str, Any]) -> CtsSegmenterConfig:
             decoder_drop_path_on_attention=False,
             **settings,
         )
-    for key, expected in (("type", "FCNHead"), ("num_convs", 0), ("concat_input", False), ("dropout_ratio", 0)):
-        refuse_unless(head, key, expected)
+    refuse_unless(head, type="FCNHead", num_convs=0, concat_input=False, dropout_ratio=0)
     return CtsSegmenterConfig(decoder_type="linear", **settings)
-
-
-UNUSED_CLASSIFIER = Rule(r"encoder\.head(_dist)?\..*", reason="ImageNet's classifier, which segmentation never uses")
 
 
 def _encoder_rules(config: PlainVitConfig) -> list[Rule]:
     """As for other ViTs, but under `encoder`, and with a policy network."""
     return [
-        UNUSED_CLASSIFIER,
+        Rule(r"encoder\.head(_dist)?\..*", reason="ImageNet's classifier, which segmentation never uses"),
         Rule(r"policy_net\.(.*)", r"backbone.policy_net.\1"),
         Rule(r"encoder\.dist_token", "backbone.embeddings.distillation_token"),
         *token_rules(config, r"encoder\."),
@@ -280,5 +270,5 @@ def _mmseg_decoder_rules() -> list[Rule]:
         Rule(r"decode_head\.classes_proj\.weight", "decode_head.class_projection.weight"),
         Rule(r"decode_head\.decoder_norm\.(weight|bias)", r"decode_head.layernorm.\1"),
         Rule(r"decode_head\.mask_norm\.(weight|bias)", r"decode_head.class_norm.\1"),
-        *layer_rules(r"decode_head\.layers", "decode_head.layers", mmseg.BLOCK_NAMES),
+        *layer_rules(r"decode_head\.layers", "decode_head.layers", BLOCK_NAMES),
     ]

@@ -11,14 +11,12 @@ from typing import Any
 
 from ..models.configuration_hlg import HlgConfig
 from .base import Converter
-from .mmseg import as_list, read_test_protocol, refuse_unless
-from .rules import BATCH_NORM, Rule
+from .mmseg import as_list, read_auxiliary_weight, read_test_protocol, refuse_unless
+from .rules import Rule, module_rules
 
 
 POOLINGS = {"mean": "mean", "avgpool": "mean", "maxpool": "max", "dwconv": "conv"}
 PYRAMID_STRIDES = [8, 16, 32, 64, 128]
-
-PARAMETERS = r"(weight|bias)"
 NUM_STAGES = 4
 
 
@@ -27,21 +25,19 @@ class HlgConverter(Converter):
 
     tasks = ("classification", "detection", "segmentation")
     has_optional_heads = True
+    refusal = "This is not an HLG checkpoint"
+    expected_names = "s0_conv.0.0.weight (a classifier) or backbone.s0_conv.0.0.weight"
 
     @property
     def is_classifier(self) -> bool:
         """Whether the names are those of a classifier's file rather than of a model for segmentation or detection."""
         return any(name.startswith("s0_conv.") for name in self.tensors)
 
-    def check_names(self) -> None:
-        if not self.is_classifier and not any(name.startswith("backbone.s0_conv.") for name in self.tensors):
-            names = "s0_conv.0.0.weight (a classifier) or backbone.s0_conv.0.0.weight"
-            raise self._unexpected("an HLG", names)
+    def has_known_names(self) -> bool:
+        return any(name.startswith(("s0_conv.", "backbone.s0_conv.")) for name in self.tensors)
 
     def read_config(self, original: dict[str, Any]) -> HlgConfig:
-        """
-        The `HlgConfig` of a classifier's encoder, or of the parts of a model for detection or segmentation.
-        """
+        """The `HlgConfig` of a classifier's encoder, or of the parts of a model for detection or segmentation."""
         if "bbox_head" in original:
             arguments = _read_detector(original)
         elif "decode_head" in original:
@@ -54,7 +50,7 @@ class HlgConverter(Converter):
                 "global_bias": "prefix",
                 "use_stage_norm": False,
             }
-            refuse_unless(original, "use_cls_token", False)
+            refuse_unless(original, use_cls_token=False)
         return HlgConfig(**arguments)
 
     def read_image_processor(self, original: dict[str, Any]) -> dict[str, Any]:
@@ -69,9 +65,9 @@ class HlgConverter(Converter):
                 "crop_size": {"height": 224, "width": 224},
             }
         test_cfg = original.get("test_cfg") or {}
-        refuse_unless(test_cfg, "min_bbox_size", 0)
         nms = test_cfg.get("nms", {})
-        refuse_unless(nms, "type", "nms")
+        refuse_unless(test_cfg, min_bbox_size=0)
+        refuse_unless(nms, type="nms")
         settings = {
             "score_threshold": test_cfg.get("score_thr"),
             "nms_threshold": nms.get("iou_threshold"),
@@ -136,30 +132,19 @@ class HlgConverter(Converter):
         return [
             *_stem_rules(prefix),
             *(rule for stage in range(NUM_STAGES) for rule in _stage_rules(prefix, stage)),
-            Rule(rf"{prefix}norm\.{PARAMETERS}", rf"backbone.stages.{NUM_STAGES - 1}.layernorm.\1"),
-            Rule(rf"{prefix}norm_out_([0-2])\.{PARAMETERS}", r"backbone.stages.\1.layernorm.\2"),
-            _classifier_rule(config),
+            *module_rules({rf"{prefix}norm": f"backbone.stages.{NUM_STAGES - 1}.layernorm"}),
+            *module_rules({rf"{prefix}norm_out_([0-2])": r"backbone.stages.\1.layernorm"}),
+            Rule(r"head\..*", reason="the classifier of images, which this task does not need")
+            if config.use_stage_norm
+            else Rule(r"head\.(.*)", r"classifier.\1"),
             *_decode_head_rules(),
-            *_detector_rules(),
+            *module_rules(DETECTOR_MODULES),
         ]
 
 
-def _classifier_rule(config: HlgConfig) -> Rule:
-    if config.use_stage_norm:
-        return Rule(rf"head\.{PARAMETERS}", reason="the classifier of images, which this task does not need")
-    return Rule(rf"head\.{PARAMETERS}", r"classifier.\1")
-
-
 def _read_encoder(encoder: dict[str, Any], layer_norm_eps: float) -> dict[str, Any]:
-    for key, expected in {
-        "dynamic_position_bias": True,
-        "drop_rate": 0.0,
-        "attn_drop_rate": 0.0,
-        "h0_att": False,
-        "proj_dwconv": "convbn",
-        "downsampling": ["c", "sc", "sc", "sc"],
-    }.items():
-        refuse_unless(encoder, key, expected)
+    refuse_unless(encoder, dynamic_position_bias=True, drop_rate=0.0, attn_drop_rate=0.0)
+    refuse_unless(encoder, h0_att=False, proj_dwconv="convbn", downsampling=["c", "sc", "sc", "sc"])
     # Only whether they are 1 has an effect.
     for key in ("sr_ratios", "crs_interval"):
         ratios = list(encoder.get(key, (8, 4, 2, 1)))
@@ -185,69 +170,49 @@ def _read_pooling(encoder: dict[str, Any]) -> str:
 
 def _read_segmenter(original: dict[str, Any]) -> dict[str, Any]:
     head, auxiliary_heads = original["decode_head"], as_list(original.get("auxiliary_head"))
-    refuse_unless(head, "type", "HLGUPHead")
-    refuse_unless(head, "in_index", [0, 1, 2, 3])
-    refuse_unless(head, "fuse_level", 0)
+    refuse_unless(head, type="HLGUPHead", in_index=[0, 1, 2, 3], fuse_level=0)
     if head.get("sr_ratio", 8) < 2:
         raise ValueError(f"decode_head has sr_ratio={head['sr_ratio']!r}; expected at least 2.")
+    dropout = head.get("dropout_ratio", 0.1)
     for part in (head, *auxiliary_heads):
-        refuse_unless(part, "align_corners", False)
+        refuse_unless(part, align_corners=False)
     for part in auxiliary_heads:
-        refuse_unless(part, "type", "FCNHead")
-        refuse_unless(part, "num_convs", 1)
-        refuse_unless(part, "kernel_size", 3)
-        refuse_unless(part, "concat_input", False)
-        refuse_unless(part, "dropout_ratio", head.get("dropout_ratio", 0.1))
+        refuse_unless(part, type="FCNHead", num_convs=1, kernel_size=3, concat_input=False, dropout_ratio=dropout)
     if head.get("loss_decode", {}).get("loss_weight", 1.0) != 1.0:
         raise ValueError(
             f"decode_head has loss_decode={head['loss_decode']!r}; only a weight of 1.0 can be converted."
         )
-    weights = {part.get("loss_decode", {}).get("loss_weight", 1.0) for part in auxiliary_heads}
-    if len(weights) > 1:
-        raise ValueError(f"The auxiliary heads have different loss weights {sorted(weights)}; expected one for all.")
-    protocol = read_test_protocol(original.get("test_cfg"))
     return {
         **_read_encoder(original["backbone"], layer_norm_eps=1e-6),
         "num_labels": head["num_classes"],
         "inference_mode": "whole",
         "window_size": original["backbone"].get("img_size", 512),
-        **protocol,
+        **read_test_protocol(original.get("test_cfg")),
         "decoder_hidden_size": head["channels"],
         "decoder_num_layers": head.get("depth", 2),
         "decoder_interval": head.get("sr_ratio", 8),
-        "decoder_dropout": head.get("dropout_ratio", 0.1),
+        "decoder_dropout": dropout,
         "auxiliary_heads": [
             {"in_index": part["in_index"], "hidden_size": part["channels"]} for part in auxiliary_heads
         ],
         "semantic_loss_ignore_index": head.get("ignore_index", 255),
-        **({"auxiliary_loss_weight": weights.pop()} if weights else {}),
+        **read_auxiliary_weight(auxiliary_heads),
     }
 
 
 def _read_detector(original: dict[str, Any]) -> dict[str, Any]:
     neck, head = original["neck"], original["bbox_head"]
-    refuse_unless(neck, "type", "FPN")
-    refuse_unless(neck, "start_level", 1)
-    refuse_unless(neck, "add_extra_convs", "on_input")
-    refuse_unless(neck, "num_outs", 5)
-    refuse_unless(neck, "relu_before_extra_convs", False)
-    refuse_unless(head, "type", "RetinaHead")
-    refuse_unless(head, "in_channels", neck["out_channels"])
     anchors, coder = head.get("anchor_generator", {}), head.get("bbox_coder", {})
-    refuse_unless(anchors, "strides", PYRAMID_STRIDES)
-    refuse_unless(anchors, "center_offset", 0.0)
-    refuse_unless(coder, "target_means", [0.0, 0.0, 0.0, 0.0])
-    refuse_unless(coder, "target_stds", [1.0, 1.0, 1.0, 1.0])
-    losses = {
-        "loss_cls": {"type": "FocalLoss", "use_sigmoid": True, "gamma": 2.0, "alpha": 0.25, "loss_weight": 1.0},
-        "loss_bbox": {"type": "L1Loss", "loss_weight": 1.0},
-    }
-    for name, expected in losses.items():
-        for key, value in expected.items():
-            refuse_unless(head.get(name, {}), key, value)
+    refuse_unless(neck, type="FPN", start_level=1, add_extra_convs="on_input", num_outs=5)
+    refuse_unless(neck, relu_before_extra_convs=False)
+    refuse_unless(head, type="RetinaHead", in_channels=neck["out_channels"])
+    refuse_unless(anchors, strides=PYRAMID_STRIDES, center_offset=0.0)
+    refuse_unless(coder, target_means=[0.0, 0.0, 0.0, 0.0], target_stds=[1.0, 1.0, 1.0, 1.0])
+    class_loss = head.get("loss_cls", {})
+    refuse_unless(class_loss, type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0)
+    refuse_unless(head.get("loss_bbox", {}), type="L1Loss", loss_weight=1.0)
     assigner = (original.get("train_cfg") or {}).get("assigner", {})
-    for key, value in {"pos_iou_thr": 0.5, "neg_iou_thr": 0.4, "min_pos_iou": 0}.items():
-        refuse_unless(assigner, key, value)
+    refuse_unless(assigner, pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0)
     return {
         **_read_encoder(original["backbone"], layer_norm_eps=1e-6),
         "num_labels": head["num_classes"],
@@ -261,14 +226,13 @@ def _read_detector(original: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stem_rules(prefix: str) -> list[Rule]:
-    return [
-        rule
-        for theirs, ours in ((0, 1), (1, 2))
-        for rule in (
-            Rule(rf"{prefix}s0_conv\.{theirs}\.0\.weight", f"backbone.stem.conv{ours}.weight"),
-            Rule(rf"{prefix}s0_conv\.{theirs}\.1\.{BATCH_NORM}", rf"backbone.stem.batch_norm{ours}.\1"),
-        )
-    ]
+    return module_rules(
+        {
+            rf"{prefix}s0_conv\.{index}\.{theirs}": f"backbone.stem.{ours}{index + 1}"
+            for index in (0, 1)
+            for theirs, ours in enumerate(("conv", "batch_norm"))
+        }
+    )
 
 
 def _stage_rules(prefix: str, stage: int) -> list[Rule]:
@@ -281,8 +245,6 @@ def _stage_rules(prefix: str, stage: int) -> list[Rule]:
         "norm2": "mlp_layernorm",
         r"global_attn\.proj": "attention.o_proj",
         **{name: f"attention.{name}_proj" for name in "qkv"},
-    }
-    batch_norms = {
         r"down_proj\.proj\.1": "downsample.batch_norm",
         r"mlp\.norm1": "mlp.batch_norm1",
         r"mlp\.norm2": "mlp.batch_norm2",
@@ -301,73 +263,59 @@ def _stage_rules(prefix: str, stage: int) -> list[Rule]:
         }
         table += _position_rules(rf"{block}\.pos_local", f"{layer}.attention.local_position_bias")
         table += _smoothing_rules(block, f"{layer}.attention.smoothing")
-    table += [Rule(rf"{block}\.{theirs}\.{PARAMETERS}", rf"{layer}.{ours}.\2") for theirs, ours in names.items()]
-    table += [Rule(rf"{block}\.{theirs}\.{BATCH_NORM}", rf"{layer}.{ours}.\2") for theirs, ours in batch_norms.items()]
-    return table
+    return [*table, *module_rules({rf"{block}\.{theirs}": f"{layer}.{ours}" for theirs, ours in names.items()})]
 
 
 def _position_rules(theirs: str, ours: str) -> list[Rule]:
     """A position bias inside something that is numbered by the pattern's first group."""
-    return [
-        Rule(rf"{theirs}\.pos_proj\.{PARAMETERS}", rf"{ours}.projection.\2"),
-        *(
-            Rule(rf"{theirs}\.pos{index + 1}\.([02])\.{PARAMETERS}", rf"{ours}.layers.{index}.\2.\3")
-            for index in range(3)
-        ),
-    ]
+    layers = {rf"{theirs}\.pos{index + 1}\.([02])": rf"{ours}.layers.{index}.\2" for index in range(3)}
+    return module_rules({rf"{theirs}\.pos_proj": f"{ours}.projection", **layers})
 
 
 def _smoothing_rules(theirs: str, ours: str) -> list[Rule]:
     """The smoothing inside something that is numbered by the pattern's first group."""
-    return [
-        rule
-        for index in range(3)
-        for rule in (
-            Rule(rf"{theirs}\.spatial_smooth\.0\.{3 * index}\.{PARAMETERS}", rf"{ours}.conv{index + 1}.\2"),
-            Rule(rf"{theirs}\.spatial_smooth\.0\.{3 * index + 1}\.{BATCH_NORM}", rf"{ours}.batch_norm{index + 1}.\2"),
-        )
-    ]
+    return module_rules(
+        {
+            rf"{theirs}\.spatial_smooth\.0\.{3 * index + shift}": f"{ours}.{module}{index + 1}"
+            for index in range(3)
+            for shift, module in enumerate(("conv", "batch_norm"))
+        }
+    )
 
 
 def _decode_head_rules() -> list[Rule]:
     layer, ours = r"decode_head\.decode_transformer\.(\d+)", r"decode_head.layers.\1"
-    names = {
-        "norm0": "local_layernorm",
-        "norm1": "global_layernorm",
-        "norm2": "mlp_layernorm",
-        r"attn\.norm": "summary_layernorm",
-        r"attn\.q": "attention.q_proj",
-        r"attn\.proj": "attention.o_proj",
-        r"mlp\.fc1": "mlp.fc1",
-        r"mlp\.fc2": "mlp.fc2",
+    modules = {
+        r"decode_head\.conv_0": "decode_head.fusion.conv",
+        r"decode_head\.syncbn_fc_0": "decode_head.fusion.batch_norm",
+        r"decode_head\.conv_seg": "decode_head.classifier",
+        rf"{layer}\.norm0": f"{ours}.local_layernorm",
+        rf"{layer}\.norm1": f"{ours}.global_layernorm",
+        rf"{layer}\.norm2": f"{ours}.mlp_layernorm",
+        rf"{layer}\.attn\.norm": f"{ours}.summary_layernorm",
+        rf"{layer}\.attn\.q": f"{ours}.attention.q_proj",
+        rf"{layer}\.attn\.proj": f"{ours}.attention.o_proj",
+        rf"{layer}\.mlp\.(fc[12])": rf"{ours}.mlp.\2",
     }
+    # A single auxiliary head has no number there.
+    for head, our_head in (("auxiliary_head", "auxiliary_head.0"), (r"auxiliary_head\.(\d+)", r"auxiliary_head.\1")):
+        modules[rf"{head}\.convs\.0\.conv"] = f"{our_head}.conv_layer.conv"
+        modules[rf"{head}\.convs\.0\.bn"] = f"{our_head}.conv_layer.batch_norm"
+        modules[rf"{head}\.conv_seg"] = f"{our_head}.classifier"
     return [
-        Rule(rf"decode_head\.conv_0\.{PARAMETERS}", r"decode_head.fusion.conv.\1"),
-        Rule(rf"decode_head\.syncbn_fc_0\.{BATCH_NORM}", r"decode_head.fusion.batch_norm.\1"),
-        Rule(rf"decode_head\.conv_seg\.{PARAMETERS}", r"decode_head.classifier.\1"),
+        *module_rules(modules),
         Rule(rf"{layer}\.attn\.kv\.weight", tuple(f"{ours}.attention.{part}_proj.weight" for part in "kv")),
-        *(Rule(rf"{layer}\.{theirs}\.{PARAMETERS}", rf"{ours}.{name}.\2") for theirs, name in names.items()),
         *_position_rules(rf"{layer}\.attn\.pos", f"{ours}.attention.position_bias"),
         *_smoothing_rules(layer, f"{ours}.smoothing"),
-        # A single auxiliary head has no number there.
-        *(
-            Rule(rf"auxiliary_head{dot}{theirs}", rf"auxiliary_head.{number}.{name}")
-            for dot, number, shift in ((r"\.", "0", 0), (r"\.(\d+)\.", r"\1", 1))
-            for theirs, name in (
-                (r"convs\.0\.conv\.weight", "conv_layer.conv.weight"),
-                (rf"convs\.0\.bn\.{BATCH_NORM}", rf"conv_layer.batch_norm.\{1 + shift}"),
-                (rf"conv_seg\.{PARAMETERS}", rf"classifier.\{1 + shift}"),
-            )
-        ),
     ]
 
 
-def _detector_rules() -> list[Rule]:
-    return [
-        Rule(rf"neck\.lateral_convs\.(\d)\.conv\.{PARAMETERS}", r"neck.lateral_convs.\1.\2"),
-        Rule(rf"neck\.fpn_convs\.(\d)\.conv\.{PARAMETERS}", r"neck.output_convs.\1.\2"),
-        Rule(rf"bbox_head\.cls_convs\.(\d+)\.conv\.{PARAMETERS}", r"bbox_head.class_convs.\1.\2"),
-        Rule(rf"bbox_head\.reg_convs\.(\d+)\.conv\.{PARAMETERS}", r"bbox_head.box_convs.\1.\2"),
-        Rule(rf"bbox_head\.retina_cls\.{PARAMETERS}", r"bbox_head.classifier.\1"),
-        Rule(rf"bbox_head\.retina_reg\.{PARAMETERS}", r"bbox_head.box_regressor.\1"),
-    ]
+# Modules of a detector's neck and head, as patterns, and ours.
+DETECTOR_MODULES = {
+    r"neck\.lateral_convs\.(\d)\.conv": r"neck.lateral_convs.\1",
+    r"neck\.fpn_convs\.(\d)\.conv": r"neck.output_convs.\1",
+    r"bbox_head\.cls_convs\.(\d+)\.conv": r"bbox_head.class_convs.\1",
+    r"bbox_head\.reg_convs\.(\d+)\.conv": r"bbox_head.box_convs.\1",
+    r"bbox_head\.retina_cls": "bbox_head.classifier",
+    r"bbox_head\.retina_reg": "bbox_head.box_regressor",
+}

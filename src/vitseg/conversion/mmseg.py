@@ -16,13 +16,22 @@ def as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def refuse_unless(part: dict[str, Any], key: str, expected: Any) -> None:
+def refuse_unless(part: dict[str, Any], /, **expected: Any) -> None:
     """
     Raises:
-        ValueError: if a part of the original configuration sets `key` to anything but `expected`.
+        ValueError: if a part of the original configuration sets a key to anything but the value expected.
     """
-    if part.get(key, expected) != expected:
-        raise ValueError(f"{part.get('type')} has {key}={part[key]!r}; only {expected!r} can be converted.")
+    for key, value in expected.items():
+        if part.get(key, value) != value:
+            raise ValueError(f"{part.get('type')} has {key}={part[key]!r}; only {value!r} can be converted.")
+
+
+def read_auxiliary_weight(heads: list[dict[str, Any]]) -> dict[str, float]:
+    """The argument of our configuration for the weight of all auxiliary heads' losses; none where there are none."""
+    weights = {head.get("loss_decode", {}).get("loss_weight", 1.0) for head in heads}
+    if len(weights) > 1:
+        raise ValueError(f"The auxiliary heads have different loss weights {sorted(weights)}; expected one for all.")
+    return {"auxiliary_loss_weight": weights.pop()} if weights else {}
 
 
 def read_test_protocol(test_cfg: dict[str, Any] | None) -> dict[str, Any]:
@@ -42,10 +51,8 @@ def read_vit_config(backbone: dict[str, Any], out_indices: list[int]) -> PlainVi
     """
     if backbone.get("act_cfg", {}).get("type", "GELU") != "GELU":
         raise ValueError(f"The backbone has act_cfg={backbone['act_cfg']!r}; only GELU can be converted.")
-    for key in ("pre_norm", "output_cls_token"):
-        refuse_unless(backbone, key, False)
-    # Without this bias the original has none after the attention either.
-    refuse_unless(backbone, "qkv_bias", True)
+    # Without a bias for queries, keys and values the original has none after the attention either.
+    refuse_unless(backbone, pre_norm=False, output_cls_token=False, qkv_bias=True)
     hidden_size, depth, patch_size = backbone["embed_dims"], backbone["num_layers"], backbone.get("patch_size", 16)
     image_size = as_list(backbone["img_size"])
     return PlainVitConfig(

@@ -40,6 +40,17 @@ class Rule:
         return None if match is None else [match.expand(target) for target in self.targets]
 
 
+def module_rules(modules: Mapping[str, str]) -> list[Rule]:
+    """
+    Modules whose tensors keep their last names: a convolution, a linear layer, a norm.
+
+    Args:
+        modules: pattern of their name -> our name, in which `\\1` stands for the pattern's first group and so on.
+    """
+    last_groups = {theirs: re.compile(theirs).groups + 1 for theirs in modules}
+    return [Rule(rf"{name}\.{BATCH_NORM}", rf"{modules[name]}.\{group}") for name, group in last_groups.items()]
+
+
 def pointwise_rules(theirs: str, ours: str) -> list[Rule]:
     """A 1x1 convolution there, a linear layer here; `theirs` is a pattern."""
     return [

@@ -2,14 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """SCTNet (https://github.com/xzz777/SCTNet): configurations to `SctNetConfig`, names to ours."""
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from ..models.configuration_sctnet import SctNetConfig
 from .base import Converter
 from .mmseg import as_list, read_test_protocol, refuse_unless
-from .rules import BATCH_NORM, Rule
+from .rules import Rule, module_rules
 
 
 CLASSIFIER, ALIGNMENT = r"auxiliary_head\.0\.", r"auxiliary_head\.1\."
@@ -51,9 +50,11 @@ KERNELS = {"kv": "attention.vertical_kernel", "kv3": "attention.horizontal_kerne
 class SctNetConverter(Converter):
     """SCTNet's checkpoints: those of its training, and those without what only that needs."""
 
-    def check_names(self) -> None:
-        if "backbone.convdown4.0.weight" not in self.tensors or "decode_head.conv_seg.weight" not in self.tensors:
-            raise self._unexpected("an SCTNet", "backbone.convdown4.0.weight and decode_head.conv_seg.weight")
+    refusal = "This is not an SCTNet checkpoint"
+    expected_names = "backbone.convdown4.0.weight and decode_head.conv_seg.weight"
+
+    def has_known_names(self) -> bool:
+        return {"backbone.convdown4.0.weight", "decode_head.conv_seg.weight"} <= self.tensors.keys()
 
     def read_config(self, original: dict[str, Any]) -> SctNetConfig:
         """
@@ -63,15 +64,16 @@ class SctNetConverter(Converter):
         _refuse_other_type(backbone, "SCTNet")
         _refuse_other_type(head, "SCTHead")
         base_channels = backbone.get("base_channels", 64)
-        _check_head(head, 4 * base_channels, in_index=0)
-        _check_cross_entropy(head, weight=1.0)
+        refuse_unless(head, in_channels=4 * base_channels, in_index=0, dropout_ratio=0.0, align_corners=False)
+        _read_loss_weight(head, loss_weight=1.0)
         training: dict[str, Any] = {}
         for auxiliary in as_list(original.get("auxiliary_head")):
             if auxiliary["type"] == "AU_SCTHead":
-                _check_head(auxiliary, 2 * base_channels, in_index=1)
-                training["auxiliary_loss_weight"] = _check_cross_entropy(auxiliary, weight=None)
+                refuse_unless(auxiliary, in_channels=2 * base_channels, in_index=1)
+                refuse_unless(auxiliary, dropout_ratio=0.0, align_corners=False)
+                training["auxiliary_loss_weight"] = _read_loss_weight(auxiliary)
             elif auxiliary["type"] == "VitGuidanceHead":
-                refuse_unless(auxiliary.get("loss_decode", {}), "type", "AlignmentLoss")
+                refuse_unless(auxiliary.get("loss_decode", {}), type="AlignmentLoss")
             else:
                 raise ValueError(
                     f"auxiliary_head has type={auxiliary['type']!r}; expected AU_SCTHead or VitGuidanceHead."
@@ -119,21 +121,9 @@ def _refuse_other_type(part: dict[str, Any], expected: str) -> None:
         raise ValueError(f"The configuration has type={part['type']!r}; expected {expected!r}.")
 
 
-def _check_head(head: dict[str, Any], in_channels: int, in_index: int) -> None:
-    refuse_unless(head, "in_channels", in_channels)
-    refuse_unless(head, "in_index", in_index)
-    refuse_unless(head, "dropout_ratio", 0.0)
-    refuse_unless(head, "align_corners", False)
-
-
-def _check_cross_entropy(head: dict[str, Any], weight: float | None) -> float:
-    """The weight of the loss, which has to be the one given, if any."""
+def _read_loss_weight(head: dict[str, Any], **expected: float) -> float:
     loss = head.get("loss_decode", {})
-    refuse_unless(loss, "type", "CrossEntropyLoss")
-    refuse_unless(loss, "use_sigmoid", False)
-    refuse_unless(loss, "class_weight", None)
-    if weight is not None:
-        refuse_unless(loss, "loss_weight", weight)
+    refuse_unless(loss, type="CrossEntropyLoss", use_sigmoid=False, class_weight=None, **expected)
     return loss.get("loss_weight", 1.0)
 
 
@@ -148,10 +138,7 @@ def encoder_rules(config: SctNetConfig, names: Iterable[str]) -> list[Rule]:
 def _backbone_rules(theirs: str, ours: str) -> list[Rule]:
     """`theirs`, a pattern, and `ours` begin the names."""
     return [
-        *(
-            Rule(rf"{theirs}{module}\.{BATCH_NORM}", rf"{ours}{our_module}.\{re.compile(module).groups + 1}")
-            for module, our_module in MODULES.items()
-        ),
+        *module_rules({f"{theirs}{module}": f"{ours}{our_module}" for module, our_module in MODULES.items()}),
         *(
             Rule(rf"{theirs}{layer}\.attn_l\.{kernel}", f"{ours}{our_layer}.{our_kernel}")
             for layer, our_layer in ATTENTION_LAYERS.items()
@@ -161,12 +148,5 @@ def _backbone_rules(theirs: str, ours: str) -> list[Rule]:
 
 
 def _head_rules(theirs: str, ours: str) -> list[Rule]:
-    return [
-        Rule(rf"{theirs}{module}\.{BATCH_NORM}", rf"{ours}{our_module}.\1")
-        for module, our_module in (
-            ("bn1", "norm"),
-            ("conv1", "layer.conv"),
-            ("bn2", "layer.norm"),
-            ("conv_seg", "classifier"),
-        )
-    ]
+    modules = {"bn1": "norm", "conv1": "layer.conv", "bn2": "layer.norm", "conv_seg": "classifier"}
+    return module_rules({f"{theirs}{module}": f"{ours}{our_module}" for module, our_module in modules.items()})

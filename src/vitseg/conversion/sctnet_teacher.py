@@ -16,7 +16,7 @@ from transformers import SegformerConfig
 from ..models.configuration_sctnet_teacher import SctNetTeacherConfig
 from .base import Converter
 from .mmseg import as_list, read_test_protocol
-from .rules import BATCH_NORM, Rule, pointwise_rules
+from .rules import Rule, module_rules, pointwise_rules
 
 
 # Where encoder and head lie: in mmsegmentation, in the authors' teacher files, and in a checkpoint of the training.
@@ -32,6 +32,12 @@ HEAD_WIDTH = 64
 class SctNetTeacherConverter(Converter):
     """The teacher's checkpoints, and those of SCTNet that hold it."""
 
+    refusal = "There is no teacher in the checkpoint"
+    expected_names = (
+        "teacher_backbone.layers.0.0.projection.weight and teacher_head.fusion_conv.conv.weight, with or without "
+        "auxiliary_head.1 before them, or those of mmsegmentation's SegFormer"
+    )
+
     @property
     def prefixes(self) -> tuple[str, str]:
         """What names of encoder and head begin with; empty without a SegFormer that has mmsegmentation's head."""
@@ -40,14 +46,8 @@ class SctNetTeacherConverter(Converter):
                 return encoder, head
         return "", ""
 
-    def check_names(self) -> None:
-        if not all(self.prefixes):
-            raise ValueError(
-                "There is no teacher in the checkpoint: expected names such as "
-                "teacher_backbone.layers.0.0.projection.weight and teacher_head.fusion_conv.conv.weight, with or "
-                "without auxiliary_head.1 before them, or those of mmsegmentation's SegFormer. The file's first names "
-                f"are {list(self.tensors)[:5]}."
-            )
+    def has_known_names(self) -> bool:
+        return all(self.prefixes)
 
     def read_config(self, original: dict[str, Any]) -> SctNetTeacherConfig:
         """
@@ -92,28 +92,28 @@ class SctNetTeacherConverter(Converter):
         stage, block = rf"{encoder}layers\.(\d)", rf"{encoder}layers\.(\d)\.1\.(\d+)"
         our_stage, our_block = r"encoder.stages.\1", r"encoder.stages.\1.blocks.\2"
         attention = rf"{our_block}.attention"
-        in_projections = tuple(f"{attention}.{part}_proj" for part in "qkv")
-        parts = {
-            r"norm1": "layernorm_before",
-            r"attn\.attn\.out_proj": "attention.o_proj",
-            r"attn\.sr": "attention.sequence_reduction.sequence_reduction",
-            r"attn\.norm": "attention.sequence_reduction.layer_norm",
-            r"norm2": "layernorm_after",
-            r"ffn\.layers\.1": "mlp.dwconv.dwconv",
+        in_projections = tuple(rf"{attention}.{part}_proj.\3" for part in "qkv")
+        modules = {
+            rf"{stage}\.0\.projection": f"{our_stage}.patch_embeddings.proj",
+            rf"{stage}\.0\.norm": f"{our_stage}.patch_embeddings.layer_norm",
+            rf"{stage}\.2": f"{our_stage}.layer_norm",
+            rf"{block}\.norm1": f"{our_block}.layernorm_before",
+            rf"{block}\.attn\.attn\.out_proj": f"{attention}.o_proj",
+            rf"{block}\.attn\.sr": f"{attention}.sequence_reduction.sequence_reduction",
+            rf"{block}\.attn\.norm": f"{attention}.sequence_reduction.layer_norm",
+            rf"{block}\.norm2": f"{our_block}.layernorm_after",
+            rf"{block}\.ffn\.layers\.1": f"{our_block}.mlp.dwconv.dwconv",
+            rf"{head}convs\.(\d)\.conv": r"decode_head.branches.\1.conv",
+            rf"{head}convs\.(\d)\.bn": r"decode_head.branches.\1.norm",
+            rf"{head}fusion_conv\.conv": "decode_head.fusion.conv",
+            rf"{head}fusion_conv\.bn": "decode_head.fusion.norm",
+            rf"{head}conv_seg": "decode_head.classifier",
         }
         table = [
-            Rule(rf"{stage}\.0\.projection\.(weight|bias)", rf"{our_stage}.patch_embeddings.proj.\2"),
-            Rule(rf"{stage}\.0\.norm\.(weight|bias)", rf"{our_stage}.patch_embeddings.layer_norm.\2"),
-            Rule(rf"{stage}\.2\.(weight|bias)", rf"{our_stage}.layer_norm.\2"),
-            Rule(rf"{block}\.attn\.attn\.in_proj_(weight|bias)", tuple(rf"{name}.\3" for name in in_projections)),
-            *(Rule(rf"{block}\.{theirs}\.(weight|bias)", rf"{our_block}.{ours}.\3") for theirs, ours in parts.items()),
+            Rule(rf"{block}\.attn\.attn\.in_proj_(weight|bias)", in_projections),
+            *module_rules(modules),
             *pointwise_rules(rf"{block}\.ffn\.layers\.0", rf"{our_block}.mlp.fc1"),
             *pointwise_rules(rf"{block}\.ffn\.layers\.4", rf"{our_block}.mlp.fc2"),
-            Rule(rf"{head}convs\.(\d)\.conv\.weight", r"decode_head.branches.\1.conv.weight"),
-            Rule(rf"{head}convs\.(\d)\.bn\.{BATCH_NORM}", r"decode_head.branches.\1.norm.\2"),
-            Rule(rf"{head}fusion_conv\.conv\.weight", "decode_head.fusion.conv.weight"),
-            Rule(rf"{head}fusion_conv\.bn\.{BATCH_NORM}", r"decode_head.fusion.norm.\1"),
-            Rule(rf"{head}conv_seg\.(weight|bias)", r"decode_head.classifier.\1"),
             Rule(r"auxiliary_head\..*", reason="no part of the teacher"),
         ]
         if encoder.startswith("backbone"):

@@ -32,11 +32,12 @@ LAYER_NAMES = {
 class SegVitConverter(Converter):
     """SegViT's checkpoints."""
 
-    def check_names(self) -> None:
-        backbone = any(name.startswith("backbone.layers.") for name in self.tensors)
-        if not backbone or "decode_head.decoder_1.layers.0.linear1.weight" not in self.tensors:
-            names = "backbone.layers.0.ln1.weight and decode_head.decoder_1.layers.0.linear1.weight"
-            raise self._unexpected("a SegViT", names)
+    refusal = "This is not a SegViT checkpoint"
+    expected_names = "backbone.layers.0.ln1.weight and decode_head.decoder_1.layers.0.linear1.weight"
+
+    def has_known_names(self) -> bool:
+        has_backbone = any(name.startswith("backbone.layers.") for name in self.tensors)
+        return has_backbone and "decode_head.decoder_1.layers.0.linear1.weight" in self.tensors
 
     def read_config(self, original: dict[str, Any]) -> SegVitConfig:
         """The `SegVitConfig` of `backbone`, `decode_head` and `test_cfg`."""
@@ -45,15 +46,9 @@ class SegVitConverter(Converter):
             raise ValueError(f"decode_head is a {head['type']}; expected one of {sorted(DECODER_TYPES)}.")
         if original.get("auxiliary_head"):
             raise ValueError("The original configuration has an auxiliary_head, which no SegViT has.")
-        for key in ("CE_loss", "crop_train", "align_corners"):
-            refuse_unless(head, key, False)
         loss = head["loss_decode"]
-        for part, key, expected in (
-            (loss, "type", "ATMLoss"),
-            (loss, "num_classes", head["num_classes"]),
-            (head, "in_channels", backbone["embed_dims"]),
-        ):
-            refuse_unless(part, key, expected)
+        refuse_unless(head, CE_loss=False, crop_train=False, align_corners=False, in_channels=backbone["embed_dims"])
+        refuse_unless(loss, type="ATMLoss", num_classes=head["num_classes"])
         loss_weight = loss.get("loss_weight", 1.0)
         return SegVitConfig(
             num_labels=head["num_classes"],
@@ -108,7 +103,7 @@ def _read_backbone(backbone: dict[str, Any], num_stages: int) -> PlainVitConfig:
         raise ValueError(f"backbone is a {backbone['type']}; expected a VisionTransformer or a vit_shrink.")
     if shrinks:
         # With one the original cuts a patch off.
-        refuse_unless({"with_cls_token": True, **backbone}, "with_cls_token", False)
+        refuse_unless({"with_cls_token": True, **backbone}, with_cls_token=False)
     # Feature maps come in the order of the layers; the head takes the first ones.
     taps = sorted(tap % backbone["num_layers"] for tap in as_list(backbone["out_indices"]))
     if num_stages > len(taps):

@@ -14,9 +14,9 @@ import torch
 from ..models.configuration_plain_vit import PlainVitConfig
 from ..models.configuration_setr import SetrConfig
 from .base import Converter
-from .mmseg import as_list, read_test_protocol, read_vit_config, refuse_unless, vit_rules
+from .mmseg import as_list, read_auxiliary_weight, read_test_protocol, read_vit_config, refuse_unless, vit_rules
 from .plain_vit import TIMM_NAMES, layer_rules, token_rules
-from .rules import BATCH_NORM, Rule
+from .rules import BATCH_NORM, Rule, module_rules
 
 
 NUM_LEVELS = 4
@@ -28,37 +28,31 @@ class SetrConverter(Converter):
     """SETR's checkpoints, of either family."""
 
     has_optional_heads = True
+    refusal = "This is not a SETR checkpoint"
+    expected_names = "backbone.blocks.0.norm1.weight or backbone.layers.0.ln1.weight, and a SETR decode head"
 
     @property
     def is_mmseg(self) -> bool:
         """Whether the names are mmsegmentation's rather than the authors'."""
         return any(name.startswith("backbone.layers.") for name in self.tensors)
 
-    def check_names(self) -> None:
+    def has_known_names(self) -> bool:
         authors = any(name.startswith("backbone.blocks.") for name in self.tensors)
         # mmsegmentation's Segmenter shares the backbone's names, but its head has none of SETR's.
         head = any(
             name.startswith(("decode_head.up_convs.", "decode_head.conv_0.", "decode_head.mlahead."))
             for name in self.tensors
         )
-        if self.is_mmseg == authors or not head:
-            names = "backbone.blocks.0.norm1.weight or backbone.layers.0.ln1.weight, and a SETR decode head"
-            raise self._unexpected("a SETR", names)
+        return self.is_mmseg != authors and head
 
     def read_config(self, original: dict[str, Any]) -> SetrConfig:
         """The `SetrConfig` of `backbone`, `neck`, `decode_head`, `auxiliary_head` and `test_cfg`."""
         heads = [original["decode_head"], *as_list(original.get("auxiliary_head"))]
         for head in heads:
-            refuse_unless(head, "align_corners", False)
-            refuse_unless(head, "upsampling_method", "bilinear")
-        weights = {head.get("loss_decode", {}).get("loss_weight", 1.0) for head in heads[1:]}
-        if len(weights) > 1:
-            raise ValueError(
-                f"The auxiliary heads have different loss weights {sorted(weights)}; expected one for all."
-            )
+            refuse_unless(head, align_corners=False, upsampling_method="bilinear")
         arguments = {
             "num_labels": original["decode_head"]["num_classes"],
-            **({"auxiliary_loss_weight": weights.pop()} if weights else {}),
+            **read_auxiliary_weight(heads[1:]),
             **read_test_protocol(original.get("test_cfg")),
         }
         read = _read_mmseg_config if self.is_mmseg else _read_authors_config
@@ -157,7 +151,7 @@ def _read_mmseg_config(
     backbone_config = read_vit_config(backbone, as_list(backbone["out_indices"]))
     if neck is not None:
         for aux in auxiliary_heads:
-            refuse_unless(aux, "num_convs", 0)
+            refuse_unless(aux, num_convs=0)
         return {
             "backbone_config": backbone_config,
             "decoder_type": "mla",
@@ -180,7 +174,7 @@ def _read_mmseg_config(
         for part in (head, *auxiliary_heads)
     ]
     for aux in auxiliary_heads:
-        refuse_unless(aux, "channels", head["channels"])
+        refuse_unless(aux, channels=head["channels"])
     return {
         "backbone_config": backbone_config,
         "decoder_type": "pup" if head["kernel_size"] == 3 else "naive",
@@ -210,20 +204,15 @@ def _authors_up_rules(config: SetrConfig) -> list[Rule]:
 def _authors_mla_rules() -> list[Rule]:
     table = [UNUSED_CLASSIFIER]
     for level in range(NUM_LEVELS):
-        lateral, output = rf"backbone\.mla\.mla_p{level + 2}_1x1", rf"backbone\.mla\.mla_p{level + 2}"
-        branch = rf"decode_head\.mlahead\.head{level + 2}"
-        table += [
-            Rule(rf"backbone\.norm_{level}\.(weight|bias)", rf"neck.layernorms.{level}.\1"),
-            Rule(rf"{lateral}\.0\.weight", f"neck.lateral_layers.{level}.conv.weight"),
-            Rule(rf"{lateral}\.1\.{BATCH_NORM}", rf"neck.lateral_layers.{level}.batch_norm.\1"),
-            Rule(rf"{output}\.0\.weight", f"neck.output_layers.{level}.conv.weight"),
-            Rule(rf"{output}\.1\.{BATCH_NORM}", rf"neck.output_layers.{level}.batch_norm.\1"),
-        ]
-        for index, (conv, norm) in enumerate(((0, 1), (3, 4))):
-            table += [
-                Rule(rf"{branch}\.{conv}\.weight", f"decode_head.branches.{level}.{index}.conv.weight"),
-                Rule(rf"{branch}\.{norm}\.{BATCH_NORM}", rf"decode_head.branches.{level}.{index}.batch_norm.\1"),
-            ]
+        table += module_rules({rf"backbone\.norm_{level}": f"neck.layernorms.{level}"})
+        branch, our_branch = rf"decode_head\.mlahead\.head{level + 2}", f"decode_head.branches.{level}"
+        for theirs, conv, norm, ours in (
+            (rf"backbone\.mla\.mla_p{level + 2}_1x1", 0, 1, f"neck.lateral_layers.{level}"),
+            (rf"backbone\.mla\.mla_p{level + 2}", 0, 1, f"neck.output_layers.{level}"),
+            (branch, 0, 1, f"{our_branch}.0"),
+            (branch, 3, 4, f"{our_branch}.1"),
+        ):
+            table += module_rules({rf"{theirs}\.{conv}": f"{ours}.conv", rf"{theirs}\.{norm}": f"{ours}.batch_norm"})
     return [
         *table,
         Rule(r"decode_head\.cls\.(weight|bias)", r"decode_head.classifier.\1"),
@@ -255,11 +244,9 @@ def _mmseg_mla_rules(config: SetrConfig) -> list[Rule]:
     ]
     for level in range(NUM_LEVELS):
         theirs = NUM_LEVELS - 1 - level
-        output, branch = rf"neck\.mla\.feat_extract\.{theirs}", rf"decode_head\.up_convs\.{theirs}\.(\d)"
-        table += [
-            Rule(rf"{output}\.conv\.weight", f"neck.output_layers.{level}.conv.weight"),
-            Rule(rf"{output}\.bn\.{BATCH_NORM}", rf"neck.output_layers.{level}.batch_norm.\1"),
-            Rule(rf"{branch}\.conv\.weight", rf"decode_head.branches.{level}.\1.conv.weight"),
-            Rule(rf"{branch}\.bn\.{BATCH_NORM}", rf"decode_head.branches.{level}.\1.batch_norm.\2"),
-        ]
+        for layer, ours in (
+            (rf"neck\.mla\.feat_extract\.{theirs}", f"neck.output_layers.{level}"),
+            (rf"decode_head\.up_convs\.{theirs}\.(\d)", rf"decode_head.branches.{level}.\1"),
+        ):
+            table += module_rules({rf"{layer}\.conv": f"{ours}.conv", rf"{layer}\.bn": f"{ours}.batch_norm"})
     return table

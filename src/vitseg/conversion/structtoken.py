@@ -23,25 +23,22 @@ LAYER = r"decode_head\.layers\.(\d+)"
 class StructTokenConverter(Converter):
     """StructToken's checkpoints."""
 
-    def check_names(self) -> None:
-        if "decode_head.kernels" not in self.tensors or "backbone.pos_embed" not in self.tensors:
-            raise self._unexpected("a StructToken", "decode_head.kernels and backbone.pos_embed")
+    refusal = "This is not a StructToken checkpoint"
+    expected_names = "decode_head.kernels and backbone.pos_embed"
+
+    def has_known_names(self) -> bool:
+        return {"decode_head.kernels", "backbone.pos_embed"} <= self.tensors.keys()
 
     def read_config(self, original: dict[str, Any]) -> StructTokenConfig:
         """The `StructTokenConfig` of `backbone`, `decode_head` and `test_cfg`."""
         backbone, head = original["backbone"], original["decode_head"]
         if head["type"] not in EXTRACTIONS:
             raise ValueError(f"decode_head has type={head['type']!r}; expected one of {list(EXTRACTIONS)}.")
-        refuse_unless(head, "align_corners", False)
-        refuse_unless(head, "interpolate_mode", "bicubic")
-        refuse_unless(head, "input_transform", None)
+        refuse_unless(head, align_corners=False, interpolate_mode="bicubic", input_transform=None)
         norm = head.get("norm_cfg", {})
-        refuse_unless(norm, "type", "LN")
+        refuse_unless(norm, type="LN")
         for loss in as_list(head.get("loss_decode")):
-            refuse_unless(loss, "type", "CrossEntropyLoss")
-            refuse_unless(loss, "loss_weight", 1.0)
-            refuse_unless(loss, "use_sigmoid", False)
-            refuse_unless(loss, "class_weight", None)
+            refuse_unless(loss, type="CrossEntropyLoss", loss_weight=1.0, use_sigmoid=False, class_weight=None)
 
         # The backbone's feature maps are in the order of its blocks.
         depth = backbone["num_layers"]

@@ -6,9 +6,8 @@ One record per published result: what conversion, training, evaluation and model
 `python -m vitseg.recipes` lists them, and prints one as a file to edit.
 """
 
-from .files import load_recipe, recipe_to_json
+from .files import POLICY_RECIPES, RECIPES, get_recipe, load_recipe, recipe_to_json
 from .labels import CLASS_LISTS, LABEL_SETS, LabelSet, load_id2label, load_label_set
-from .published import POLICY_RECIPES, RECIPES, get_recipe
 from .schema import (
     ClassificationTraining,
     DetectionTraining,

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from ..replacing import replacing
-from .published import RECIPES
+from .files import RECIPES
 from .schema import PretrainedWeights, PublishedRecipe
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .labels import REDUCED_LABEL_SETS
-from .schema import EvaluationRecipe
+from .schema import EvaluationRecipe, TrainingRecipe
 
 
 # The factors of mmsegmentation's multi-scale test.
@@ -48,6 +48,19 @@ class Benchmark:
         long_side, short_side = self.scale
         size = {"shortest_edge": short_side, **({"longest_edge": long_side} if self.limits_long_side else {})}
         return {"size": size, **({"do_reduce_labels": True} if self.reduces_labels else {})}
+
+    def adamw_training(self, **settings: Any) -> TrainingRecipe:
+        """Training by AdamW as mmsegmentation has it, with a linear decay after a warm-up, and these `settings`."""
+        common: dict[str, Any] = {
+            "power": 1.0,
+            "min_learning_rate": 0.0,
+            "warmup_iterations": 1500,
+            "warmup_ratio": 1e-6,
+            "batch_size": 16,
+            "crop_size": self.crop_size,
+            "scale": self.scale,
+        }
+        return TrainingRecipe(optimizer="adamw", **{**common, **settings})
 
     def sliding_test(
         self,

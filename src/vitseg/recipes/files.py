@@ -1,6 +1,9 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Recipes as JSON files: a published recipe is printed, edited, and trained with."""
+"""
+All recipes by name, those of published results and those of policy networks, of which nothing was published; and
+recipes as JSON files: a published recipe is printed, edited, and trained with.
+"""
 
 import dataclasses
 import json
@@ -8,12 +11,35 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from . import cts_policy, cts_segmenter, hlg, sctnet, segvit, setr, structtoken
 from .changes import apply_changes
 from .lookup import unknown_name
-from .published import POLICY_RECIPES, RECIPES
-from .schema import TRAINING_RECIPES, Recipe
+from .schema import TRAINING_RECIPES, PublishedRecipe, Recipe
+
+
+RECIPES: Mapping[str, PublishedRecipe] = MappingProxyType(
+    {
+        recipe.name: recipe
+        for module in (setr, segvit, structtoken, sctnet, cts_segmenter, hlg)
+        for recipe in module.RECIPES
+    }
+)
+POLICY_RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in cts_policy.RECIPES})
+
+
+def get_recipe(name: str) -> PublishedRecipe:
+    """
+    The recipe of the published result of this name.
+
+    Raises:
+        ValueError: if there is none; the message gives the closest names.
+    """
+    if name not in RECIPES:
+        raise unknown_name("recipe", name, RECIPES, hint="`python -m vitseg.recipes` lists all.")
+    return RECIPES[name]
 
 
 def recipe_to_json(recipe: Recipe) -> str:
@@ -40,17 +66,13 @@ def load_recipe(name_or_file: str | Path, changes: Mapping[str, Any] | None = No
     if str(name_or_file).endswith(".json"):
         values = _read(Path(name_or_file))
     else:
-        values = json.loads(recipe_to_json(_named(str(name_or_file))))
+        recipes: dict[str, Recipe] = {**RECIPES, **POLICY_RECIPES}
+        if (name := str(name_or_file)) not in recipes:
+            raise unknown_name("recipe", name, recipes, "`python -m vitseg.recipes` lists all published results.")
+        values = json.loads(recipe_to_json(recipes[name]))
     apply_changes(values, changes or {})
     recipe: Recipe = _build(Recipe, values, "the recipe")
     return recipe
-
-
-def _named(name: str) -> Recipe:
-    recipes: dict[str, Recipe] = {**RECIPES, **POLICY_RECIPES}
-    if name not in recipes:
-        raise unknown_name("recipe", name, recipes, hint="`python -m vitseg.recipes` lists all published results.")
-    return recipes[name]
 
 
 def _read(file: Path) -> dict[str, Any]:

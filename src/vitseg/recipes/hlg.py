@@ -18,7 +18,6 @@ from .schema import (
     PublishedRecipe,
     PublishedResult,
     PublishedScore,
-    TrainingRecipe,
     Weights,
 )
 
@@ -141,19 +140,11 @@ def _segmenter(name: str, data: Benchmark, thousands: int, miou: float, drop_pat
         model=ENCODERS[name].config(drop_path_rate=drop_path_rate),
         image_processor=data.image_processor,
         label_set=data.label_set,
-        training=TrainingRecipe(
-            optimizer="adamw",
+        training=data.adamw_training(
             learning_rate=6e-5,
             weight_decay=0.0,
             parameter_rules={"head": {"lr_mult": 10.0}, "norm": {"decay_mult": 0.0}},
-            power=1.0,
-            min_learning_rate=0.0,
-            warmup_iterations=1500,
-            warmup_ratio=1e-6,
             iterations=1000 * thousands,
-            batch_size=16,
-            crop_size=data.crop_size,
-            scale=data.scale,
             pretrained=_pretrained(name),
         ),
         evaluation=data.sliding_test(ratios=(1.0,), flip=False),

@@ -127,8 +127,7 @@ class TrainingRecipe(OptimizationRecipe):
         super().__post_init__()
         _check_choice("warm-up rule", self.warmup_rule, WARMUP_RULES)
         for name in ("crop_size", "scale", "ratio_range"):
-            if len(getattr(self, name)) != 2 or min(getattr(self, name)) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected two positive numbers.")
+            _check_pair(name, getattr(self, name))
         for name in ("max_category_share", "flip_probability"):
             _check_share(name, getattr(self, name))
 
@@ -162,8 +161,7 @@ class ClassificationTraining(OptimizationRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.crop_size) != 2 or min(self.crop_size) <= 0:
-            raise ValueError(f"crop_size is {self.crop_size}; expected two positive numbers.")
+        _check_pair("crop_size", self.crop_size)
         for name in ("random_erasing", "label_smoothing"):
             _check_share(name, getattr(self, name))
 
@@ -421,10 +419,7 @@ class Recipe:
                 "window_stride": self.evaluation.window_stride,
             }
         if id2label is not None:
-            values |= {
-                "id2label": dict(id2label),
-                "label2id": {name: index for index, name in id2label.items()},
-            }
+            values |= {"id2label": dict(id2label), "label2id": {name: index for index, name in id2label.items()}}
         config = config_class(**values)
         for name in {"backbone_config", "encoder_config"} & self.model.keys():
             nested_class = type(getattr(config, name))
@@ -475,6 +470,11 @@ class PublishedRecipe(Recipe):
 
 def _field_names(config_class: type) -> set[str]:
     return {config_field.name for config_field in dataclasses.fields(config_class)}
+
+
+def _check_pair(name: str, values: tuple[float, ...]) -> None:
+    if len(values) != 2 or min(values) <= 0:
+        raise ValueError(f"{name} is {values}; expected two positive numbers.")
 
 
 def _check_share(name: str, value: float) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import datasets
 from .datasets import ADE20K, Benchmark
-from .schema import EvaluationRecipe, PretrainedWeights, PublishedRecipe, PublishedResult, TrainingRecipe, Weights
+from .schema import EvaluationRecipe, PretrainedWeights, PublishedRecipe, PublishedResult, Weights
 
 
 REPOSITORY = "https://github.com/xzz777/SCTNet"
@@ -81,19 +81,14 @@ def _recipe(
             "do_reduce_labels": data.reduces_labels,
         },
         label_set=data.label_set,
-        training=TrainingRecipe(
-            optimizer="adamw",
+        training=data.adamw_training(
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             parameter_rules=rules,
-            power=1.0,
             min_learning_rate=min_learning_rate,
-            warmup_iterations=1500,
-            warmup_ratio=1e-6,
             iterations=160_000,
             batch_size=batch_size,
             crop_size=crop,
-            scale=data.scale,
             ratio_range=ratio_range,
             pretrained=PretrainedWeights(
                 timm_model=None,

@@ -14,7 +14,7 @@ from typing import Any
 
 from .backbones import FIRST_VIT_B, FIRST_VIT_L, plain_vit
 from .datasets import ADE20K, COCO_STUFF_10K, PASCAL_CONTEXT, Benchmark
-from .schema import PublishedRecipe, PublishedResult, TrainingRecipe, Weights
+from .schema import PublishedRecipe, PublishedResult, Weights
 
 
 BACKBONES: dict[tuple[str, str], dict[str, Any]] = {
@@ -75,20 +75,13 @@ def _recipe(
         },
         image_processor={**data.image_processor, **(IMAGENET if backbone == "vit-b" else {})},
         label_set=data.label_set,
-        training=TrainingRecipe(
-            optimizer="adamw",
+        training=data.adamw_training(
             learning_rate=2e-5,
             weight_decay=weight_decay,
             # All of `decode_head`, its norms and biases too; else the backbone's layer norms.
             parameter_rules={"head": {"lr_mult": 10.0}, "norm": {"decay_mult": 0.0}},
             power=power,
-            min_learning_rate=0.0,
-            warmup_iterations=1500,
-            warmup_ratio=1e-6,
             iterations=1000 * thousands,
-            batch_size=16,
-            crop_size=data.crop_size,
-            scale=data.scale,
             max_gradient_norm=35.0,
             pretrained=PRETRAINED[backbone],
         ),

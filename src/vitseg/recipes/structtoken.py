@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from .backbones import AUGREG, plain_vit
 from .datasets import ADE20K, ADE20K_640
-from .schema import PublishedRecipe, PublishedResult, TrainingRecipe, Weights
+from .schema import PublishedRecipe, PublishedResult, Weights
 
 
 REPOSITORY = "https://github.com/RockeyCoss/StructToken"
@@ -42,8 +42,7 @@ def _recipe(
         model={"extraction": extraction, "decoder_drop_path_rate": 0.1, "backbone_config": backbone_config},
         image_processor={**data.image_processor, **half},
         label_set=data.label_set,
-        training=TrainingRecipe(
-            optimizer="adamw",
+        training=data.adamw_training(
             learning_rate=learning_rate,
             weight_decay=0.01,
             # The original's rule against the decay of norms reaches none: the backbone's have other names there, and
@@ -53,14 +52,7 @@ def _recipe(
                 "cls_token": {"decay_mult": 0.0},
                 "decode_head": {"lr_mult": head_factor},
             },
-            power=1.0,
-            min_learning_rate=0.0,
-            warmup_iterations=1500,
-            warmup_ratio=1e-6,
             iterations=160_000,
-            batch_size=16,
-            crop_size=data.crop_size,
-            scale=data.scale,
             pretrained=replace(pretrained, note=f"The original reads them from a copy, `vit_{size}_p16_384.pth`."),
         ),
         evaluation=data.sliding_test(),
