@@ -13,7 +13,7 @@ from typing import Any
 from vitseg.arguments import positive_int
 from vitseg.data.loading import train_loader
 from vitseg.recipes.cards import markdown_table
-from vitseg.training.history import Stopwatch
+from vitseg.training.state import Stopwatch
 
 from .arguments import Row
 from .data import NUM_EXAMPLES, synthetic_pair, vitseg_stream

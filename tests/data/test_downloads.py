@@ -36,7 +36,7 @@ def assert_holds(dataset: RawDataset, made: Miniature) -> None:
     for split, pairs in dataset.splits.items():
         assert [pair.name for pair in pairs] == sorted(made.images[split])
         for pair in pairs:
-            row = encode_pair(pair, dataset.train_ids).row
+            row = encode_pair(pair, dataset.train_ids)[0]
             assert row["image"]["bytes"] == made.images[split][pair.name]
             label = Image.open(BytesIO(row["label"]["bytes"]))
             assert (label.format, label.mode) == ("PNG", "L")

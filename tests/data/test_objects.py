@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets with classes and boxes, and the streams and scores of classifiers and detectors."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -16,8 +17,9 @@ from vitseg.data.loading import train_loader
 from vitseg.data.objects import DetectionStream, DetectionTransform, collate_objects
 from vitseg.evaluation.classification import evaluate_classifier
 from vitseg.evaluation.detection import score_detections
+from vitseg.models.image_processing_semantic import SemanticImageProcessor
 from vitseg.recipes import get_recipe
-from vitseg.recipes.schema import ClassificationTraining
+from vitseg.recipes.schema import ClassificationTraining, DetectionTraining
 from vitseg.scenes import SCENE_KINDS, SCENE_THINGS, draw_annotated_scene
 from vitseg.scenes import write_annotated_scenes as write
 
@@ -43,6 +45,7 @@ def test_the_data_set_loads_with_datasets(folder):
 
 
 RECIPE = get_recipe("hlg-tiny-imagenet1k-224-300e")
+DETECTION = get_recipe("hlg-retinanet-large-coco-800-12e")
 
 
 def classification_stream(folder, **kwargs) -> ClassificationStream:
@@ -70,8 +73,11 @@ def test_classification_examples_are_the_same_in_every_run(folder):
 
 
 def detection_transform(**kwargs) -> DetectionTransform:
-    settings = {"short_sides": (64,), "longest_side": 96, "flip_probability": 0.0}
-    return DetectionTransform(**{**settings, "image_mean": (0.5,) * 3, "image_std": (0.5,) * 3, **kwargs})
+    settings = {"short_sides": (64,), "longest_side": 96, "flip_probability": 0.0, **kwargs}
+    processor = SemanticImageProcessor(image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    training = dataclasses.replace(DETECTION.training, **settings)
+    assert isinstance(training, DetectionTraining)
+    return DetectionTransform(training, processor)
 
 
 def test_boxes_move_with_the_image():

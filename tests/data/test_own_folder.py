@@ -38,7 +38,7 @@ def write_labels(folder: Path, content: object, name: str = "labels.json") -> Pa
 
 
 def label_map(dataset: RawDataset, split: str = "train", index: int = 0) -> np.ndarray:
-    row = encode_pair(dataset.splits[split][index], dataset.train_ids).row
+    row = encode_pair(dataset.splits[split][index], dataset.train_ids)[0]
     return np.asarray(Image.open(BytesIO(row["label"]["bytes"])))
 
 

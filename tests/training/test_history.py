@@ -6,7 +6,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from vitseg.training.history import MetricsFile, RunningLosses
+from vitseg.training.run_folder import MetricsFile
+from vitseg.training.state import RunningLosses
 
 
 def test_means_are_over_the_batches_since_they_were_read():

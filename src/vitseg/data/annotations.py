@@ -41,7 +41,21 @@ class Annotation(Protocol):
 
 
 @dataclass(frozen=True)
-class MaskFile:
+class _AnnotationFile:
+    """A file that holds an annotation."""
+
+    file: File
+
+    def __str__(self) -> str:
+        return str(self.file)
+
+    @property
+    def size(self) -> int:
+        return self.file.size
+
+
+@dataclass(frozen=True)
+class MaskFile(_AnnotationFile):
     """
     An image file whose pixel values, or positions in a palette, are the annotation.
 
@@ -50,15 +64,7 @@ class MaskFile:
         is_colored: whether instead its colours are: `0xRRGGBB`.
     """
 
-    file: File
     is_colored: bool = False
-
-    def __str__(self) -> str:
-        return str(self.file)
-
-    @property
-    def size(self) -> int:
-        return self.file.size
 
     def read(self) -> np.ndarray:
         encoded = self.file.read()
@@ -79,7 +85,7 @@ class MaskFile:
 
 
 @dataclass(frozen=True)
-class MatFile:
+class MatFile(_AnnotationFile):
     """
     A MATLAB file (version 7 or older).
 
@@ -88,15 +94,7 @@ class MatFile:
         key: the variable that holds the values.
     """
 
-    file: File
     key: str
-
-    def __str__(self) -> str:
-        return str(self.file)
-
-    @property
-    def size(self) -> int:
-        return self.file.size
 
     def read(self) -> np.ndarray:
         encoded = self.file.read()

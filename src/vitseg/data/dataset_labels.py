@@ -50,11 +50,6 @@ class DatasetLabels:
         """Train id -> class name, as a model's configuration holds it."""
         return dict(enumerate(self.names))
 
-    @property
-    def label2id(self) -> dict[str, int]:
-        """Class name -> train id."""
-        return {name: index for index, name in enumerate(self.names)}
-
     def to_json(self) -> str:
         """The content of a `labels.json`."""
         table: dict[str, Any] = {"names": self.names, "ignore_index": IGNORE_INDEX}

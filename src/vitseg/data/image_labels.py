@@ -16,14 +16,13 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from PIL import Image
 from timm.data import Mixup, create_transform
 
 from ..images import open_image
 from ..models.image_processing_semantic import SemanticImageProcessor
 from ..models.images import to_rgb
 from ..recipes import ClassificationTraining
-from .streaming import Example, ExampleStream, load_undecoded
+from .streaming import Example, ExampleStream, load_undecoded, load_with_images
 
 
 COLUMNS = ("image", "label")
@@ -88,24 +87,11 @@ class ClassificationStream(ExampleStream):
     """
     A stream of images and class ids; see [`ExampleStream`].
 
-    Args:
-        source, split: see there.
-        transform: makes a tensor of a PIL image, with the random generators of Python, NumPy and PyTorch. None gives
-            class ids alone.
-        kwargs: further arguments of [`ExampleStream`].
+    Its `transform` makes a tensor of a PIL image, with the random generators of Python, NumPy and PyTorch. None gives
+    class ids alone.
     """
 
     columns = COLUMNS
-
-    def __init__(
-        self,
-        source: str | Path,
-        split: str = "train",
-        transform: Callable[..., torch.Tensor] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(source, split, **kwargs)
-        self.transform = transform
 
     def make_example(self, row: Example, rng: np.random.Generator) -> Example:
         label = int(row["label"])
@@ -136,9 +122,4 @@ def seeded(seed: int) -> Iterator[None]:
 
 def load_labelled_images(source: str | Path, split: str) -> datasets.Dataset:
     """A split as a map-style data set of `image` (PIL, RGB) and `label`, for evaluation."""
-
-    def decode(batch: dict[str, list]) -> dict[str, list]:
-        images: list[Image.Image] = [to_rgb(open_image(encoded, "an image")) for encoded in batch["image"]]
-        return {"image": images, "label": batch["label"]}
-
-    return load_undecoded(source, split, COLUMNS).with_transform(decode)
+    return load_with_images(source, split, COLUMNS)

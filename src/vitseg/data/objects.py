@@ -8,7 +8,6 @@ A data set has the columns `image` and `objects`, and for evaluation `image_id`.
 COCO's style on the Hub have them. If `category` is a `ClassLabel`, it brings the names of the classes along.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from PIL import Image
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
@@ -25,7 +23,7 @@ from ..models.image_processing_hlg import read_objects, relative_boxes
 from ..models.image_processing_semantic import SemanticImageProcessor, keep_ratio_size, resize_bilinear
 from ..models.images import to_rgb
 from ..recipes import DetectionTraining
-from .streaming import Example, ExampleStream, load_undecoded
+from .streaming import Example, ExampleStream, load_with_images
 
 
 COLUMNS = ("image", "objects")
@@ -42,32 +40,18 @@ def as_annotations(objects: dict[str, list]) -> list[dict[str, Any]]:
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class DetectionTransform:
     """
     The training pipeline of the detectors: resize to a random short side, flip, normalise.
 
     Args:
-        short_sides, longest_side, flip_probability: see [`DetectionTraining`].
-        image_mean, image_std: of each RGB channel, in 0..1.
+        recipe: says how.
+        image_processor: whose colour statistics normalise.
     """
 
-    short_sides: tuple[int, ...]
-    longest_side: int
-    flip_probability: float
-    image_mean: Sequence[float]
-    image_std: Sequence[float]
-
-    @classmethod
-    def from_recipe(cls, recipe: DetectionTraining, processor: SemanticImageProcessor) -> "DetectionTransform":
-        """The augmentation of a recipe, with the colour statistics of an image processor."""
-        return cls(
-            short_sides=recipe.short_sides,
-            longest_side=recipe.longest_side,
-            flip_probability=recipe.flip_probability,
-            image_mean=tuple(processor.image_mean),
-            image_std=tuple(processor.image_std),
-        )
+    recipe: DetectionTraining
+    image_processor: SemanticImageProcessor
 
     def __call__(
         self, image: torch.Tensor, boxes: torch.Tensor, rng: np.random.Generator
@@ -82,15 +66,16 @@ class DetectionTransform:
             Normalised pixels `(3, new height, new width)`, and the boxes in them, clipped, as [`relative_boxes`].
         """
         size = (image.shape[-2], image.shape[-1])
-        new_size = keep_ratio_size(*size, int(rng.choice(self.short_sides)), self.longest_side)
+        new_size = keep_ratio_size(*size, int(rng.choice(self.recipe.short_sides)), self.recipe.longest_side)
         # The kernel for images is that of the image processor; torchvision's own antialiases.
         image = resize_bilinear(image, new_size)
         boxes = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size)
         boxes = functional.resize(boxes, list(new_size))
-        if rng.random() < self.flip_probability:
+        if rng.random() < self.recipe.flip_probability:
             image, boxes = functional.horizontal_flip(image), functional.horizontal_flip(boxes)
         boxes = functional.clamp_bounding_boxes(boxes).as_subclass(torch.Tensor)
-        pixels = functional.normalize(image.float() / 255, list(self.image_mean), list(self.image_std))
+        mean, std = list(self.image_processor.image_mean), list(self.image_processor.image_std)
+        pixels = functional.normalize(image.float() / 255, mean, std)
         return pixels, relative_boxes(boxes, new_size)
 
 
@@ -110,26 +95,12 @@ def collate_objects(examples: list[Example], divisor: int = 32) -> dict[str, Any
 class DetectionStream(ExampleStream):
     """
     A stream of images and objects; see [`ExampleStream`]. Crowds and boxes that [`read_objects`] leaves out are left
-    out; images without objects stay, and count as background.
-
-    Args:
-        source, split: see there.
-        transform: what augments. None gives labels alone.
-        kwargs: further arguments of [`ExampleStream`].
+    out; images without objects stay, and count as background. Its `transform` is a [`DetectionTransform`]; None gives
+    labels alone.
     """
 
     columns = COLUMNS
-
-    def __init__(
-        self,
-        source: str | Path,
-        split: str = "train",
-        transform: DetectionTransform | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(source, split, **kwargs)
-        self.transform = transform
-        self.collate = collate_objects
+    collate = staticmethod(collate_objects)
 
     def make_example(self, row: Example, rng: np.random.Generator) -> Example:
         image = torch.from_numpy(np.array(to_rgb(open_image(row["image"], "an image")))).permute(2, 0, 1)
@@ -147,9 +118,4 @@ class DetectionStream(ExampleStream):
 
 def load_images_with_objects(source: str | Path, split: str) -> datasets.Dataset:
     """A split as a map-style data set of `image` (PIL, RGB), `image_id` and `objects`, for evaluation."""
-
-    def decode(batch: dict[str, list]) -> dict[str, list]:
-        images: list[Image.Image] = [to_rgb(open_image(encoded, "an image")) for encoded in batch["image"]]
-        return {**batch, "image": images}
-
-    return load_undecoded(source, split, (*COLUMNS, "image_id")).with_transform(decode)
+    return load_with_images(source, split, (*COLUMNS, "image_id"))

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import PurePosixPath
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -18,7 +17,8 @@ from .shards import Row
 from .streaming import decode_example
 
 
-Key = TypeVar("Key")
+# A verified pair: its row, and its number of pixels by train id.
+EncodedPair = tuple[Row, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -63,20 +63,6 @@ class RawDataset:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class EncodedPair:
-    """
-    A pair that has been verified.
-
-    Args:
-        row: as `write_shard` takes it.
-        pixels: number of pixels by train id, int64 (256,).
-    """
-
-    row: Row
-    pixels: np.ndarray
-
-
 def match_up(
     images: Mapping[str, File], annotations: Mapping[str, Annotation], names: Iterable[str] | None = None
 ) -> list[Pair]:
@@ -88,6 +74,9 @@ def match_up(
 def encode_pair(pair: Pair, train_ids: TrainIds) -> EncodedPair:
     """
     Verify a pair and make it a row: the image's bytes as they are, the label map as PNG of train ids.
+
+    Returns:
+        The row, as `write_shard` takes it, and the number of pixels by train id, int64 (256,).
 
     Raises:
         ValueError: if one of the two is missing or cannot be read, their sizes differ, or the annotation holds a value
@@ -108,4 +97,4 @@ def encode_pair(pair: Pair, train_ids: TrainIds) -> EncodedPair:
     }
     # What training will do with it, so that training has nothing to complain about.
     decode_example(row | {"file_name": str(pair.image)})
-    return EncodedPair(row, np.bincount(label_map.ravel(), minlength=256))
+    return row, np.bincount(label_map.ravel(), minlength=256)

@@ -266,12 +266,13 @@ def _write_shard(shard: _Shard, results: Iterable[EncodedPair | str], on_error: 
 
     def rows() -> Iterator[Row]:
         for result in results:
-            if isinstance(result, EncodedPair):
-                np.add(pixels, result.pixels, out=pixels)
-                yield result.row
+            if isinstance(result, tuple):
+                row, counts = result
+                np.add(pixels, counts, out=pixels)
+                yield row
+            elif on_error == "stop":
+                raise BadPairError(result)
             else:
-                if on_error == "stop":
-                    raise BadPairError(result)
                 skipped.append(result)
 
     write_shard(rows(), shard.file)

@@ -35,14 +35,7 @@ from .augmentation import IGNORE_INDEX
 from .downloads import DOWNLOADS, open_download
 from .own_folder import open_folder
 from .pairs import RawDataset
-from .preparation import (
-    REPORT_FILE,
-    SKIPPED_FILE,
-    BadPairError,
-    SplitReport,
-    is_prepared,
-    prepare,
-)
+from .preparation import REPORT_FILE, SKIPPED_FILE, BadPairError, SplitReport, is_prepared, prepare
 from .streaming import num_processors
 
 

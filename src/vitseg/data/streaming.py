@@ -36,7 +36,6 @@ COLUMNS = ("image", "label", "file_name")
 # First word of the seeds of the two kinds of random generators, so that they never coincide.
 _ORDER, _SAMPLE = 0, 1
 
-Transform = Callable[[torch.Tensor, torch.Tensor, np.random.Generator], dict[str, torch.Tensor]]
 Example = dict[str, Any]
 
 
@@ -99,6 +98,7 @@ class ExampleStream(IterableDataset):
     Args:
         source: a local folder with Parquet files, or a data set repository of the Hub with such files.
         split: name of the split.
+        transform: makes an example of what a row holds, as the subclass says; None gives labels without augmentation.
         num_labels: number of classes.
         batch_size: samples that all processes together consume in an optimizer step.
         seed: any non-negative integer.
@@ -124,6 +124,7 @@ class ExampleStream(IterableDataset):
         self,
         source: str | Path,
         split: str = "train",
+        transform: Callable[..., Any] | None = None,
         *,
         num_labels: int,
         batch_size: int = 1,
@@ -156,6 +157,7 @@ class ExampleStream(IterableDataset):
             )
         if start % batch_size:
             raise ValueError(f"start is {start}, but must be a multiple of batch_size, which is {batch_size}.")
+        self.transform = transform
         self.num_labels = num_labels
         self.batch_size = batch_size
         self.loader_batch_size = batch_size // (world_size * accumulation_steps)
@@ -211,12 +213,10 @@ class SegmentationStream(ExampleStream):
     A stream of images and label maps; see [`ExampleStream`].
 
     Args:
-        source, split: see there.
-        transform: makes an example from an image (uint8 RGB `(3, height, width)`), its label map (`(height, width)`,
-            255 ignored) and a random generator, as `TrainingTransform` does. None gives images and label maps as they
-            are.
+        args, kwargs: those of [`ExampleStream`]. `transform` makes an example from an image (uint8 RGB
+            `(3, height, width)`), its label map (`(height, width)`, 255 ignored) and a random generator, as
+            `TrainingTransform` does. None gives images and label maps as they are.
         do_reduce_labels: whether stored labels count from 1 and 0 means "no class", as in ADE20K's own files.
-        kwargs: further arguments of [`ExampleStream`].
 
     Raises:
         ValueError: as there; and while iterating, naming the file, if an image or label map cannot be used or holds a
@@ -225,17 +225,8 @@ class SegmentationStream(ExampleStream):
 
     columns = COLUMNS
 
-    def __init__(
-        self,
-        source: str | Path,
-        split: str = "train",
-        transform: Transform | None = None,
-        *,
-        do_reduce_labels: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(source, split, **kwargs)
-        self.transform = transform
+    def __init__(self, *args: Any, do_reduce_labels: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.do_reduce_labels = do_reduce_labels
 
     def make_example(self, row: Example, rng: np.random.Generator) -> Example:
@@ -332,6 +323,15 @@ def load_undecoded(source: str | Path, split: str, columns: Sequence[str]) -> da
         if column == "image" or (columns == COLUMNS and column == "label"):
             dataset = dataset.cast_column(column, datasets.Image(decode=False))
     return dataset.select_columns(list(columns))
+
+
+def load_with_images(source: str | Path, split: str, columns: Sequence[str]) -> datasets.Dataset:
+    """A split as a map-style data set of some columns, with `image` as a PIL image in RGB, for evaluation."""
+
+    def decode(batch: dict[str, list]) -> dict[str, list]:
+        return batch | {"image": [to_rgb(open_image(encoded, "an image")) for encoded in batch["image"]]}
+
+    return load_undecoded(source, split, columns).with_transform(decode)
 
 
 def _check_columns(found: Sequence[str], columns: Sequence[str], source: str | Path) -> None:

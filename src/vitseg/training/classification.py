@@ -7,9 +7,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import nn
-from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..data.dataset_labels import DatasetLabels
@@ -24,7 +22,7 @@ from ..data.streaming import ExampleStream
 from ..evaluation.classification import evaluate_classifier
 from ..recipes import ClassificationTraining, Recipe
 from .options import TrainingOptions
-from .tasks import Task
+from .tasks import Task, Validation
 
 
 class ClassificationTask(Task):
@@ -65,13 +63,7 @@ class ClassificationTask(Task):
             labels = nn.functional.one_hot(labels, count).float() * (1 - smoothing) + smoothing / count
         return {**batch, "pixel_values": pixel_values, "labels": labels}
 
-    def measure(
-        self,
-        model: PreTrainedModel,
-        image_processor: BaseImageProcessor,
-        examples: Any,
-        accelerator: Accelerator,
-        limit: int | None,
-        workers: int,
-    ) -> Mapping[str, float]:
-        return evaluate_classifier(model, image_processor, examples, accelerator, limit=limit)
+    def measure(self, given: Validation) -> Mapping[str, float]:
+        return evaluate_classifier(
+            given.model, given.image_processor, given.examples, given.accelerator, limit=given.limit
+        )

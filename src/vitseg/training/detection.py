@@ -7,8 +7,6 @@ from itertools import islice
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..data.dataset_labels import DatasetLabels
@@ -17,7 +15,7 @@ from ..data.objects import DetectionStream, DetectionTransform, load_images_with
 from ..data.streaming import ExampleStream
 from ..evaluation.detection import COCO_SCORES, evaluate_detector
 from ..recipes import DetectionTraining
-from .tasks import Task
+from .tasks import Task, Validation
 
 
 class DetectionTask(Task):
@@ -34,7 +32,7 @@ class DetectionTask(Task):
         return load_images_with_objects(self.options.dataset, self.options.validation_split)
 
     def open_stream(self, image_processor: BaseImageProcessor | None, **arguments: Any) -> ExampleStream:
-        transform = DetectionTransform.from_recipe(self.training, image_processor) if image_processor else None
+        transform = DetectionTransform(self.training, image_processor) if image_processor else None
         return DetectionStream(self.options.dataset, self.options.train_split, transform, **arguments)
 
     def describe(self, stream: ExampleStream) -> str:
@@ -45,13 +43,7 @@ class DetectionTask(Task):
         listed = ", ".join(f"{counts[index]} {self.labels.names[index]}" for index in commonest)
         return f"Objects of {len(examples)} images: {listed}."
 
-    def measure(
-        self,
-        model: PreTrainedModel,
-        image_processor: BaseImageProcessor,
-        examples: Any,
-        accelerator: Accelerator,
-        limit: int | None,
-        workers: int,
-    ) -> Mapping[str, float]:
-        return evaluate_detector(model, image_processor, examples, accelerator, limit=limit)
+    def measure(self, given: Validation) -> Mapping[str, float]:
+        return evaluate_detector(
+            given.model, given.image_processor, given.examples, given.accelerator, limit=given.limit
+        )

@@ -38,9 +38,8 @@ def initial_model(
     Raises:
         ValueError: if the weights do not fit, or there are none of this name.
     """
-    label2id = {name: index for index, name in id2label.items()}
     if init not in ("none", "timm") and not Path(init).is_file():
-        model, image_processor, random = _from_model(init, recipe, dict(id2label), label2id)
+        model, image_processor, random = _from_model(init, recipe, dict(id2label))
     else:
         model = _auto_class(recipe).from_config(recipe.build_config(id2label))
         image_processor = recipe.build_image_processor()
@@ -78,7 +77,7 @@ def _timm_model(recipe: Recipe) -> str:
 
 
 def _from_model(
-    source: str, recipe: Recipe, id2label: dict[int, str], label2id: dict[str, int]
+    source: str, recipe: Recipe, id2label: dict[int, str]
 ) -> tuple[PreTrainedModel, SemanticImageProcessor, list[str]]:
     try:
         config = AutoConfig.from_pretrained(source)
@@ -87,6 +86,7 @@ def _from_model(
     if config.model_type == "segformer" and recipe.method == "sctnet_teacher":
         return _from_segformer(source, recipe, id2label)
     model_class, ending = _auto_class(recipe), TASKS[recipe.task].suffix
+    label2id = {name: index for index, name in id2label.items()}
     settings: dict[str, Any] = {"id2label": id2label, "label2id": label2id, "ignore_mismatched_sizes": True}
     is_of_task = all(name.endswith(ending) for name in config.architectures or ())
     is_other_task = config.model_type in METHODS and not is_of_task

@@ -25,14 +25,13 @@ from ..recipes import load_recipe, recipe_to_json
 from .checkpoints import all_finite, find_checkpoint, load_checkpoint, save_checkpoint
 from .classification import ClassificationTask
 from .detection import DetectionTask
-from .history import Stopwatch
 from .interruption import StopRequest
 from .options import TrainingOptions
 from .policy import PolicyTask
 from .run_folder import RunFolder
 from .segmentation import SegmentationTask
-from .state import TrainingState
-from .tasks import Task
+from .state import Stopwatch, TrainingState
+from .tasks import Task, Validation
 
 
 # Task of a recipe -> what its training has of its own.
@@ -98,7 +97,7 @@ class Training:
                     self.save_checkpoint()
                     watch.restart(progress.step)
         if progress.step < iterations:
-            self.print(
+            self.accelerator.print(
                 f"Stopped after step {progress.step}, as the system asked. To go on, add --resume latest to the "
                 "command."
             )
@@ -180,9 +179,9 @@ class Training:
             found = [find_checkpoint(self.folder.checkpoints)]
         ((path, problems),) = broadcast_object_list(found)
         for problem in problems:
-            self.print(f"{problem} Using the one before.")
+            self.accelerator.print(f"{problem} Using the one before.")
         if path is None:
-            self.print("There is no checkpoint yet: starting from the beginning.")
+            self.accelerator.print("There is no checkpoint yet: starting from the beginning.")
         return path
 
     def build_state(self) -> TrainingState:
@@ -197,7 +196,7 @@ class Training:
             names = start.random_names
             heads = sorted({name.partition(".")[0] for name in names})
             listed = names if len(names) <= 8 else [f"{len(names)} parameters of", *heads]
-            self.print(f"Not from {init}, and therefore random: {', '.join(listed)}.")
+            self.accelerator.print(f"Not from {init}, and therefore random: {', '.join(listed)}.")
         if options.gradient_checkpointing:
             # The name before transformers 5.2x and the one after.
             model = start.model
@@ -214,7 +213,7 @@ class Training:
             load_checkpoint(self.checkpoint_to_load, self.accelerator)
             # The number of batches in a step may have changed with the number of devices.
             self.accelerator.step = 0
-            self.print(f"Going on from {self.checkpoint_to_load}, after step {self.state.progress.step}.")
+            self.accelerator.print(f"Going on from {self.checkpoint_to_load}, after step {self.state.progress.step}.")
 
     def begin(self) -> None:
         """Take the output folder, and say what is trained on what."""
@@ -303,12 +302,16 @@ class Training:
 
     def measure_scores(self, limit: int | None) -> dict[str, float]:
         """The task's scores of the first `limit` examples of the validation split."""
-        state, task = self.state, self.task
-        model = state.evaluated_model()
-        scores = task.measure(
-            model, state.image_processor, self.examples, self.accelerator, limit=limit, workers=self.workers
+        given = Validation(
+            model=self.state.evaluated_model(),
+            image_processor=self.state.image_processor,
+            examples=self.examples,
+            accelerator=self.accelerator,
+            limit=limit,
+            workers=self.workers,
         )
-        return {name: scores[name] for name in task.scores}
+        scores = self.task.measure(given)
+        return {name: scores[name] for name in self.task.scores}
 
     def save_checkpoint(self) -> None:
         """Write a checkpoint, unless the weights are not worth one."""
@@ -342,8 +345,5 @@ class Training:
             self.folder.draw_curves()
         score = f"{self.task.score_name} {self.state.progress.best_score:.4f}"
         best = f", best {score} (best/)" if self.examples is not None else ""
-        self.print(f"Done: {self.folder.path / 'model'}{best}")
+        self.accelerator.print(f"Done: {self.folder.path / 'model'}{best}")
         self.accelerator.end_training()
-
-    def print(self, text: str) -> None:
-        self.accelerator.print(text)

@@ -1,69 +1,63 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The options of a training run, the same for all tasks."""
+"""The options of a training run, the same for all tasks, each stated once for Python and for the command line."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..arguments import positive_int
+
+
+def option(default: Any, help: str, **argument: Any) -> Any:
+    """A field with its default, and its option on the command line as `argparse` has it; "{}" is the default."""
+    return field(default=default, metadata={"help": help.format(default), **argument})
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
     """
-    What is trained on what, and how the run goes.
+    What is trained on what, and how the run goes. The help of each field, that of `vitseg train`, says what it is.
 
-    Args:
-        recipe: name of a recipe, or a file with one.
-        dataset: folder with Parquet files, or a data set on the Hub.
-        output: folder of the run.
-        changes: dotted key -> value, what is to be other than in the recipe; see [`load_recipe`].
-        init: weights at the start, see [`initial_model`] and [`initial_policy_net`]; `None` for the recipe's.
-        policy: folder or Hub repository of a trained policy network, for a model that shares tokens; `"none"` to leave
-            a random one.
-        labels: file with the class names, if the data set does not bring them.
-        reduce_labels: whether 0 means "no class" in the data set's label maps.
-        train_split, validation_split: names of the splits; `"none"` to train without validation.
-        ema: decay of a moving average of the weights, which is validated and saved in their place; `None` for the
-            recipe's, if it has one.
-        seed: of everything random.
-        per_device_batch_size: images at a time on a device; `None` for its whole part of a step.
-        gradient_checkpointing: whether activations are computed again to save memory.
-        compile: whether the model is compiled with `torch.compile`.
-        workers: loading processes of each training process; `None` for up to four.
-        shuffle_buffer: samples that wait to be drawn.
-        cache: whether the data set is copied to the local cache first, and shuffled fully.
-        resume: `"latest"` to go on from the newest intact checkpoint, or the folder of one; `None` to start.
-        validate_every: steps; `None` for ten times in all.
-        validation_limit: images to validate on; `None` for all.
-        checkpoint_every: steps.
-        keep: how many checkpoints remain.
-        log_every: steps.
-        report_to: trackers of Accelerate.
+    `changes` has dotted key -> value, what is to be other than in the recipe; see [`load_recipe`]. What `init` may be,
+    [`initial_model`] and [`initial_policy_net`] say. `policy="none"` leaves a random policy network, `ema=None` takes
+    the recipe's decay, if it has one, and `per_device_batch_size=None` a device's whole part of a step.
     """
 
-    recipe: str | Path
-    dataset: str
-    output: Path
     changes: Mapping[str, Any] = field(default_factory=dict)
-    init: str | None = None
-    policy: str | None = None
-    labels: Path | None = None
-    reduce_labels: bool = False
-    train_split: str = "train"
-    validation_split: str = "validation"
-    ema: float | None = None
-    seed: int = 0
-    per_device_batch_size: int | None = None
-    gradient_checkpointing: bool = False
-    compile: bool = False
-    workers: int | None = None
-    shuffle_buffer: int = 1000
-    cache: bool = False
-    resume: str | None = None
-    validate_every: int | None = None
-    validation_limit: int | None = None
-    checkpoint_every: int = 1000
-    keep: int = 2
-    log_every: int = 50
-    report_to: Sequence[str] | None = None
+
+    recipe: str | Path = field(metadata={"metavar": "NAME_OR_FILE", "help": "see `vitseg list`"})
+    dataset: str = field(metadata={"metavar": "DIR_OR_ID", "help": "prepared folder, or data set on the Hub"})
+    output: Path = field(metadata={"type": Path, "metavar": "DIR", "help": "folder of this run"})
+    init: str | None = option(None, "weights at the start (default: the recipe's)", metavar="timm|none|FILE|MODEL")
+    policy: str | None = option(None, "trained policy network, for a model that shares tokens", metavar="MODEL")
+    labels: Path | None = field(
+        default=None,
+        metadata={"type": Path, "metavar": "FILE", "help": "class names, if the data set does not bring them"},
+    )
+    reduce_labels: bool = option(False, "0 means 'no class' in the data set's label maps")
+    train_split: str = option("train", "({})", metavar="NAME")
+    validation_split: str = option("validation", "'none' to do without ({})", metavar="NAME")
+
+    ema: float | None = option(None, "validate and save a moving average of the weights", type=float, metavar="DECAY")
+    seed: int = option(0, "({})", type=int)
+
+    per_device_batch_size: int | None = option(None, "images at a time on a device", type=positive_int)
+    gradient_checkpointing: bool = option(False, "recompute activations to save memory")
+    compile: bool = option(False, "compile the model with torch.compile")
+    workers: int | None = option(None, "loading processes of each device (default: up to 4)", type=int)
+    shuffle_buffer: int = option(1000, "samples ({})", type=positive_int)
+    cache: bool = option(False, "copy the data set to the local cache and shuffle it fully")
+
+    resume: str | None = option(
+        None, "go on from the newest checkpoint, or from this one", nargs="?", const="latest", metavar="latest|DIR"
+    )
+    validate_every: int | None = option(None, "steps (default: ten times in all)", type=positive_int)
+    validation_limit: int | None = option(None, "images to validate on (all)", type=positive_int)
+    checkpoint_every: int = option(1000, "steps ({})", type=positive_int)
+    keep: int = option(2, "how many checkpoints remain ({})", type=positive_int)
+    log_every: int = option(50, "steps ({})", type=positive_int)
+    report_to: Sequence[str] | None = option(
+        None, "trackers of Accelerate, such as tensorboard", nargs="*", metavar="NAME"
+    )

@@ -11,17 +11,15 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
-from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..data.augmentation import IGNORE_INDEX
-from ..data.dataset_labels import DatasetLabels, load_labels
 from ..data.policy_targets import PolicyTransform
-from ..data.streaming import ExampleStream, SegmentationStream, load_examples
+from ..data.streaming import ExampleStream, SegmentationStream
 from ..evaluation.inference import Examples
 from ..recipes import PolicyTraining
 from .policy_networks import initial_policy_net
-from .tasks import ModelToTrain, Task
+from .tasks import ModelToTrain, Task, Validation
 
 
 class PolicyTask(Task):
@@ -30,12 +28,6 @@ class PolicyTask(Task):
     scores = ("accuracy", "single_class")
     score_name = "share of superpatches right"
     training: PolicyTraining
-
-    def load_labels(self) -> DatasetLabels:
-        return load_labels(self.options.dataset)
-
-    def load_examples(self) -> Any:
-        return load_examples(self.options.dataset, self.options.validation_split, self.options.reduce_labels)
 
     def open_stream(self, image_processor: BaseImageProcessor | None, **arguments: Any) -> ExampleStream:
         """As [`Task.open_stream`]; images are normalised in the network's own way, and labels are always targets."""
@@ -56,16 +48,9 @@ class PolicyTask(Task):
         model = initial_policy_net(init)
         return ModelToTrain(model, self.recipe.build_image_processor(), random_names=[], trained=model)
 
-    def measure(
-        self,
-        model: PreTrainedModel,
-        image_processor: BaseImageProcessor,
-        examples: Any,
-        accelerator: Accelerator,
-        limit: int | None,
-        workers: int,
-    ) -> Mapping[str, float]:
-        return policy_accuracy(model, examples, PolicyTransform(recipe=self.training), accelerator, limit)
+    def measure(self, given: Validation) -> Mapping[str, float]:
+        transform = PolicyTransform(recipe=self.training)
+        return policy_accuracy(given.model, given.examples, transform, given.accelerator, given.limit)
 
 
 @torch.no_grad()

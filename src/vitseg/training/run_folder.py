@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a training run."""
+"""The folder of a training run, and its metrics."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,36 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from ..evaluation.plots import plot_training
 from ..replacing import replacing, write_json
-from .history import MetricsFile
+
+
+class MetricsFile:
+    """
+    A file of JSON rows, each with the key `step`, in order of their steps.
+
+    It holds nothing that differs between two runs of the same training, such as times, so that a run that was stopped
+    and resumed leaves the same file as one that was not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row, to be read by others at once."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows. One that a killed process did not finish is left out."""
+        if not self.path.exists():
+            return []
+        text = self.path.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def rewind(self, step: int) -> None:
+        """Forget the rows after a step, which will be made again."""
+        kept = [json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step]
+        with replacing(self.path) as unfinished:
+            unfinished.write_text("".join(kept), encoding="utf-8")
 
 
 class RunFolder:

@@ -7,19 +7,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..data.augmentation import IGNORE_INDEX, TrainingTransform
-from ..data.dataset_labels import DatasetLabels, load_labels
-from ..data.streaming import ExampleStream, SegmentationStream, load_examples
+from ..data.streaming import ExampleStream, SegmentationStream
 from ..evaluation.evaluator import evaluate_model
 from ..recipes import TrainingRecipe
 from .distillation import Distillation
 from .initialization import initial_model
 from .policy_networks import insert_policy_net
-from .tasks import ModelToTrain, Task
+from .tasks import ModelToTrain, Task, Validation
 from .teacher import load_teacher
 
 
@@ -29,12 +26,6 @@ class SegmentationTask(Task):
     scores = ("mean_iou", "mean_accuracy", "overall_accuracy")
     score_name = "mean IoU"
     training: TrainingRecipe
-
-    def load_labels(self) -> DatasetLabels:
-        return load_labels(self.options.dataset)
-
-    def load_examples(self) -> Any:
-        return load_examples(self.options.dataset, self.options.validation_split, self.options.reduce_labels)
 
     def open_stream(self, image_processor: BaseImageProcessor | None, **arguments: Any) -> ExampleStream:
         transform = TrainingTransform.from_recipe(self.training, image_processor) if image_processor else None
@@ -75,13 +66,12 @@ class SegmentationTask(Task):
         trained = Distillation(model, load_teacher(source, self.labels.id2label) if source else None)
         return ModelToTrain(model, image_processor, [*random_names, *trained.names_of_heads()], trained)
 
-    def measure(
-        self,
-        model: PreTrainedModel,
-        image_processor: BaseImageProcessor,
-        examples: Any,
-        accelerator: Accelerator,
-        limit: int | None,
-        workers: int,
-    ) -> Mapping[str, float]:
-        return evaluate_model(model, image_processor, examples, accelerator, limit=limit, num_workers=workers)
+    def measure(self, given: Validation) -> Mapping[str, float]:
+        return evaluate_model(
+            given.model,
+            given.image_processor,
+            given.examples,
+            given.accelerator,
+            limit=given.limit,
+            num_workers=given.workers,
+        )

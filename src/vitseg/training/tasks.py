@@ -12,8 +12,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
-from ..data.dataset_labels import DatasetLabels, read_labels
-from ..data.streaming import ExampleStream
+from ..data.dataset_labels import DatasetLabels, load_labels, read_labels
+from ..data.streaming import ExampleStream, load_examples
 from ..recipes import OptimizationRecipe, Recipe
 from .initialization import initial_model
 from .options import TrainingOptions
@@ -35,6 +35,28 @@ class ModelToTrain:
     image_processor: BaseImageProcessor
     random_names: list[str]
     trained: nn.Module
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """
+    What is measured on what.
+
+    Args:
+        model: in evaluation mode meanwhile, on the accelerator's device.
+        image_processor: the model's.
+        examples: what the task's `load_examples` gave.
+        accelerator: says which share of the examples is this process's.
+        limit: look at the first `limit` examples only.
+        workers: number of processes that may read images for this one.
+    """
+
+    model: PreTrainedModel
+    image_processor: BaseImageProcessor
+    examples: Any
+    accelerator: Accelerator
+    limit: int | None
+    workers: int
 
 
 class Task(ABC):
@@ -61,13 +83,13 @@ class Task(ABC):
         self.options = options
         self.labels = read_labels(options.labels) if options.labels else self.load_labels()
 
-    @abstractmethod
     def load_labels(self) -> DatasetLabels:
-        """The class names that the data set brings."""
+        """The class names that the data set brings; by default, those of a prepared one."""
+        return load_labels(self.options.dataset)
 
-    @abstractmethod
     def load_examples(self) -> Any:
-        """The validation split, to be given to `measure`."""
+        """The validation split, to be given to `measure`; by default, images with label maps."""
+        return load_examples(self.options.dataset, self.options.validation_split, self.options.reduce_labels)
 
     @abstractmethod
     def open_stream(self, image_processor: BaseImageProcessor | None, **arguments: Any) -> ExampleStream:
@@ -100,23 +122,5 @@ class Task(ABC):
         return batch
 
     @abstractmethod
-    def measure(
-        self,
-        model: PreTrainedModel,
-        image_processor: BaseImageProcessor,
-        examples: Any,
-        accelerator: Accelerator,
-        limit: int | None,
-        workers: int,
-    ) -> Mapping[str, float]:
-        """
-        The scores of a model, which is in evaluation mode meanwhile. All processes call this.
-
-        Args:
-            model: on the accelerator's device.
-            image_processor: the model's.
-            examples: what `load_examples` gave.
-            accelerator: says which share of the examples is this process's.
-            limit: look at the first `limit` examples only.
-            workers: number of processes that may read images for this one.
-        """
+    def measure(self, given: Validation) -> Mapping[str, float]:
+        """The scores of a model. All processes call this."""
