@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ..image_files import is_hidden, visible_files
+
 
 _WILDCARDS = {"{name}": "([^/]+)", "{number}": "([0-9]+)", "*": "[^/]+"}
 
@@ -129,18 +131,9 @@ class FileTree:
 
 
 def _walk(folder: Path) -> Iterator[File]:
-    seen = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        # Links may lead in circles, or twice to the same folder.
-        real = os.path.realpath(parent)
-        folders[:] = [] if real in seen else sorted(name for name in folders if not _is_hidden(name))
-        if real in seen:
-            continue
-        seen.add(real)
-        for name in sorted(names):
-            path = Path(parent, name)
-            if not _is_hidden(name) and path.is_file():
-                yield File(path, path.relative_to(folder).as_posix(), path.stat().st_size)
+    for path in visible_files(folder):
+        if path.is_file():
+            yield File(path, path.relative_to(folder).as_posix(), path.stat().st_size)
 
 
 def _list_archive(archive: File) -> Iterator[File]:
@@ -154,7 +147,7 @@ def _list_archive(archive: File) -> Iterator[File]:
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts:
             raise ValueError(f"{archive.container} holds {member.name!r}, a path that leads outside. Do not trust it.")
-        if not any(map(_is_hidden, path.parts)):
+        if not any(map(is_hidden, path.parts)):
             yield File(member.container, str(folder / path), member.size, member.member, member.offset)
 
 
@@ -178,7 +171,3 @@ _LISTERS = {".zip": _list_zip, ".tar": _list_tar}
 def _open_zip(path: Path, process: int) -> zipfile.ZipFile:
     """A zip file that stays open. Processes must not share one: they would move its position under each other."""
     return zipfile.ZipFile(path)
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"

@@ -3,18 +3,18 @@
 """A user's own data: a folder `images`, and a folder `masks` with a mask of the same name for each image."""
 
 import re
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from ..image_files import describe_left_out, is_image_name, without_image_suffix
 from .annotations import MaskFile
 from .archives import File, FileTree
 from .own_labels import read_own_labels
 from .pairs import Pair, RawDataset, match_up
 
 
-IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _TRAIN_FOLDERS = ("train", "training")
 _VALIDATION_FOLDERS = ("val", "valid", "validation")
 # Of the names in a list that are no image, an error message shows these.
@@ -50,8 +50,9 @@ def open_folder(
     """
     labels, train_ids = read_own_labels(labels_file, ignore)
     tree = FileTree(source)
-    images = _collect(tree, "images")
-    masks = {name: MaskFile(file, train_ids.is_colored) for name, file in _collect(tree, "masks").items()}
+    image_files, mask_files = _files_below(tree, "images"), _files_below(tree, "masks")
+    images = _collect(image_files)
+    masks = {name: MaskFile(file, train_ids.is_colored) for name, file in _collect(mask_files).items()}
     pairs = match_up(images, masks)
     if train_list is not None or val_list is not None:
         train, validation, how = _split_by_lists(pairs, train_list, val_list)
@@ -64,34 +65,36 @@ def open_folder(
     if not train or not validation:
         raise ValueError(f"There is no pair for {'validation' if train else 'training'} in {source}.")
     unused = len(pairs) - len(train) - len(validation)
+    left_out = describe_left_out([*image_files, *mask_files])
     return RawDataset(
         title=Path(source).resolve().stem,
         labels=labels,
         train_ids=train_ids,
         splits={"train": train, "validation": validation},
-        notes=(how, f"Pairs in neither split: {unused}.") if unused else (how,),
+        notes=(how, *([left_out] if left_out else []), *([f"Pairs in neither split: {unused}."] if unused else [])),
     )
 
 
-def _collect(tree: FileTree, folder: str) -> dict[str, File]:
-    """Image files by their path below a folder, without suffix."""
-    found: dict[str, File] = {}
-    for path, file in sorted(tree.files.items()):
-        # An archive often has a folder of its own name around everything.
-        match = re.fullmatch(rf"(?:[^/]+/)??{folder}/(.+)", path)
-        if match and PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES:
-            name = _without_suffix(match[1])
-            if other := found.get(name):
-                raise ValueError(f"Which is it, {other} or {file}? Names must differ in more than the suffix.")
-            found[name] = file
-    if not found:
+def _files_below(tree: FileTree, folder: str) -> dict[str, File]:
+    """All files by their path below a folder."""
+    # An archive often has a folder of its own name around everything.
+    matches = ((re.fullmatch(rf"(?:[^/]+/)??{folder}/(.+)", path), tree.files[path]) for path in sorted(tree.files))
+    found = {match[1]: file for match, file in matches if match}
+    if not any(map(is_image_name, found)):
         raise ValueError(f"There is no folder {folder!r} with image files in {tree.source}.")
     return found
 
 
-def _without_suffix(name: str) -> str:
-    suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else name
+def _collect(files: Mapping[str, File]) -> dict[str, File]:
+    """The image files by their path without suffix."""
+    found: dict[str, File] = {}
+    for path, file in files.items():
+        if is_image_name(path):
+            name = without_image_suffix(path)
+            if other := found.get(name):
+                raise ValueError(f"Which is it, {other} or {file}? Names must differ in more than the suffix.")
+            found[name] = file
+    return found
 
 
 def _split_by_lists(
@@ -115,7 +118,7 @@ def _read_list(file: Path, known: set[str]) -> set[str]:
         lines = [line.strip() for line in file.read_text(encoding="utf-8").split("\n")]
     except (OSError, ValueError) as error:
         raise ValueError(f"Cannot read the list {file}: {error}") from error
-    names = {line if line in known else _without_suffix(line) for line in lines if line}
+    names = {line if line in known else without_image_suffix(line) for line in lines if line}
     unknown = sorted(names - known)
     if unknown:
         more = f" and {len(unknown) - _EXAMPLES} more" if len(unknown) > _EXAMPLES else ""

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image
 
+from ..image_files import without_image_suffix
 from .annotations import Annotation, TrainIds
 from .archives import File
 from .dataset_labels import DatasetLabels
@@ -92,7 +93,7 @@ def encode_pair(pair: Pair, train_ids: TrainIds) -> EncodedPair:
     name = PurePosixPath(pair.image.name)
     row = {
         "image": {"bytes": pair.image.read(), "path": name.name},
-        "label": {"bytes": png.getvalue(), "path": f"{name.stem}.png"},
+        "label": {"bytes": png.getvalue(), "path": f"{without_image_suffix(name.name)}.png"},
         "file_name": pair.name,
     }
     # What training will do with it, so that training has nothing to complain about.
