@@ -14,10 +14,13 @@ import argparse
 from pathlib import Path
 
 from ..extras import require
+from ..replacing import standing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, metavar="DIR_OR_ID", help="model folder, or model on the Hub")
+    parser.add_argument(
+        "--model", required=True, type=standing, metavar="DIR_OR_ID", help="model folder, or model on the Hub"
+    )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write")
     parser.add_argument("--format", choices=("onnx",), default="onnx")
 

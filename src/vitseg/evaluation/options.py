@@ -18,6 +18,7 @@ from ..data.streaming import default_workers
 from ..recipes import get_recipe
 from ..recipes.datasets import SIX_RATIOS
 from ..recipes.protocol import Protocol
+from ..replacing import standing
 
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -25,7 +26,9 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 def add_test_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which model is run, by which protocol, and how."""
-    parser.add_argument("--model", required=True, metavar="DIR_OR_ID", help="model folder, or name on the Hub")
+    parser.add_argument(
+        "--model", required=True, type=standing, metavar="DIR_OR_ID", help="model folder, or name on the Hub"
+    )
     parser.add_argument("--recipe", metavar="NAME", help="test as this recipe, not as the model folder, says")
     add_view_options(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the model")

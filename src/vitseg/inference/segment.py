@@ -29,6 +29,7 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..label_maps import Palette, area_shares, overlay, save_palette_png, with_legend
+from ..replacing import standing
 from .loading import choose_device, class_names, is_model_name, load_model, palette_for
 from .pictures import find_images, read_image
 
@@ -39,7 +40,9 @@ WAITING_BATCHES = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image file, or folder of images")
-    parser.add_argument("--model", required=True, metavar="DIR_OR_ID", help="model folder, or name on the Hub")
+    parser.add_argument(
+        "--model", required=True, type=standing, metavar="DIR_OR_ID", help="model folder, or name on the Hub"
+    )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write to")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images of one size at a time (1)")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")

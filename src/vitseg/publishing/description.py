@@ -15,6 +15,7 @@ from ..conversion.fingerprint import read_fingerprint
 from ..conversion.provenance import read_conversion
 from ..recipes import LABEL_SETS, RECIPES, LabelSet, PublishedRecipe, load_label_set
 from ..recipes.protocol import Protocol, holds_protocol
+from ..replacing import standing
 
 
 # Of a configuration, what is said elsewhere or to transformers alone.
@@ -24,7 +25,9 @@ Facts = dict[str, str | list[str]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("subject", metavar="RECIPE_OR_DIR_OR_ID", help="recipe, model folder, or name on the Hub")
+    parser.add_argument(
+        "subject", type=standing, metavar="RECIPE_OR_DIR_OR_ID", help="recipe, model folder, or name on the Hub"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

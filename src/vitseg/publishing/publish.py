@@ -26,7 +26,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from ..conversion import fingerprint, provenance
 from ..conversion.fingerprint import Fingerprint, check_fingerprint, read_fingerprint
-from ..replacing import replacing, write_json
+from ..replacing import replacing, standing, write_json
 from .card import read_results, write_model_card
 from .fresh_process import load_in_fresh_process
 from .upload import upload
@@ -76,14 +76,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def publish(args: argparse.Namespace) -> None:
-    files = files_to_publish(args.model)
-    records = read_results(args.results, args.model)
+    model = Path(standing(args.model))
+    files = files_to_publish(model)
+    records = read_results(args.results, model)
     with tempfile.TemporaryDirectory(prefix="publish-") as name:
         # Before the processes, which take seconds: it may be refused.
         files[CARD] = Path(name) / CARD
-        write_model_card(files[CARD], args.model, args.repo, records, args.license)
+        write_model_card(files[CARD], model, args.repo, records, args.license)
         files[fingerprint.FILE] = Path(name) / fingerprint.FILE
-        write_json(files[fingerprint.FILE], check_loading(args.model))
+        write_json(files[fingerprint.FILE], check_loading(model))
         if args.dry_run:
             copy(files, args.dry_run)
         else:

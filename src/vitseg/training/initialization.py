@@ -14,6 +14,7 @@ from ..conversion.encoders import load_encoder_weights, load_timm_weights
 from ..methods import METHODS, TASKS
 from ..models.image_processing_semantic import SemanticImageProcessor
 from ..recipes import Recipe
+from ..replacing import standing
 
 
 def initial_model(
@@ -39,7 +40,7 @@ def initial_model(
         ValueError: if the weights do not fit, or there are none of this name.
     """
     if init not in ("none", "timm") and not Path(init).is_file():
-        model, image_processor, random = _from_model(init, recipe, dict(id2label))
+        model, image_processor, random = _from_model(standing(init), recipe, dict(id2label))
     else:
         model = _auto_class(recipe).from_config(recipe.build_config(id2label))
         image_processor = recipe.build_image_processor()

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from ..conversion.encoders import load_encoder_weights, load_timm_weights
 from ..models.configuration_cts_policy import CtsPolicyNetConfig
 from ..models.modeling_cts_policy import BACKBONE, CtsPolicyNet
+from ..replacing import standing
 
 
 def initial_policy_net(init: str) -> CtsPolicyNet:
@@ -40,7 +41,7 @@ def load_policy_net(source: str) -> CtsPolicyNet:
         ValueError: if `source` is not the folder or Hub repository of one. (The original goes on with random weights.)
     """
     try:
-        return CtsPolicyNet.from_pretrained(source)
+        return CtsPolicyNet.from_pretrained(standing(source))
     except OSError as error:
         raise ValueError(f"{source} is not the folder or Hub repository of a policy network: {error}") from error
 

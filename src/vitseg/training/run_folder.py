@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..evaluation.plots import plot_training
-from ..replacing import replacing, write_json
+from ..replacing import recover, replacing, write_json
 
 
 class MetricsFile:
@@ -76,7 +76,9 @@ class RunFolder:
             )
 
     def begin(self, settings: Mapping[str, Any], step: int) -> None:
-        """Keep the settings, and of the metrics what was measured up to a step."""
+        """Keep the settings, the models of an earlier process, and of the metrics what was measured up to a step."""
+        for name in ("best", "model"):
+            recover(self.path / name)
         write_json(self._settings, settings)
         self.checkpoints.mkdir(exist_ok=True)
         self.metrics.rewind(step)

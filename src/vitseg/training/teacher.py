@@ -18,6 +18,7 @@ from transformers import (
 from ..models.configuration_sctnet_teacher import SctNetTeacherConfig
 from ..models.layers import resize
 from ..models.modeling_sctnet_teacher import SctNetTeacherForSemanticSegmentation, encode
+from ..replacing import standing
 
 
 class SegformerTeacher(nn.Module):
@@ -76,6 +77,7 @@ def load_teacher(source: str, id2label: Mapping[int, str]) -> Teacher:
     Raises:
         ValueError: if there is no such model, if it cannot teach, or if it knows other classes.
     """
+    source = standing(source)
     try:
         config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
