@@ -31,7 +31,8 @@ def killed(tmp_path, monkeypatch) -> Path:
     """A folder as a process leaves it that is killed after its first renaming."""
     best = tmp_path / "best"
     write(best, "old")
-    rename, renamed = Path.rename, []
+    renamed: list[Path] = []
+    rename = Path.rename
 
     def rename_once(path: Path, target: Path) -> Path:
         if renamed:
