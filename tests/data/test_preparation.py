@@ -2,20 +2,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prepared data sets: nothing lost or changed on the way, complete or absent, the same however they came about."""
 
+import dataclasses
 import json
+import os
+import zipfile
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from data.miniature_downloads import Miniature, make_ade20k, make_cityscapes
 from datasets import load_dataset
-from PIL import Image
+from PIL import Image, ImageOps
 
 from vitseg.data import preparation
-from vitseg.data.dataset_labels import load_labels
+from vitseg.data.annotations import TrainIds
+from vitseg.data.dataset_labels import DatasetLabels, load_labels
 from vitseg.data.downloads import open_download
+from vitseg.data.pairs import EncodedPair, Pair, RawDataset
 from vitseg.data.preparation import BadPairError, prepare, read_report
 from vitseg.data.shards import write_shard
 from vitseg.data.streaming import load_examples
@@ -116,6 +122,8 @@ def test_same_bytes_packed_or_not_and_for_any_number_of_workers(tmp_path):
         made = make_cityscapes(tmp_path / f"source_{name}", zipped)
         prepare(open_download("cityscapes", made.source), tmp_path / name, workers=workers)
         outputs.append(read(tmp_path / name))
+        # It tells when the files were modified.
+        del outputs[-1]["preparation.json"]
     assert outputs[0] == outputs[1] == outputs[2]
 
 
@@ -125,14 +133,123 @@ def test_second_run_with_the_same_arguments_does_nothing(ade, tmp_path, monkeypa
     assert prepare(open_download("ade20k", ade.source), tmp_path / "ade") == first
 
 
-def test_other_arguments_are_refused(ade, tmp_path):
+def prepared_anew(monkeypatch, dataset: RawDataset, output: Path) -> list[str]:
+    """Prepare, and the names of the pairs that were encoded for it."""
+    encode_pair, names = preparation.encode_pair, list[str]()
+
+    def noting(pair: Pair, *arguments: Any) -> EncodedPair:
+        names.append(pair.name)
+        return encode_pair(pair, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation, "encode_pair", noting)
+        prepare(dataset, output)
+    return names
+
+
+def test_another_mask_of_the_same_size_is_taken_up_with_its_shard_alone(ade, tmp_path, monkeypatch, capsys):
+    prepare(open_download("ade20k", ade.source), tmp_path / "ade")
+    label_map = np.where(ade.label_maps["train"]["ADE_train_00000001"] == 255, 0, 255).astype(np.uint8)
+    label_map[:3] = 7
+    file = ade.source / "ADEChallengeData2016/annotations/training/ADE_train_00000001.png"
+    image = Image.fromarray(label_map + np.uint8(1))
+    content = BytesIO()
+    image.save(content, "PNG")
+    size = file.stat().st_size
+    assert len(content.getvalue()) < size
+    # PNG files may be followed by anything: as long as the former one.
+    file.write_bytes(content.getvalue().ljust(size, b"\0"))
+    ade.label_maps["train"]["ADE_train_00000001"] = label_map
+    names = prepared_anew(monkeypatch, open_download("ade20k", ade.source), tmp_path / "ade")
+    assert names == ["ADE_train_00000001", "ADE_train_00000002"]
+    assert_prepared(tmp_path / "ade", ade)
+    assert "Of 13 pairs these are prepared now" in capsys.readouterr().out
+    assert prepared_anew(monkeypatch, open_download("ade20k", ade.source), tmp_path / "ade") == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ade", "source"]
+
+
+def test_other_pairs_are_taken_up(ade, tmp_path):
     prepare(open_download("ade20k", ade.source), tmp_path / "ade", limit=2)
+    prepare(open_download("ade20k", ade.source), tmp_path / "ade")
+    assert_prepared(tmp_path / "ade", ade)
+    for folder, suffix in (("images", "jpg"), ("annotations", "png")):
+        (ade.source / f"ADEChallengeData2016/{folder}/training/ADE_train_00000001.{suffix}").unlink()
+    del ade.images["train"]["ADE_train_00000001"]
+    prepare(open_download("ade20k", ade.source), tmp_path / "ade")
+    assert_prepared(tmp_path / "ade", ade)
+
+
+def test_a_changed_archive_is_taken_up(tmp_path):
+    source = make_cityscapes(tmp_path / "source", zipped=True).source
+    prepare(open_download("cityscapes", source), tmp_path / "out")
+    archive = next(path for path in source.rglob("*.zip") if path.name.startswith("leftImg8bit"))
+    with zipfile.ZipFile(archive) as before:
+        contents = {info.filename: before.read(info) for info in before.infolist() if not info.is_dir()}
+    mirrored = {
+        name: mirrored_png(content) if name.endswith(".png") else content for name, content in contents.items()
+    }
+    archive.unlink()
+    with zipfile.ZipFile(archive, "w") as after:
+        for name, content in mirrored.items():
+            after.writestr(name, content)
+    prepare(open_download("cityscapes", source), tmp_path / "out")
+    expected = {Path(name).stem: content for name, content in mirrored.items()}
+    for file in (tmp_path / "out/data").iterdir():
+        for row in pq.read_table(file).to_pylist():
+            assert row["image"]["bytes"] == expected[row["file_name"]]
+
+
+def mirrored_png(content: bytes) -> bytes:
+    file = BytesIO()
+    ImageOps.mirror(Image.open(BytesIO(content))).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_another_meaning_of_the_values_is_taken_up_and_other_names_change_no_shard(ade, tmp_path, monkeypatch):
+    dataset = open_download("ade20k", ade.source)
+    prepare(dataset, tmp_path / "ade")
+    names = tuple(f"class {index}" for index in range(150))
+    renamed = dataclasses.replace(dataset, labels=DatasetLabels(names=names))
+    assert prepared_anew(monkeypatch, renamed, tmp_path / "ade") == []
+    assert load_labels(tmp_path / "ade").names == names
+    assert_prepared(tmp_path / "ade", ade)
+    swapped = dataset.train_ids.raw_to_train | {1: 1, 2: 0}
+    prepare(dataclasses.replace(dataset, train_ids=TrainIds(swapped)), tmp_path / "ade")
+    for label_maps in ade.label_maps.values():
+        for name, label_map in label_maps.items():
+            label_maps[name] = np.where(label_map < 2, 1 - label_map.astype(np.int16), label_map).astype(np.uint8)
+    assert_prepared(tmp_path / "ade", ade)
+    assert load_labels(tmp_path / "ade").names[:2] == ("wall", "building")
+
+
+def test_an_update_that_is_stopped_leaves_the_output_as_it_was(ade, tmp_path, monkeypatch):
+    prepare(open_download("ade20k", ade.source), tmp_path / "ade")
     before = read(tmp_path / "ade")
-    with pytest.raises(ValueError, match=r"ade came from other arguments \(what differs: limit\)"):
+    for file in ade.source.rglob("*.png"):
+        os.utime(file)
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation, "dataset_card", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare(open_download("ade20k", ade.source), tmp_path / "ade")
+    spoil(ade, "value")
+    with pytest.raises(BadPairError):
         prepare(open_download("ade20k", ade.source), tmp_path / "ade")
-    other = make_ade20k(tmp_path / "other", num_train=9, num_val=3)
-    with pytest.raises(ValueError, match=r"what differs: files\)"):
-        prepare(open_download("ade20k", other.source), tmp_path / "ade", limit=2)
+    assert read(tmp_path / "ade") == before
+
+
+def test_a_lost_shard_is_written_again(ade, tmp_path):
+    prepare(open_download("ade20k", ade.source), tmp_path / "ade")
+    (tmp_path / "ade/data/train-00003-of-00008.parquet").unlink()
+    prepare(open_download("ade20k", ade.source), tmp_path / "ade")
+    assert_prepared(tmp_path / "ade", ade)
+
+
+def test_another_data_set_is_refused(ade, tmp_path):
+    prepare(open_download("ade20k", ade.source), tmp_path / "ade")
+    before = read(tmp_path / "ade")
+    made = make_cityscapes(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"ade holds another data set, 'ADE20K .* and this is 'Cityscapes "):
+        prepare(open_download("cityscapes", made.source), tmp_path / "ade")
     assert read(tmp_path / "ade") == before
 
 
@@ -215,13 +332,15 @@ def test_run_interrupted_while_it_assembles_is_continued(ade, tmp_path, monkeypa
     assert_prepared(tmp_path / "ade", ade)
 
 
-def test_what_is_left_is_not_continued_with_other_arguments(ade, tmp_path, monkeypatch):
-    monkeypatch.setattr(preparation, "dataset_card", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        prepare(open_download("ade20k", ade.source), tmp_path / "ade")
-    monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"\.ade-unfinished came from other arguments \(what differs: limit\)"):
-        prepare(open_download("ade20k", ade.source), tmp_path / "ade", limit=1)
+def test_what_is_left_is_not_used_with_other_arguments(ade, tmp_path, monkeypatch):
+    dataset = open_download("ade20k", ade.source)
+    swapped = dataset.train_ids.raw_to_train | {1: 1, 2: 0}
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation, "dataset_card", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare(dataclasses.replace(dataset, train_ids=TrainIds(swapped)), tmp_path / "ade")
+    prepare(dataset, tmp_path / "ade")
+    assert_prepared(tmp_path / "ade", ade)
 
 
 def spoil(ade: Miniature, kind: str) -> str:
@@ -264,8 +383,9 @@ def test_bad_pairs_are_skipped_and_listed(ade, tmp_path):
     assert report["validation"].skipped == []
     assert (tmp_path / "ade" / "skipped.txt").read_text() == f"{report['train'].skipped[0]}\n"
     # It does not pass for what a run that stops would give.
-    with pytest.raises(ValueError, match="ade is complete but for pairs that it skipped: 1"):
+    with pytest.raises(BadPairError, match=message):
         prepare(open_download("ade20k", ade.source), tmp_path / "ade")
+    assert_prepared(tmp_path / "ade", ade)
 
 
 def test_shard_of_bad_pairs_alone_is_left_out(ade, tmp_path):
@@ -309,7 +429,7 @@ def test_card_and_report_tell_nothing_of_this_machine(ade, tmp_path):
     card = (tmp_path / "ade" / "README.md").read_text()
     assert "path: data/validation-*.parquet" in card
     assert "0 wall, 1 building" in card
-    assert set(json.loads((tmp_path / "ade" / "preparation.json").read_text())) == {"arguments", "splits"}
+    assert set(json.loads((tmp_path / "ade" / "preparation.json").read_text())) == {"about", "splits", "shards"}
 
 
 def test_arguments_out_of_range_are_refused(ade, tmp_path):

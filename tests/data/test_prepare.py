@@ -81,8 +81,9 @@ def test_second_run_says_that_it_is_done(tmp_path, capsys):
     capsys.readouterr()
     assert prepare("ade20k", made.source, tmp_path / "out") == 0
     assert f"{tmp_path}/out was already complete." in capsys.readouterr().out
-    assert prepare("ade20k", made.source, tmp_path / "out", "--limit", 1) == 1
-    assert "what differs: limit" in capsys.readouterr().err
+    assert prepare("ade20k", made.source, tmp_path / "out", "--limit", 1) == 0
+    assert "Of 2 pairs these are prepared now" in capsys.readouterr().out
+    assert len(load_examples(tmp_path / "out", "train")) == 1
 
 
 def test_bad_pair_stops_or_is_skipped(tmp_path, capsys):

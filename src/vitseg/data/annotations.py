@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Annotation files as they are published, and what their values mean: image files, MATLAB files and run lengths."""
 
+import hashlib
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ class Annotation(Protocol):
     def size(self) -> int:
         """About how many bytes it takes."""
 
+    @property
+    def stamp(self) -> str:
+        """Another text for another annotation, and for the same once it has changed."""
+
     def read(self) -> np.ndarray:
         """
         The values as annotated.
@@ -52,6 +57,10 @@ class _AnnotationFile:
     @property
     def size(self) -> int:
         return self.file.size
+
+    @property
+    def stamp(self) -> str:
+        return self.file.stamp
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,11 @@ class RunLengths:
     @property
     def size(self) -> int:
         return sum(len(encoded) for _, encoded in self.segments)
+
+    @property
+    def stamp(self) -> str:
+        content = repr((self.height, self.width, self.segments))
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def read(self) -> np.ndarray:
         values = np.zeros((self.height, self.width), np.int64)

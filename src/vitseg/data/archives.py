@@ -6,6 +6,7 @@ Both are seen as one tree of names, as if every archive had been unpacked into t
 ever unpacked to disk.
 """
 
+import dataclasses
 import functools
 import os
 import re
@@ -33,6 +34,8 @@ class File:
         size: number of bytes.
         member: its name in a zip file.
         offset: where it starts in a tar file.
+        version: tells it from other content of the same name and size without being read: when it (or the tar file)
+            was modified, in nanoseconds, or its checksum in a zip file.
     """
 
     container: Path
@@ -40,11 +43,17 @@ class File:
     size: int
     member: str | None = None
     offset: int = 0
+    version: int = 0
 
     def __str__(self) -> str:
         """The path that a person finds it under; what is in an archive has the archive's path in front."""
         path = str(self.container)
         return path if path.endswith(self.name) else f"{path}/{self.name}"
+
+    @property
+    def stamp(self) -> str:
+        """Another text for another file, and for the same file once it has changed."""
+        return f"{self.name} {self.size} {self.version}"
 
     def read(self) -> bytes:
         """
@@ -55,7 +64,7 @@ class File:
         """
         try:
             if self.member is not None:
-                return _open_zip(self.container, os.getpid()).read(self.member)
+                return _open_zip(self.container, self.container.stat().st_mtime_ns, os.getpid()).read(self.member)
             with self.container.open("rb") as file:
                 file.seek(self.offset)
                 content = file.read(self.size)
@@ -86,7 +95,7 @@ class FileTree:
         if self.source.is_dir():
             listed = list(_walk(self.source))
         elif self.source.exists():
-            listed = [File(self.source, self.source.name, self.source.stat().st_size)]
+            listed = [_on_disk(self.source, self.source.name)]
         else:
             raise ValueError(f"There is no folder or file {source}.")
         archives = [file for file in listed if file.container.suffix.lower() in _LISTERS]
@@ -133,7 +142,12 @@ class FileTree:
 def _walk(folder: Path) -> Iterator[File]:
     for path in visible_files(folder):
         if path.is_file():
-            yield File(path, path.relative_to(folder).as_posix(), path.stat().st_size)
+            yield _on_disk(path, path.relative_to(folder).as_posix())
+
+
+def _on_disk(path: Path, name: str) -> File:
+    stat = path.stat()
+    return File(path, name, stat.st_size, version=stat.st_mtime_ns)
 
 
 def _list_archive(archive: File) -> Iterator[File]:
@@ -148,26 +162,28 @@ def _list_archive(archive: File) -> Iterator[File]:
         if path.is_absolute() or ".." in path.parts:
             raise ValueError(f"{archive.container} holds {member.name!r}, a path that leads outside. Do not trust it.")
         if not any(map(is_hidden, path.parts)):
-            yield File(member.container, str(folder / path), member.size, member.member, member.offset)
+            yield dataclasses.replace(member, name=str(folder / path))
 
 
 def _list_zip(path: Path) -> list[File]:
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
-    return [File(path, member.filename, member.file_size, member.filename) for member in members]
+    return [File(path, member.filename, member.file_size, member.filename, version=member.CRC) for member in members]
 
 
 def _list_tar(path: Path) -> list[File]:
     # Not compressed, so that members can be read where they lie.
     with tarfile.open(path, "r:") as archive:
         members = [member for member in archive if member.isreg() and not member.issparse()]
-    return [File(path, member.name, member.size, offset=member.offset_data) for member in members]
+    version = path.stat().st_mtime_ns
+    return [File(path, member.name, member.size, offset=member.offset_data, version=version) for member in members]
 
 
 _LISTERS = {".zip": _list_zip, ".tar": _list_tar}
 
 
-@functools.cache
-def _open_zip(path: Path, process: int) -> zipfile.ZipFile:
-    """A zip file that stays open. Processes must not share one: they would move its position under each other."""
+@functools.lru_cache(maxsize=16)
+def _open_zip(path: Path, version: int, process: int) -> zipfile.ZipFile:
+    """A zip file that stays open, until it is another. Processes must not share one: they would move its position
+    under each other."""
     return zipfile.ZipFile(path)

@@ -18,6 +18,10 @@ from .shards import Row
 from .streaming import decode_example
 
 
+# Counts the ways in which files have become rows: other code that makes other rows of the same files adds one, so that
+# what was prepared before is prepared anew.
+READER_VERSION = 1
+
 # A verified pair: its row, and its number of pixels by train id.
 EncodedPair = tuple[Row, np.ndarray]
 
@@ -42,6 +46,11 @@ class Pair:
     def size(self) -> int:
         """About how many bytes both take."""
         return sum(part.size for part in (self.image, self.annotation) if part is not None)
+
+    @property
+    def stamp(self) -> str:
+        """Another text for another pair, and for the same once one of its files has changed."""
+        return "\n".join([self.name, *("" if part is None else part.stamp for part in (self.image, self.annotation))])
 
 
 @dataclass(frozen=True, kw_only=True)

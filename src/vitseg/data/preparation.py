@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a raw data set to Parquet shards, with every pair verified. The output is complete or absent.
 
-Shards are finished one at a time in a hidden folder beside the output, each with a record of what is in it. A later
-run with the same arguments goes on after them. The folder gets the output's name when everything is in place.
+Shards are finished one at a time in a hidden folder beside the output, each with a record of what went into it and
+what is in it. A later run takes up those that would be made of the same again, finished or not, and makes the others.
+The folder gets the output's name when everything is in place.
 """
 
 import hashlib
+import itertools
 import json
 import math
 import multiprocessing
@@ -14,22 +16,22 @@ import os
 import shutil
 import signal
 import threading
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..replacing import write_json
+from ..replacing import recover, replacing, write_json
 from .annotations import TrainIds
+from .augmentation import IGNORE_INDEX
 from .dataset_labels import LABELS_FILE
-from .pairs import EncodedPair, Pair, RawDataset, encode_pair
+from .pairs import READER_VERSION, EncodedPair, Pair, RawDataset, encode_pair
 from .shards import Row, dataset_card, shard_name, write_shard
 
 
@@ -63,22 +65,33 @@ class SplitReport:
 
 
 def prepare(
-    dataset: RawDataset, output: str | Path, *, limit: int | None = None, on_error: str = "stop", workers: int = 0
+    dataset: RawDataset,
+    output: str | Path,
+    *,
+    limit: int | None = None,
+    on_error: str = "stop",
+    workers: int = 0,
+    tell: Callable[[str], object] = print,
 ) -> dict[str, SplitReport]:
     """
     Write a data set that `datasets.load_dataset(output)` loads and `SegmentationStream` streams.
 
     The folder holds `data/SPLIT-*.parquet` (columns `image`, `label` and `file_name`, sorted by the latter), the label
     table `labels.json`, a data set card, `preparation.json`, which tells what was prepared and what was in it, and
-    `skipped.txt` if a pair was skipped. The same input gives the same bytes, whatever the number of workers. If the
-    output is there already and came from the same arguments, nothing is done.
+    `skipped.txt` if a pair was skipped. The same input gives the same bytes of all but `preparation.json`, whatever
+    the number of workers.
+
+    If the output is there already, or an earlier run was interrupted, only the shards are made whose files have
+    changed since, or the meaning of whose values has. An output keeps what it held until what replaces it is complete.
 
     Args:
-        dataset: what to prepare. Its files are told by their names and sizes.
+        dataset: what to prepare. Its files are told by their names, sizes and times of modification (in zip files,
+            checksums), without being read.
         output: folder to write.
         limit: pairs of each split to take, from the first; `None` takes all.
         on_error: what to do at a pair that cannot be used. "stop" raises; "skip" leaves it out and reports it.
         workers: number of processes that verify and encode; 0 does it in this one.
+        tell: is called with a sentence on what is there already and what is made anew, if anything is.
 
     Returns:
         The report of each split.
@@ -86,40 +99,33 @@ def prepare(
     Raises:
         BadPairError: at the first pair that cannot be used, if `on_error` is "stop". The shards that are finished are
             kept for the next run.
-        ValueError: if an argument is out of range, the output or what is left of an earlier run came from other
-            arguments, or every pair of a split had to be skipped.
+        ValueError: if an argument is out of range, the output holds something else than this data set, or nothing of a
+            split can be used.
     """
     if on_error not in ("stop", "skip"):
         raise ValueError(f"on_error is {on_error!r}; expected 'stop' or 'skip'.")
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}, but must be 1 or more.")
     output = Path(output)
+    recover(output)
     work = _work_folder(output)
-    arguments = _describe(dataset, limit)
-    files = {"files": _digest(pair for pairs in dataset.splits.values() for pair in pairs)}
-    if output.exists():
-        _require_same(output, arguments | files)
+    shards = _plan(dataset, limit, work)
+    about = _describe(dataset, shards)
+    earlier = _read_finished(output, dataset.title) if output.exists() else None
+    if earlier is not None and earlier["about"] == about and _is_whole(output, earlier, on_error):
+        tell(f"{output} was already complete.")
     else:
-        if (work / REPORT_FILE).exists():
-            _require_same(work, arguments)
         work.mkdir(parents=True, exist_ok=True)
-        write_json(work / REPORT_FILE, {"arguments": arguments})
-        shards = _plan(dataset, limit, work)
-        _write_shards(shards, dataset.train_ids, on_error, workers)
-        _assemble(dataset, shards, arguments | files, work).rename(output)
+        if earlier is not None:
+            _take_up(output, earlier, shards)
+        todo = [shard for shard in shards if not shard.is_finished(on_error)]
+        if earlier is not None or len(todo) < len(shards):
+            tell(_what_is_made(output, earlier is not None, shards, todo))
+        _write_shards(shards, todo, dataset.train_ids, on_error, workers)
+        with replacing(output) as unfinished:
+            _assemble(dataset, shards, about, work).rename(unfinished)
     shutil.rmtree(work, ignore_errors=True)
-    report = read_report(output)
-    skipped = sum(len(split.skipped) for split in report.values())
-    if skipped and on_error == "stop":
-        raise ValueError(
-            f"{output} is complete but for pairs that it skipped: {skipped}. Delete it to try them again."
-        )
-    return report
-
-
-def is_prepared(output: str | Path) -> bool:
-    """Whether a run has finished in this folder."""
-    return (Path(output) / REPORT_FILE).exists()
+    return read_report(output)
 
 
 def read_report(output: str | Path) -> dict[str, SplitReport]:
@@ -132,67 +138,136 @@ def _work_folder(output: Path) -> Path:
     return output.absolute().with_name(f".{output.absolute().name}-unfinished")
 
 
-def _describe(dataset: RawDataset, limit: int | None) -> dict[str, Any]:
-    """What decides on the output besides the files: with equal descriptions, equal files give equal shards."""
-    table = [dataset.labels.to_json(), list(dataset.train_ids.raw_to_train.items()), dataset.train_ids.default]
+def _describe(dataset: RawDataset, shards: Sequence["_Shard"]) -> dict[str, str]:
+    """What decides on the output: equal descriptions, equal outputs."""
     return {
         "data set": dataset.title,
-        "labels": hashlib.sha256(json.dumps(table).encode()).hexdigest(),
-        "limit": limit,
+        "labels": _digest([dataset.labels.to_json()]),
+        "shards": _digest(f"{shard.split} {shard.made_of}" for shard in shards),
     }
 
 
-def _digest(pairs: Iterable[Pair]) -> str:
-    """Tells other files from the same, by their names and sizes."""
-    files = hashlib.sha256()
-    for pair in pairs:
-        files.update(f"{pair.name} {pair.size}\n".encode())
-    return files.hexdigest()
+def _digest(texts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(f"{text}\0".encode())
+    return digest.hexdigest()
 
 
-def _require_same(folder: Path, arguments: Mapping[str, Any]) -> None:
+def _read_finished(output: Path, title: str) -> dict[str, Any]:
+    """What `preparation.json` of an output says."""
     try:
-        earlier = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))["arguments"]
-    except (OSError, KeyError, TypeError, ValueError):
+        content = json.loads((output / REPORT_FILE).read_text(encoding="utf-8"))
+        # Before shards were told by what they are made of, it was called so.
+        earlier_title = content.get("about", content.get("arguments"))["data set"]
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):
         raise ValueError(
-            f"{folder} already exists and is no prepared data set. Delete it, or name a folder that does not exist."
+            f"{output} already exists and is no prepared data set. Delete it, or name a folder that does not exist."
         ) from None
-    different = [key for key in arguments if earlier.get(key) != arguments[key]]
-    if different:
+    if earlier_title != title:
         raise ValueError(
-            f"{folder} came from other arguments (what differs: {', '.join(different)}). Delete it, or name another "
+            f"{output} holds another data set, {earlier_title!r}, and this is {title!r}. Delete it, or name another "
             "output."
         )
+    return {"about": None, "shards": [], **content}
+
+
+def _is_whole(output: Path, earlier: Mapping[str, Any], on_error: str) -> bool:
+    """Whether a run has nothing to do in an output that was made of the same."""
+    entries = earlier["shards"]
+    has_files = all((output / "data" / entry["file"]).exists() for entry in entries if entry["file"])
+    return has_files and (on_error == "skip" or not any(entry["report"]["skipped"] for entry in entries))
+
+
+def _take_up(output: Path, earlier: Mapping[str, Any], shards: Sequence["_Shard"]) -> None:
+    """Finish the shards that an output holds already."""
+    known = {entry["made_of"]: entry for entry in earlier["shards"]}
+    for shard in shards:
+        entry = known.get(shard.made_of)
+        if entry is None or shard.read_record():
+            continue
+        shard.discard()
+        if entry["file"] and (output / "data" / entry["file"]).exists():
+            _link(output / "data" / entry["file"], shard.file)
+        shard.write_record(SplitReport(**entry["report"]))
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # Not every file system can.
+        shutil.copyfile(source, target)
+
+
+def _what_is_made(output: Path, was_finished: bool, shards: Sequence["_Shard"], todo: Sequence["_Shard"]) -> str:
+    earlier = f"{output} was prepared before" if was_finished else f"The preparation of {output} was begun before"
+    reasons = "files or the meaning of whose values changed" + ("" if was_finished else ", or that were not reached")
+    numbers: Counter[str] = Counter()
+    for shard in todo:
+        numbers[shard.split] += len(shard.pairs)
+    listed = ", ".join(f"{number} of {split}" for split, number in numbers.items()) or "none"
+    total = sum(len(shard.pairs) for shard in shards)
+    return f"{earlier}. Of {total} pairs these are prepared now, in shards whose {reasons}: {listed}. The others stay."
 
 
 @dataclass(frozen=True)
 class _Shard:
-    """Consecutive pairs of a split and the file they go to. When it is finished it has a record beside it."""
+    """
+    Consecutive pairs of a split and the file they go to. When it is finished it has a record beside it.
+
+    Args:
+        split: name of the split.
+        pairs: those that it is to hold.
+        file: where to; what an earlier run left there may be of other pairs.
+        made_of: tells what the same pairs would give another shard for: their files, and what their values mean.
+    """
 
     split: str
     pairs: Sequence[Pair]
     file: Path
+    made_of: str
+
+    @property
+    def record(self) -> Path:
+        return self.file.with_suffix(".json")
+
+    def discard(self) -> None:
+        """Remove what an earlier run left, the record first. The file may be a finished output's too: it is never
+        written to."""
+        self.record.unlink(missing_ok=True)
+        self.file.unlink(missing_ok=True)
 
     def write_record(self, report: SplitReport) -> None:
-        write_json(self.file.with_suffix(".json"), {"files": _digest(self.pairs), "report": asdict(report)})
+        write_json(self.record, {"made_of": self.made_of, "report": asdict(report)})
 
     def read_record(self) -> SplitReport | None:
-        """What it holds; `None` if it is not finished, or its images or annotations are not the same any more."""
-        record = self.file.with_suffix(".json")
-        if not record.exists() or not self.file.exists():
+        """What it holds; `None` if it is not finished, or was made of something else."""
+        if not self.record.exists():
             return None
-        content = json.loads(record.read_text(encoding="utf-8"))
-        return SplitReport(**content["report"]) if content["files"] == _digest(self.pairs) else None
+        content = json.loads(self.record.read_text(encoding="utf-8"))
+        report = SplitReport(**content["report"])
+        has_file = self.file.exists() or not report.images
+        return report if has_file and content.get("made_of") == self.made_of else None
+
+    def is_finished(self, on_error: str) -> bool:
+        record = self.read_record()
+        return record is not None and (on_error == "skip" or not record.skipped)
 
 
 def _plan(dataset: RawDataset, limit: int | None, work: Path) -> list[_Shard]:
     shards = []
+    train_ids = dataset.train_ids
+    meaning = json.dumps(
+        [READER_VERSION, list(train_ids.raw_to_train.items()), train_ids.default, train_ids.is_colored]
+    )
     for split, pairs in dataset.splits.items():
         pairs = pairs[:limit]
         by_size = math.ceil(sum(pair.size for pair in pairs) / SHARD_BYTES)
         parts = np.array_split(np.arange(len(pairs)), min(len(pairs), max(MIN_SHARDS, by_size)))
         for index, part in enumerate(parts):
-            shards.append(_Shard(split, pairs[part[0] : part[-1] + 1], work / f"{split}-{index:05d}.parquet"))
+            own = pairs[part[0] : part[-1] + 1]
+            made_of = _digest([meaning, *(pair.stamp for pair in own)])
+            shards.append(_Shard(split, own, work / f"{split}-{index:05d}.parquet", made_of))
     return shards
 
 
@@ -236,22 +311,18 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _write_shards(shards: Sequence[_Shard], train_ids: TrainIds, on_error: str, workers: int) -> None:
-    """Write what earlier runs have not finished."""
-    records = [shard.read_record() for shard in shards]
-    todo = [
-        shard
-        for shard, record in zip(shards, records, strict=True)
-        if record is None or (record.skipped and on_error == "stop")
-    ]
+def _write_shards(
+    shards: Sequence[_Shard], todo: Sequence[_Shard], train_ids: TrainIds, on_error: str, workers: int
+) -> None:
+    """Write those of the shards that are to do."""
     pairs = [pair for shard in todo for pair in shard.pairs]
-    done = sum(len(shard.pairs) for shard in shards) - len(pairs)
+    total = sum(len(shard.pairs) for shard in shards)
     with (
         closing(_encode_all(pairs, train_ids, workers)) as results,
-        tqdm(total=done + len(pairs), initial=done, desc="Preparing", unit="image") as progress,
+        tqdm(total=total, initial=total - len(pairs), desc="Preparing", unit="image") as progress,
     ):
         for shard in todo:
-            _write_shard(shard, _count(islice(results, len(shard.pairs)), progress), on_error)
+            _write_shard(shard, _count(itertools.islice(results, len(shard.pairs)), progress), on_error)
 
 
 def _count(results: Iterable[EncodedPair | str], progress: tqdm) -> Iterator[EncodedPair | str]:
@@ -275,34 +346,41 @@ def _write_shard(shard: _Shard, results: Iterable[EncodedPair | str], on_error: 
             else:
                 skipped.append(result)
 
+    shard.discard()
     write_shard(rows(), shard.file)
     images = len(shard.pairs) - len(skipped)
     shard.write_record(SplitReport(images=images, pixels=pixels.tolist(), skipped=skipped))
 
 
-def _assemble(dataset: RawDataset, shards: Sequence[_Shard], arguments: Mapping[str, Any], work: Path) -> Path:
+def _assemble(dataset: RawDataset, shards: Sequence[_Shard], about: Mapping[str, Any], work: Path) -> Path:
     """Put the shards and all about them into a folder that is ready to be renamed."""
     complete = work / "complete"
     shutil.rmtree(complete, ignore_errors=True)
     (complete / "data").mkdir(parents=True)
     report: dict[str, SplitReport] = {}
     moves: list[tuple[Path, Path]] = []
+    entries: list[dict[str, Any]] = []
     for split in dataset.splits:
         own = [(shard, record) for shard in shards if shard.split == split and (record := shard.read_record())]
         report[split] = _total([record for _, record in own])
         if report[split].images == 0:
             raise ValueError(f"No pair of the split {split} can be used; the first: {report[split].skipped[0]}")
-        filled = [shard.file for shard, record in own if record.images]
-        names = [shard_name(split, index, len(filled)) for index in range(len(filled))]
-        moves += [(file, complete / "data" / name) for file, name in zip(filled, names, strict=True)]
+        if split != "test" and not any(report[split].pixels[:IGNORE_INDEX]):
+            raise ValueError(f"All pixels of the split {split} are ignored: there is nothing to learn or to measure.")
+        count, names = sum(record.images > 0 for _, record in own), itertools.count()
+        for shard, record in own:
+            name = shard_name(split, next(names), count) if record.images else None
+            entries.append({"file": name, "made_of": shard.made_of, "report": asdict(record)})
+            if name:
+                moves.append((shard.file, complete / "data" / name))
     card = dataset_card(dataset.title, _DESCRIPTION, dataset.labels, list(dataset.splits))
     (complete / "README.md").write_text(card, encoding="utf-8")
     (complete / LABELS_FILE).write_text(dataset.labels.to_json(), encoding="utf-8")
     reasons = [reason for split in report.values() for reason in split.skipped]
     if reasons:
         (complete / SKIPPED_FILE).write_text("".join(f"{reason}\n" for reason in reasons), encoding="utf-8")
-    entries = {split: asdict(entry) for split, entry in report.items()}
-    write_json(complete / REPORT_FILE, {"arguments": arguments, "splits": entries})
+    totals = {split: asdict(entry) for split, entry in report.items()}
+    write_json(complete / REPORT_FILE, {"about": about, "splits": totals, "shards": entries})
     # Last, because a shard that has been moved when this is interrupted must be written again.
     for file, target in moves:
         file.rename(target)

@@ -17,8 +17,9 @@ The source is read as it was downloaded, packed or unpacked:
     folder           images/ and masks/ with equal names; --labels tells what the masks' values mean, in a file such
                      as ["sky", "road"], {"7": "road", "11": "building"}, {"#804080": "road"}, or a name on each line
 
-Every image is verified with its label map before it is written. The output folder appears when it is complete; an
-interrupted run is continued by the same command. `datasets.load_dataset(OUTPUT)` loads it.
+Every image is verified with its label map before it is written. The output folder appears when it is complete. The
+same command continues an interrupted run, and brings a finished one up to date when files or the label table have
+changed. `datasets.load_dataset(OUTPUT)` loads it.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from .augmentation import IGNORE_INDEX
 from .downloads import DOWNLOADS, open_download
 from .own_folder import open_folder
 from .pairs import RawDataset
-from .preparation import REPORT_FILE, SKIPPED_FILE, BadPairError, SplitReport, is_prepared, prepare
+from .preparation import REPORT_FILE, SKIPPED_FILE, BadPairError, SplitReport, prepare
 from .streaming import num_processors
 
 
@@ -61,10 +62,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         print(f"Looking through {args.source}", flush=True)
         dataset = open_dataset(args)
-        was_prepared = is_prepared(args.output)
         report = prepare(dataset, args.output, limit=args.limit, on_error=args.on_error, workers=args.workers)
         print_report(dataset, report)
-        print(f"{args.output} was already complete." if was_prepared else f"{args.output} is complete.")
+        print(f"{args.output} is complete.")
         if args.push_to_hub:
             print(f"Published as {push_to_hub(args.output, args.push_to_hub, args.private)}")
     except BadPairError as error:
