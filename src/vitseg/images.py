@@ -2,10 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoded images, read in one way wherever they come from: a file, a row of a data set, an archive."""
 
+import os
+import threading
 from io import BytesIO
 from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+
+# The environment variable that allows pictures of more pixels than Pillow does.
+MAX_PIXELS = "VITSEG_MAX_IMAGE_PIXELS"
+_opening = threading.Lock()
 
 
 def decode_image(encoded: bytes) -> Image.Image:
@@ -13,18 +20,44 @@ def decode_image(encoded: bytes) -> Image.Image:
     The content of an image file as it is stored: in its own mode, not turned.
 
     Raises:
-        ValueError: if there is nothing, it is of no known format, or damaged.
+        ValueError: if there is nothing, it is of no known format, or damaged, or has more pixels than Pillow takes for
+            safe (twice `PIL.Image.MAX_IMAGE_PIXELS`, 179 million) and VITSEG_MAX_IMAGE_PIXELS, if set, allows.
     """
     if not encoded:
         raise ValueError("the file is empty")
     try:
-        image = Image.open(BytesIO(encoded))
+        image = _open(encoded)
+        _check_size(image)
         image.load()
     except UnidentifiedImageError:
         raise ValueError("not an image of a known format") from None
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to.
         raise ValueError(str(error) or type(error).__name__) from error
     return image
+
+
+def _open(encoded: bytes) -> Image.Image:
+    """A file whose header alone is read yet, of any size: Pillow's limit is set aside for that moment."""
+    with _opening:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(BytesIO(encoded))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(image: Image.Image) -> None:
+    safe = Image.MAX_IMAGE_PIXELS and 2 * Image.MAX_IMAGE_PIXELS
+    text = os.environ.get(MAX_PIXELS, "")
+    if text and not text.isdecimal():
+        raise ValueError(f"{MAX_PIXELS} is {text!r}; expected a number of pixels")
+    allowed = int(text) if text else safe
+    pixels = image.width * image.height
+    if allowed is not None and pixels > allowed:
+        raise ValueError(
+            f"its {image.width} x {image.height} pixels are more than {allowed}, and might be meant to fill the "
+            f"memory; if you trust the file, set the environment variable {MAX_PIXELS}={pixels}"
+        )
 
 
 def upright(image: Image.Image) -> Image.Image:

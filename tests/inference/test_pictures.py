@@ -192,3 +192,35 @@ def test_a_picture_whose_exif_data_are_damaged_is_used_as_it_is():
     damaged = whole.replace(b"\x01\x1a\x00\x05", b"\x01\x1a\x00\x02")
     assert damaged != whole
     assert upright(decode_image(damaged)).size == (WIDTH, HEIGHT)
+
+
+class TestVeryLargePictures:
+    """Pillow warns above its limit, here of 100 pixels, and refuses above twice that."""
+
+    @pytest.fixture(autouse=True)
+    def limit(self, monkeypatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        monkeypatch.delenv("VITSEG_MAX_IMAGE_PIXELS", raising=False)
+
+    @pytest.mark.filterwarnings("error")
+    def test_below_the_limit_there_is_no_warning(self):
+        assert decode_image(encoded(Image.new("L", (15, 10)))).size == (15, 10)
+
+    def test_above_it_the_way_out_is_named(self):
+        with pytest.raises(ValueError, match=r"30 x 10 pixels are more than 200.*VITSEG_MAX_IMAGE_PIXELS=300"):
+            decode_image(encoded(Image.new("L", (30, 10))))
+
+    @pytest.mark.filterwarnings("error")
+    def test_which_leaves_pillow_as_it_was(self, monkeypatch):
+        monkeypatch.setenv("VITSEG_MAX_IMAGE_PIXELS", "300")
+        assert decode_image(encoded(Image.new("L", (30, 10)))).size == (30, 10)
+        assert Image.MAX_IMAGE_PIXELS == 100
+        with pytest.raises(ValueError, match="31 x 10 pixels are more than 300"):
+            decode_image(encoded(Image.new("L", (31, 10))))
+        with pytest.raises(Image.DecompressionBombError):
+            Image.open(BytesIO(encoded(Image.new("L", (30, 10)))))
+
+    def test_a_limit_is_a_number(self, monkeypatch):
+        monkeypatch.setenv("VITSEG_MAX_IMAGE_PIXELS", "1e9")
+        with pytest.raises(ValueError, match="VITSEG_MAX_IMAGE_PIXELS is '1e9'"):
+            decode_image(encoded(Image.new("L", (3, 1))))
