@@ -1,24 +1,28 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Training-time augmentation: mmsegmentation's random resize, crop, flip and photometric distortion.
+"""Training-time augmentation: mmsegmentation's random resize, crop, flip and photometric distortion, or one's own.
 
 The published models were trained on bytes that OpenCV resized and recoloured, and OpenCV does both here. Each function
 takes its parameters as arguments; `TrainingTransform` draws them, for one sample at a time, from a generator that the
-caller seeds.
+caller seeds. Transforms of torchvision draw from torch's global generator, which is lent to them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import nn
+from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import normalize
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..models.image_processing_semantic import SemanticImageProcessor, keep_ratio_size, resize_nearest
 from ..recipes import TrainingRecipe
+from ..recipes.augmentation import build_augmentation
 
 
 IGNORE_INDEX = 255
@@ -122,9 +126,50 @@ def distort_photometrically(image: np.ndarray, rng: np.random.Generator) -> np.n
     return image
 
 
+@contextmanager
+def torch_drawing_from(rng: np.random.Generator) -> Iterator[None]:
+    """Whatever torch draws meanwhile, on the CPU, is decided by `rng`; afterwards, it goes on as if nothing had been
+    drawn."""
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which also seeds accelerators.
+        torch.default_generator.manual_seed(int(rng.integers(2**63)))
+        # The mean of an image, on which contrast depends, differs in its last bits with the number of threads.
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+def apply_jointly(
+    transforms: Sequence[Callable[..., Any]], image: torch.Tensor, label_map: torch.Tensor, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Applies transforms of torchvision, one after the other, to a uint8 image `(3, height, width)` and its label map
+    `(height, width)` together; everything random is drawn from `rng`.
+
+    Raises:
+        ValueError: naming the transform, if it cannot be applied to an image of this size.
+    """
+    pair = tv_tensors.Image(image), tv_tensors.Mask(label_map)
+    with torch_drawing_from(rng):
+        for transform in transforms:
+            try:
+                pair = transform(*pair)
+            except (RuntimeError, TypeError, ValueError) as error:
+                height, width = pair[1].shape
+                raise ValueError(
+                    f"augmentation: {type(transform).__name__} cannot be applied to an image of {height} x {width} "
+                    f"pixels (height x width): {error}"
+                ) from error
+    image, label_map = (part.as_subclass(torch.Tensor) for part in pair)
+    return image, label_map
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingTransform:
-    """The training pipeline of all published models: resize, crop, flip, distort, normalise and pad.
+    """The training pipeline of all published models: resize, crop, flip, distort, normalise and pad. With transforms
+    of one's own: those, crop, normalise and pad.
 
     Args:
         crop_size: height and width of what comes out.
@@ -133,6 +178,8 @@ class TrainingTransform:
         max_category_share: see `choose_window`; 1 switches this off.
         flip_probability: how often image and label map are mirrored left to right.
         photometric_distortion: whether colours are changed, see `distort_photometrically`.
+        augmentation: transforms of torchvision, which take an image and a mask and give bytes as they got them, in the
+            place of resizing (`scale`, `ratio_range`), flipping and changing colours; `None` for those.
         image_mean: mean of each RGB channel, in 0..1, as image processors have it.
         image_std: standard deviation of each RGB channel, likewise.
 
@@ -146,12 +193,18 @@ class TrainingTransform:
     max_category_share: float = 0.75
     flip_probability: float = 0.5
     photometric_distortion: bool = True
+    augmentation: Sequence[Callable[..., Any]] | None = None
     image_mean: Sequence[float] = tuple(IMAGENET_DEFAULT_MEAN)
     image_std: Sequence[float] = tuple(IMAGENET_DEFAULT_STD)
 
     @classmethod
     def from_recipe(cls, recipe: TrainingRecipe, image_processor: SemanticImageProcessor) -> "TrainingTransform":
         """The augmentation of a recipe, with the colour statistics of an image processor."""
+        # New pixels have the mean colour, and are ignored.
+        fill = {
+            tv_tensors.Image: [round(255 * mean) for mean in image_processor.image_mean],
+            tv_tensors.Mask: IGNORE_INDEX,
+        }
         return cls(
             crop_size=recipe.crop_size,
             scale=recipe.scale,
@@ -159,6 +212,7 @@ class TrainingTransform:
             max_category_share=recipe.max_category_share,
             flip_probability=recipe.flip_probability,
             photometric_distortion=recipe.photometric_distortion,
+            augmentation=None if recipe.augmentation is None else build_augmentation(recipe.augmentation, fill),
             image_mean=tuple(image_processor.image_mean),
             image_std=tuple(image_processor.image_std),
         )
@@ -190,13 +244,36 @@ class TrainingTransform:
             `labels`: int64 (crop height, crop width), 255 there; it holds no value that `label_map` does not.
 
         Raises:
-            ValueError: if `image` is not uint8 RGB, or `label_map` has another size.
+            ValueError: if `image` is not uint8 RGB, or `label_map` has another size; or if a transform of
+                `augmentation` cannot be applied, or makes something else of them.
         """
-        if image.dtype != torch.uint8 or image.shape != (3, *label_map.shape):
-            raise ValueError(
-                f"image is {image.dtype} {tuple(image.shape)}, label_map {tuple(label_map.shape)}; expected "
-                "torch.uint8 (3, height, width) and (height, width)."
-            )
+        _check_pair(image, label_map)
+        if self.augmentation is None:
+            pixels, label_map = self._crop_as_published(image, label_map, rng)
+        else:
+            image, label_map = apply_jointly(self.augmentation, image, label_map, rng)
+            _check_pair(image, label_map)
+            top, left, height, width = choose_window(label_map, self.crop_size, self.max_category_share, rng)
+            pixels = image[:, top : top + height, left : left + width]
+            label_map = label_map[top : top + height, left : left + width]
+        pixel_values = normalize(
+            pixels.float(),
+            [255 * mean for mean in self.image_mean],
+            [255 * std for std in self.image_std],
+            inplace=True,
+        )
+        labels = label_map.to(torch.int64)
+        if labels.shape != tuple(self.crop_size):
+            height, width = labels.shape
+            missing = (0, self.crop_size[1] - width, 0, self.crop_size[0] - height)
+            pixel_values = nn.functional.pad(pixel_values, missing, value=0.0)
+            labels = nn.functional.pad(labels, missing, value=IGNORE_INDEX)
+        return {"pixel_values": pixel_values, "labels": labels}
+
+    def _crop_as_published(
+        self, image: torch.Tensor, label_map: torch.Tensor, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The crop of the resized image, flipped and distorted, and of its label map; as large as there is of it."""
         old_height, old_width = label_map.shape
         size = scaled_size(old_height, old_width, self.scale, rng.uniform(*self.ratio_range))
         label_map = resize_nearest(label_map, size)
@@ -208,15 +285,12 @@ class TrainingTransform:
             pixels, label_map = cv2.flip(pixels, 1), label_map.flip(-1)
         if self.photometric_distortion:
             pixels = distort_photometrically(pixels, rng)
-        pixel_values = normalize(
-            torch.from_numpy(np.stack(cv2.split(pixels))).float(),
-            [255 * mean for mean in self.image_mean],
-            [255 * std for std in self.image_std],
-            inplace=True,
+        return torch.from_numpy(np.stack(cv2.split(pixels))), label_map
+
+
+def _check_pair(image: torch.Tensor, label_map: torch.Tensor) -> None:
+    if image.dtype != torch.uint8 or image.shape != (3, *label_map.shape):
+        raise ValueError(
+            f"image is {image.dtype} {tuple(image.shape)}, label_map {tuple(label_map.shape)}; expected "
+            "torch.uint8 (3, height, width) and (height, width)."
         )
-        labels = label_map.to(torch.int64)
-        if (height, width) != tuple(self.crop_size):
-            missing = (0, self.crop_size[1] - width, 0, self.crop_size[0] - height)
-            pixel_values = nn.functional.pad(pixel_values, missing, value=0.0)
-            labels = nn.functional.pad(labels, missing, value=IGNORE_INDEX)
-        return {"pixel_values": pixel_values, "labels": labels}

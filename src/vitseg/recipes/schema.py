@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..methods import METHODS, methods_for
+from .augmentation import build_augmentation
 from .labels import CLASS_LISTS, LABEL_SETS, load_id2label
 from .lookup import unknown_name
 
@@ -106,6 +107,9 @@ class TrainingRecipe(OptimizationRecipe):
         max_category_share: a crop in which one class has this share of the labelled pixels or more is drawn again.
         flip_probability: of the horizontal flip.
         photometric_distortion: whether brightness, contrast, saturation and hue are varied.
+        augmentation: transforms of torchvision with their arguments, such as `{"name": "RandomRotation", "degrees":
+            10}`, see `recipes.augmentation`. They take the place of `scale`, `ratio_range`, `flip_probability` and
+            `photometric_distortion`, before the random crop; `None` for those, as published.
         warmup_rule: `"mmcv"` (the rate of the schedule times a growing factor) or `"segmenter"` (up to the rate that
             the schedule has when the warm-up ends; iteration 0 is made at the full rate), see `poly_schedule`.
         teacher: SCTNet's teacher, a model that knows the same classes: a folder or a repository on the Hub. `None` (or
@@ -120,6 +124,7 @@ class TrainingRecipe(OptimizationRecipe):
     max_category_share: float = 0.75
     flip_probability: float = 0.5
     photometric_distortion: bool = True
+    augmentation: tuple[Mapping[str, Any], ...] | None = None
     warmup_rule: str = "mmcv"
     teacher: str | None = None
 
@@ -130,6 +135,7 @@ class TrainingRecipe(OptimizationRecipe):
             _check_pair(name, getattr(self, name))
         for name in ("max_category_share", "flip_probability"):
             _check_share(name, getattr(self, name))
+        build_augmentation(self.augmentation or (), fill={})
 
 
 @dataclass(frozen=True, kw_only=True)
