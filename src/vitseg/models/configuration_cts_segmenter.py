@@ -86,7 +86,8 @@ class CtsSegmenterConfig(DecoderConfig):
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if self.decoder_hidden_size is None:
-            self.decoder_hidden_size = getattr(self.backbone_config, "hidden_size", None)
+            pyramid_sizes = getattr(self.backbone_config, "hidden_sizes", [None])
+            self.decoder_hidden_size = getattr(self.backbone_config, "hidden_size", pyramid_sizes[-1])
         if self.decoder_hidden_size is None:
             name = type(self.backbone_config).__name__
             raise ValueError(f"backbone_config, a {name}, has no hidden_size: pass decoder_hidden_size.")

@@ -28,6 +28,7 @@ class DecoderConfig(WindowedInferenceConfig):
     sub_configs = {"backbone_config": AutoConfig}
 
     backbone_config: dict[str, Any] | PreTrainedConfig | None = None
+    feature_stride: int | None = None
 
     def __post_init__(self, **kwargs):
         if self.backbone_config is None:

@@ -39,8 +39,7 @@ class SegVitConfig(DecoderConfig):
             be the backbone's width.
         mask_size (`int` or pair of `int`, *optional*):
             Side, or height and width, in pixels, to which the masks of an image of whatever size are enlarged before
-            class scores are formed from them: the size of the training crops. Defaults to the backbone's `image_size`,
-            or to `window_size` if it has none.
+            class scores are formed from them: the size of the training crops. Defaults to `window_size`.
         query_stride (`int`, *optional*, defaults to 16):
             For `"tpn_atm"`: distance of the up-sampling queries in pixels of `mask_size`, so that their number is
             fixed, whatever the size of the image.
@@ -95,7 +94,8 @@ class SegVitConfig(DecoderConfig):
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if self.mask_size is None:
-            self.mask_size = getattr(self.backbone_config, "image_size", None) or self.window_size
+            height, width = as_pair(self.window_size)
+            self.mask_size = height if height == width else [height, width]
 
     def default_backbone_config(self) -> PreTrainedConfig:
         """ViT-L/16 at 640 x 640 with the taps of the published models; SegViT Shrunk's shrinks at the ninth block."""

@@ -73,8 +73,9 @@ class StructTokenConfig(DecoderConfig):
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if self.token_grid_size is None:
-            window, patch = as_pair(self.window_size), as_pair(getattr(self.backbone_config, "patch_size", 16))
-            self.token_grid_size = [-(-window[0] // patch[0]), -(-window[1] // patch[1])]
+            window = as_pair(self.window_size)
+            stride = as_pair(self.feature_stride or getattr(self.backbone_config, "patch_size", 16))
+            self.token_grid_size = [-(-window[0] // stride[0]), -(-window[1] // stride[1])]
 
     def default_backbone_config(self) -> PreTrainedConfig:
         """ViT-L/16 at 640 x 640 as published."""

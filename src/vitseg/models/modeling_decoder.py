@@ -13,7 +13,7 @@ from transformers.utils import TransformersKwargs
 
 from .configuration_decoder import DecoderConfig
 from .configuration_plain_vit import PlainVitConfig
-from .layers import pad_to_patches
+from .layers import pad_to_patches, resize
 from .modeling_plain_vit import PlainVitBackbone
 from .modeling_semantic import SemanticSegmentationModel
 
@@ -55,4 +55,9 @@ class DecoderModel(SemanticSegmentationModel):
 
     def run_backbone(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> Any:
         # The backbones of transformers leave incomplete patches out.
-        return self.backbone(pad_to_patches(pixel_values, self.patch_size), **kwargs)
+        features = self.backbone(pad_to_patches(pixel_values, self.patch_size), **kwargs)
+        stride = self.config.feature_stride
+        if stride is not None:
+            grid_size = -(-pixel_values.shape[-2] // stride), -(-pixel_values.shape[-1] // stride)
+            features["feature_maps"] = tuple(resize(feature_map, grid_size) for feature_map in features.feature_maps)
+        return features

@@ -21,8 +21,8 @@ def apply_changes(values: Values, changes: Mapping[str, Any]) -> None:
 
     With `training.crop_size`, all that is as large as the old crops becomes as large as the new ones, unless `changes`
     say it, too: the test windows and, in the same proportion, their stride; the least short side of a multi-scale
-    view; `image_size` of model and backbone, with as large a share of the tokens shared; a classifier's test crop and,
-    in the same proportion, what it is cut from. Sizes that differ from the crop's stay.
+    view; `image_size` of model and plain ViT, with as large a share of the tokens shared; a classifier's test crop
+    and, in the same proportion, what it is cut from. Sizes that differ from the crop's stay.
 
     Args:
         values: of the recipe.
@@ -80,6 +80,9 @@ def _image_sizes(values: Values, old: Size, new: Size) -> Iterator[Values]:
     for model in ("model", "model.backbone_config"):
         image_size = _get(values, f"{model}.image_size")
         if (_as_pair(image_size) or (image_size, image_size)) != old:
+            continue
+        if _get(values, f"{model}.model_type") not in (None, "plain_vit"):
+            # What other encoders call so is the size of the images that their weights were made with.
             continue
         moved: Values = {f"{model}.image_size": new[0] if new[0] == new[1] else list(new)}
         if (shared := _get(values, f"{model}.token_sharing")) is not None:

@@ -17,6 +17,7 @@ from typing import Any
 from . import cts_policy, cts_segmenter, hlg, sctnet, segvit, setr, structtoken
 from .changes import apply_changes
 from .lookup import unknown_name
+from .pretrained_backbone import put_on_backbone
 from .schema import TRAINING_RECIPES, PublishedRecipe, Recipe
 
 
@@ -48,7 +49,9 @@ def recipe_to_json(recipe: Recipe) -> str:
     return json.dumps({field.name: values[field.name] for field in dataclasses.fields(Recipe)}, indent=2)
 
 
-def load_recipe(name_or_file: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
+def load_recipe(
+    name_or_file: str | Path, changes: Mapping[str, Any] | None = None, backbone: str | None = None
+) -> Recipe:
     """
     A recipe by its name or from a file.
 
@@ -58,10 +61,12 @@ def load_recipe(name_or_file: str | Path, changes: Mapping[str, Any] | None = No
         changes: dotted key -> value, such as `{"training.iterations": 1000}`, to replace what the recipe says. With
             `training.crop_size` moves what was as large as the crops, such as test windows, unless it is given, too
             (see [`apply_changes`]).
+        backbone: folder or Hub repository of a pretrained backbone to put the decoder over, before the changes; see
+            [`put_on_backbone`].
 
     Raises:
-        ValueError: if there is no such recipe or file, or a key does not exist (the message names the closest), is
-            missing, or has a value of the wrong kind.
+        ValueError: if there is no such recipe, file or backbone, or a key does not exist (the message names the
+            closest), is missing, or has a value of the wrong kind.
     """
     if str(name_or_file).endswith(".json"):
         values = _read(Path(name_or_file))
@@ -70,6 +75,8 @@ def load_recipe(name_or_file: str | Path, changes: Mapping[str, Any] | None = No
         if (name := str(name_or_file)) not in recipes:
             raise unknown_name("recipe", name, recipes, "`python -m vitseg.recipes` lists all published results.")
         values = json.loads(recipe_to_json(recipes[name]))
+    if backbone is not None:
+        put_on_backbone(values, backbone)
     apply_changes(values, changes or {})
     recipe: Recipe = _build(Recipe, values, "the recipe")
     return recipe

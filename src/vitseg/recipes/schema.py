@@ -34,7 +34,7 @@ PARAMETER_MULTIPLIERS = ("lr_mult", "decay_mult")
 @dataclass(frozen=True, kw_only=True)
 class PretrainedWeights:
     """
-    The ImageNet weights that training starts from.
+    The weights that training starts from.
 
     Args:
         timm_model: timm's name, with tag, of these weights, or of the nearest that timm offers (see `note`); `None` if
@@ -42,12 +42,14 @@ class PretrainedWeights:
         url: the very file that the original used.
         note: what else there is to know.
         recipe: of weights that timm does not have, the recipe of the published classifier that they belong to.
+        model: folder, or repository on the Hub, of a model of transformers whose encoder is the backbone.
     """
 
     timm_model: str | None = None
-    url: str
+    url: str = ""
     note: str = ""
     recipe: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

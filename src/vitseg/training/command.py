@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             group.add_argument(f"--{name.replace('_', '-')}", **kind | fields[name].metadata)
 
     what = parser.add_argument_group("what to train")
-    add(what, "recipe", "dataset", "output", "init", "policy", "labels", "reduce_labels")
+    add(what, "recipe", "dataset", "output", "backbone", "init", "policy", "labels", "reduce_labels")
     add(what, "train_split", "validation_split")
     how = parser.add_argument_group("changes to the recipe")
     how.add_argument("--iterations", type=positive_int, metavar="N", help="optimizer steps")

@@ -6,15 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
-from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel, SegformerModel
+from transformers import AutoBackbone, AutoConfig, AutoImageProcessor, PreTrainedModel, SegformerModel
 from transformers.utils import logging
 
-from ..conversion.encoders import load_encoder_weights, load_timm_weights
+from ..conversion.encoders import load_backbone_weights, load_encoder_weights, load_timm_weights
 from ..methods import METHODS, TASKS
 from ..models.image_processing_semantic import SemanticImageProcessor
 from ..recipes import Recipe
 from ..replacing import standing
+
+
+# As `init`: the weights that the recipe names. Most of them are timm's.
+PRETRAINED = ("pretrained", "timm")
 
 
 def initial_model(
@@ -24,10 +29,10 @@ def initial_model(
     A model to train, and its image processor.
 
     Args:
-        init: `"none"` for random weights, `"timm"` for the ImageNet weights that the recipe names, a file with such
-            weights under timm's names (`.pth` or `.safetensors`) or those of Google's JAX ViT (`.npz`), or for SCTNet
-            those of its authors, or a model folder or Hub repository to fine-tune. The latter brings its own
-            architecture, image processor and test protocol; only training is the recipe's then. A model of another
+        init: `"none"` for random weights, `"pretrained"` (or `"timm"`) for those that the recipe names, a file of
+            ImageNet weights under timm's names (`.pth` or `.safetensors`) or those of Google's JAX ViT (`.npz`), or
+            for SCTNet those of its authors, or a model folder or Hub repository to fine-tune. The latter brings its
+            own architecture, image processor and test protocol; only training is the recipe's then. A model of another
             task, such as a classifier to start segmentation from, gives its encoder alone. SCTNet's teacher also
             starts from a SegFormer of transformers, such as `nvidia/mit-b2`, whose encoder it takes.
         recipe: what to build.
@@ -39,19 +44,28 @@ def initial_model(
     Raises:
         ValueError: if the weights do not fit, or there are none of this name.
     """
-    if init not in ("none", "timm") and not Path(init).is_file():
-        model, image_processor, random = _from_model(standing(init), recipe, dict(id2label))
+    if init not in ("none", *PRETRAINED) and not Path(init).is_file():
+        return _from_model(standing(init), recipe, dict(id2label))
+    model = _auto_class(recipe).from_config(recipe.build_config(id2label))
+    if recipe.model.get("backbone_config", {}).get("model_type") not in (None, *METHODS):
+        _freeze_unused(model.backbone)
+    random = [name for name, _ in model.named_parameters()]
+    if init != "none":
+        missing = _load_backbone(model.backbone, init, recipe)
+        random = [name for name in random if not name.startswith("backbone.")]
+        random += [f"backbone.{name}" for name in missing]
+    return model, recipe.build_image_processor(), random
+
+
+def _load_backbone(backbone: PreTrainedModel, init: str, recipe: Recipe) -> list[str]:
+    """Load the weights that a recipe names, or a file; returns the names of the parameters that they do not hold."""
+    if init not in PRETRAINED:
+        load_encoder_weights(backbone, init)
+    elif recipe.training.pretrained is not None and (source := recipe.training.pretrained.model) is not None:
+        return load_backbone_weights(backbone, source)
     else:
-        model = _auto_class(recipe).from_config(recipe.build_config(id2label))
-        image_processor = recipe.build_image_processor()
-        random = [name for name, _ in model.named_parameters()]
-        if init == "timm":
-            load_timm_weights(model.backbone, _timm_model(recipe))
-        elif init != "none":
-            load_encoder_weights(model.backbone, init)
-        if init != "none":
-            random = [name for name in random if not name.startswith("backbone.")]
-    return model, image_processor, random
+        load_timm_weights(backbone, _timm_model(recipe))
+    return []
 
 
 def _auto_class(recipe: Recipe) -> Any:
@@ -59,11 +73,27 @@ def _auto_class(recipe: Recipe) -> Any:
     return getattr(transformers, TASKS[recipe.task].auto_class)
 
 
+def _freeze_unused(backbone: PreTrainedModel) -> None:
+    """
+    Let what no feature map depends on not be trained: transformers' backbones hold mask tokens and norms that take
+    part in their pretraining alone, and distributed training would wait for their gradients.
+    """
+    with torch.device("meta"):  # where nothing is computed
+        twin = AutoBackbone.from_config(backbone.config)
+        images = torch.empty(1, getattr(backbone.config, "num_channels", 3), 448, 448)
+        sums = [feature_map.sum() for feature_map in twin(images).feature_maps]
+    names, parameters = zip(*twin.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(sums, parameters, allow_unused=True)
+    for name, gradient in zip(names, gradients, strict=True):
+        if gradient is None:
+            backbone.get_parameter(name).requires_grad_(False)
+
+
 def _timm_model(recipe: Recipe) -> str:
     """The timm model whose weights a recipe starts from."""
     pretrained = recipe.training.pretrained
     if pretrained is None:
-        raise ValueError(f"The recipe {recipe.name} names no ImageNet weights (training.pretrained).")
+        raise ValueError(f"The recipe {recipe.name} names no weights to start from (training.pretrained).")
     if pretrained.recipe is not None:
         raise ValueError(
             f"{recipe.name} starts from the weights of {pretrained.recipe}. Convert them, and give the folder: "

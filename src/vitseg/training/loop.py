@@ -25,6 +25,7 @@ from ..recipes import load_recipe, recipe_to_json
 from .checkpoints import all_finite, find_checkpoint, load_checkpoint, save_checkpoint
 from .classification import ClassificationTask
 from .detection import DetectionTask
+from .initialization import PRETRAINED
 from .interruption import StopRequest
 from .options import TrainingOptions
 from .policy import PolicyTask
@@ -57,7 +58,7 @@ class Training:
 
     def __init__(self, options: TrainingOptions) -> None:
         self.options = options
-        self.recipe = load_recipe(options.recipe, options.changes)
+        self.recipe = load_recipe(options.recipe, options.changes, options.backbone)
         self.task = TASKS[self.recipe.task](self.recipe, options)
         self.ema = getattr(self.recipe.training, "ema_decay", None) if options.ema is None else options.ema
         self.accelerator = Accelerator(
@@ -188,11 +189,11 @@ class Training:
         """Model, optimizer and schedule as at the start, ready for the devices."""
         options, training, resumes = self.options, self.recipe.training, self.checkpoint_to_load is not None
         set_seed(options.seed)
-        init = options.init or ("timm" if training.pretrained else "none")
-        if resumes and (init == "timm" or Path(init).is_file()):
+        init = options.init or ("pretrained" if training.pretrained else "none")
+        if resumes and (init in PRETRAINED or Path(init).is_file()):
             init = "none"  # the checkpoint has the weights
         start = self.task.build_model(init, resumes)
-        if init not in ("none", "timm") and start.random_names:
+        if init not in ("none", *PRETRAINED) and start.random_names:
             names = start.random_names
             heads = sorted({name.partition(".")[0] for name in names})
             listed = names if len(names) <= 8 else [f"{len(names)} parameters of", *heads]

@@ -30,7 +30,12 @@ class TrainingOptions:
     recipe: str | Path = field(metadata={"metavar": "NAME_OR_FILE", "help": "see `vitseg list`"})
     dataset: str = field(metadata={"metavar": "DIR_OR_ID", "help": "prepared folder, or data set on the Hub"})
     output: Path = field(metadata={"type": Path, "metavar": "DIR", "help": "folder of this run"})
-    init: str | None = option(None, "weights at the start (default: the recipe's)", metavar="timm|none|FILE|MODEL")
+    backbone: str | None = option(
+        None, "pretrained backbone of transformers to put the recipe's decoder over", metavar="DIR_OR_ID"
+    )
+    init: str | None = option(
+        None, "weights at the start (default: the recipe's)", metavar="pretrained|none|FILE|MODEL"
+    )
     policy: str | None = option(None, "trained policy network, for a model that shares tokens", metavar="MODEL")
     labels: Path | None = field(
         default=None,

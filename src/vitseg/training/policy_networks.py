@@ -10,6 +10,7 @@ from ..conversion.encoders import load_encoder_weights, load_timm_weights
 from ..models.configuration_cts_policy import CtsPolicyNetConfig
 from ..models.modeling_cts_policy import BACKBONE, CtsPolicyNet
 from ..replacing import standing
+from .initialization import PRETRAINED
 
 
 def initial_policy_net(init: str) -> CtsPolicyNet:
@@ -17,16 +18,16 @@ def initial_policy_net(init: str) -> CtsPolicyNet:
     A policy network to train.
 
     Args:
-        init: `"timm"` for timm's ImageNet weights, `"none"` for random ones, a file with such weights under timm's
-            names (`.pth` or `.safetensors`), or the folder or Hub repository of a policy network.
+        init: `"pretrained"` (or `"timm"`) for timm's ImageNet weights, `"none"` for random ones, a file with such
+            weights under timm's names (`.pth` or `.safetensors`), or the folder or Hub repository of a policy network.
 
     Raises:
         ValueError: if the weights do not fit.
     """
-    if init not in ("none", "timm") and not Path(init).is_file():
+    if init not in ("none", *PRETRAINED) and not Path(init).is_file():
         return load_policy_net(init)
     model = CtsPolicyNet(CtsPolicyNetConfig())
-    if init == "timm":
+    if init in PRETRAINED:
         load_timm_weights(model, BACKBONE)
     elif init != "none":
         load_encoder_weights(model, init)
