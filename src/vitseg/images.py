@@ -5,6 +5,7 @@
 import os
 import threading
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -26,7 +27,7 @@ def decode_image(encoded: bytes) -> Image.Image:
     if not encoded:
         raise ValueError("the file is empty")
     try:
-        image = _open(encoded)
+        image = open_header(BytesIO(encoded))
         _check_size(image)
         image.load()
     except UnidentifiedImageError:
@@ -36,12 +37,12 @@ def decode_image(encoded: bytes) -> Image.Image:
     return image
 
 
-def _open(encoded: bytes) -> Image.Image:
-    """A file whose header alone is read yet, of any size: Pillow's limit is set aside for that moment."""
+def open_header(file: str | Path | BytesIO) -> Image.Image:
+    """An image of any size, whose header alone is read yet: Pillow's limit is set aside for that moment."""
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(BytesIO(encoded))
+            return Image.open(file)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 

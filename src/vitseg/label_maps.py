@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
+from .images import open_header
 from .models.images import to_rgb
 from .replacing import replacing
 
@@ -19,6 +21,7 @@ from .replacing import replacing
 Palette = Sequence[Sequence[int]]
 
 _IGNORE_INDEX = 255
+_ORIGIN = "vitseg"  # the keyword of a PNG's text
 # What class names are written in: Latin, Greek, Cyrillic and more. Pillow's own typeface has nothing beyond English.
 _FONT = Path(__file__).with_name("fonts") / "DejaVuSans.ttf"
 _LEGIBLE_HEIGHT = 320  # pixels; a smaller picture cannot carry a title and a legend
@@ -148,21 +151,38 @@ def comparison(
     return _attach_legend(sheet, names, palette, columns)
 
 
-def save_palette_png(label_map: np.ndarray, palette: Palette, path: str | Path) -> None:
+def save_palette_png(label_map: np.ndarray, palette: Palette, path: str | Path, origin: str = "") -> None:
     """Saves a label map as a PNG whose pixel values are the train ids and whose palette shows their colours.
 
     Args:
         label_map: train ids (height, width); 255 is ignored, and black.
         palette: RGB colour of each train id.
         path: where to write; an existing file is replaced.
+        origin: what it was made of, for `origin_of`.
 
     Raises:
         ValueError: if the label map is not an integer array (height, width), or the palette lacks one of its ids.
     """
     image = Image.fromarray(_checked(label_map, len(palette)).astype(np.uint8))
     image.putpalette(_lookup_table(palette).tobytes())
+    save_png(image, path, origin)
+
+
+def save_png(label_map: Image.Image, path: str | Path, origin: str = "") -> None:
+    """Saves a label map, complete or not at all, as a PNG that says that vitseg wrote it, and of what."""
+    note = PngInfo()
+    note.add_text(_ORIGIN, origin)
     with replacing(path) as unfinished:
-        image.save(unfinished, format="PNG")
+        label_map.save(unfinished, format="PNG", pnginfo=note)
+
+
+def origin_of(path: str | Path) -> str | None:
+    """What a label map was made of, as `save_png` noted it; `None` if there is no such file, or it is of others."""
+    try:
+        with open_header(path) as image:
+            return image.info.get(_ORIGIN)
+    except Exception:  # whatever a damaged file leads Pillow to
+        return None
 
 
 def _checked(label_map: np.ndarray, num_colors: int) -> np.ndarray:

@@ -2,10 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vitseg predict` writes what test servers want, with a tiny random model."""
 
+import os
 import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -98,6 +102,118 @@ def test_it_goes_on_where_it_stopped(model, photos, tmp_path, capsys):
 
     assert run(*arguments, "--multi-scale") == 2
     assert "holds predictions of another model, protocol or format" in capsys.readouterr().err
+
+
+def predicted(output: Path, name: str) -> np.ndarray:
+    return np.asarray(Image.open(output / "predictions" / name))
+
+
+def submitted(output: Path) -> list[str]:
+    with zipfile.ZipFile(output / "submission.zip") as archive:
+        return sorted(archive.namelist())
+
+
+def noise(seed: int, width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def test_what_has_changed_is_predicted_anew(model, tmp_path):
+    folder, output = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    for seed, name in enumerate(("same.bmp", "other.bmp", "larger.png", "gone.png")):
+        noise(seed, 80, 40).save(folder / name)
+    arguments = ("--model", model, "--images", folder, "--output", output)
+    assert run(*arguments) == 0
+    kept, stat = (output / "predictions" / "same.png").stat().st_mtime_ns, (folder / "other.bmp").stat()
+    noise(7, 80, 40).save(folder / "other.bmp")
+    os.utime(folder / "other.bmp", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    noise(8, 50, 60).save(folder / "larger.png")
+    (folder / "gone.png").unlink()
+    assert run(*arguments) == 0
+    assert submitted(output) == ["larger.png", "other.png", "same.png"]
+    assert np.array_equal(predicted(output, "other.png"), expected_ids(folder / "other.bmp"))
+    assert predicted(output, "larger.png").shape == (60, 50)
+    assert (output / "predictions" / "same.png").stat().st_mtime_ns == kept
+
+
+def test_of_an_image_that_cannot_be_read_any_more_nothing_is_submitted(model, photos, tmp_path):
+    output, arguments = tmp_path / "out", ("--model", model, "--images", photos, "--output", tmp_path / "out")
+    first, *others = sorted(photos.rglob("*.png"))
+    assert run(*arguments) == 0
+    first.write_bytes(b"")
+    assert run(*arguments, "--skip-broken") == 1
+    assert submitted(output) == [path.name for path in others]
+
+
+def test_a_model_that_has_changed_is_refused_and_its_card_may(photos, tmp_path, capsys):
+    folder = save_tiny_setr(tmp_path / "model", CITYSCAPES)
+    arguments = ("--model", folder, "--images", photos, "--output", folder / "out")
+    assert run(*arguments) == 0
+    (folder / "README.md").write_text("a card")
+    (folder / ".DS_Store").write_bytes(b"")
+    assert run(*arguments) == 0
+    weights = folder / "model.safetensors"
+    os.utime(weights, ns=(0, 0))
+    assert run(*arguments) == 2
+    assert "holds predictions of another model" in capsys.readouterr().err
+
+
+def test_of_a_data_set_that_has_changed(tmp_path):
+    scenes, output = tmp_path / "scenes", tmp_path / "out"
+    write_scenes(scenes, num_train=1, num_validation=2)
+    model = save_tiny_setr(tmp_path / "model", SCENE_CLASSES)
+    arguments = ("--model", model, "--dataset", scenes, "--split", "validation", "--output", output)
+    assert run(*arguments) == 0
+    assert submitted(output) == ["validation_000000.png", "validation_000001.png"]
+    content = BytesIO()
+    noise(3, 30, 20).save(content, format="PNG")
+    image = {"bytes": content.getvalue(), "path": None}
+    rows = [{"image": image, "file_name": name} for name in ("validation_000000", "site0.v1", "deep/site0.v2")]
+    first, second = sorted(scenes.rglob("validation*.parquet"))
+    pq.write_table(pa.Table.from_pylist(rows), first)
+    second.unlink()
+    assert run(*arguments) == 0
+    assert submitted(output) == ["site0.v1.png", "site0.v2.png", "validation_000000.png"]
+    assert predicted(output, "validation_000000.png").shape == (20, 30)
+
+
+def test_litter_is_not_submitted_and_dots_belong_to_names(model, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    (folder / ".ipynb_checkpoints").mkdir(parents=True)
+    for name in ("site0.v1.jpg", "site0.v2.jpg", "frame.0001.jfif", ".ipynb_checkpoints/site0.v1-checkpoint.jpg"):
+        noise(0, 50, 40).save(folder / name, format="JPEG")
+    (folder / "._site0.v1.jpg").write_bytes(b"\0\5\x16\7")
+    (folder / "Thumbs.db").write_bytes(b"")
+    (folder / "x.heic").write_bytes(b"")
+    for output in (folder / "out", folder, tmp_path / "out"):
+        assert run("--model", model, "--images", folder, "--output", output) == 0
+        assert submitted(output) == ["frame.0001.png", "site0.v1.png", "site0.v2.png"]
+        assert "1 .heic" in capsys.readouterr().out
+
+
+def test_images_are_never_replaced_by_predictions(model, tmp_path, capsys):
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    noise(0, 50, 40).save(folder / "x.png")
+    content = (folder / "x.png").read_bytes()
+    for images in (folder, tmp_path):
+        assert run("--model", model, "--images", images, "--output", tmp_path) == 2
+        assert "give another --output" in capsys.readouterr().err
+        assert (folder / "x.png").read_bytes() == content
+
+
+def test_a_name_costs_one_image(model, tmp_path, capsys):
+    folder, output = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    long = "x" * 251
+    for name in ("a.jpg", f"{long}.jpg", os.fsdecode(b"caf\xe9.jpg")):
+        noise(0, 50, 40).save(folder / name)
+    arguments = ("--model", model, "--images", folder, "--output", output)
+    assert run(*arguments) == 2
+    assert "caf\\xe9.jpg: its name is not UTF-8" in capsys.readouterr().err
+    assert run(*arguments, "--skip-broken") == 1
+    assert "left out" in capsys.readouterr().err
+    assert submitted(output) == ["a.png", f"{long}.png"]
 
 
 def test_refusals(model, photos, tmp_path, capsys):

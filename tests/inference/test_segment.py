@@ -3,6 +3,7 @@
 """`vitseg segment` on pictures of every kind, with a tiny random model."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -278,6 +279,27 @@ class TestNames:
         report = json.loads((tmp_path / "out" / "b" / "x.json").read_text())
         assert report["image"] == str(tmp_path / "in" / "b" / "x.png")
 
+    def test_of_one_clash_leave_the_others_as_they_are(self, model, tmp_path):
+        self.save(tmp_path, "d/a.jpg", "d/a.png", "e/b.jpg", "e/site0.v1.jpg", "e/site0.v2.jpg")
+        names = self.results(model, tmp_path / "out", tmp_path / "d", tmp_path / "e")
+        assert names == {"a.jpg", "a.png", "b", "site0.v1", "site0.v2"}
+
+    @pytest.mark.parametrize(
+        ("paths", "names"),
+        [
+            (["photo.jpg"], ["photo"]),
+            (["photo.jpg", "in/photo.jpg"], [f"{Path.cwd().name}/photo", "in/photo"]),
+            (["/d/a.jpg", "/d/a.png", "/e/b.jpg"], ["a.jpg", "a.png", "b"]),
+            (["/d/a.jpg", "/d/a.png", "/d/a.jpg.gif"], ["a.jpg", "a.png", "a.jpg.gif"]),
+            (["/x.jpg", "/d/x.jpg"], ["x", "d/x"]),
+            (["/d/frame.0001", "/d/frame.0002"], ["frame.0001", "frame.0002"]),
+        ],
+        ids=" ".join,
+    )
+    def test_of_paths(self, paths, names):
+        expected = {Path(path): Path(name) for path, name in zip(paths, names, strict=True)}
+        assert segment.output_names(list(map(Path, paths))) == expected
+
     def test_keep_the_suffix_where_nothing_else_differs(self, model, tmp_path):
         self.save(tmp_path, "in/x.png", "in/x.jpg")
         assert self.results(model, tmp_path / "out", tmp_path / "in") == {"x.png", "x.jpg"}
@@ -303,6 +325,103 @@ class TestNames:
         self.save(tmp_path, "x.png")
         for _ in range(2):
             assert self.results(model, tmp_path / "out", tmp_path) == {"x"}
+
+
+class TestFolders:
+    """What is in a folder besides its images, and where results go."""
+
+    def test_litter_is_no_image(self, model, tmp_path, capsys):
+        folder = tmp_path / "in"
+        (folder / ".ipynb_checkpoints").mkdir(parents=True)
+        for name in ("x.jpg", "._x.png", ".ipynb_checkpoints/x-checkpoint.jpg"):
+            photo(0).save(folder / name)
+        (folder / "._y.jpg").write_bytes(b"\0\5\x16\7")
+        (folder / "Thumbs.db").write_bytes(b"")
+        assert run("--model", model, folder, "--output", tmp_path / "out") == 0
+        assert set(contents(tmp_path / "out")) == {f"x{ending}" for ending in RESULTS}
+        assert "left out" not in capsys.readouterr().err
+
+    def test_files_of_other_formats_are_counted(self, model, tmp_path, capsys):
+        folder = tmp_path / "in"
+        folder.mkdir()
+        for name in ("a.jfif", "b.avif", "c.ppm", "d.jp2"):
+            photo(0).save(folder / name, format="JPEG" if name == "a.jfif" else None)
+        for name in ("e.heic", "f.HEIC", "notes.txt"):
+            (folder / name).write_bytes(b"")
+        assert run("--model", model, folder, "--output", tmp_path / "out") == 0
+        assert len(contents(tmp_path / "out")) == 4 * len(RESULTS)
+        notes = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+        assert len(notes) == 1
+        assert "3 files" in notes[0]
+        assert "2 .heic, 1 .txt" in notes[0]
+
+    def test_of_unread_formats_only(self, model, tmp_path, capsys):
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "x.heic").write_bytes(b"")
+        with pytest.raises(SystemExit):
+            run("--model", model, tmp_path / "in", "--output", tmp_path / "out")
+        assert "1 .heic" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("output", ["in", "in/out", "."])
+    def test_results_of_earlier_runs_are_no_images(self, output, model, tmp_path):
+        (tmp_path / "in").mkdir()
+        photo(0).save(tmp_path / "in" / "x.jpg")
+        assert run("--model", model, tmp_path / "in", "--output", tmp_path / output) == 0
+        first = contents(tmp_path)
+        assert len(first) == 5
+        assert run("--model", model, tmp_path / "in", "--output", tmp_path / output) == 0
+        assert contents(tmp_path) == first
+        # Nor are those of a run with another output, or of the other command.
+        arguments = ("--model", model, "--images", tmp_path / "in", "--output", tmp_path / "in" / "submission")
+        assert main(["predict", *map(str, arguments), "--workers", "0"]) == 0
+        assert run("--model", model, tmp_path / "in", "--output", tmp_path / "other") == 0
+        assert set(contents(tmp_path / "other")) == {f"x{ending}" for ending in RESULTS}
+
+    def test_images_in_the_output_folder_are_images(self, model, tmp_path):
+        (tmp_path / "in/deep").mkdir(parents=True)
+        photo(0).save(tmp_path / "in/x.jpg")
+        photo(1).save(tmp_path / "in/deep/y.jpg")
+        assert run("--model", model, tmp_path / "in", "--output", tmp_path / "in/deep") == 0
+        expected = {"y.jpg", *(f"{name}{ending}" for name in "xy" for ending in RESULTS)}
+        assert set(contents(tmp_path / "in/deep")) == expected
+
+    @pytest.mark.parametrize("name", ["x.json", "x_ids.png", "x_overlay.jpg"])
+    def test_nothing_but_results_is_replaced_beside_an_image(self, name, model, tmp_path, capsys):
+        photo(0).save(tmp_path / "x.jpg")
+        photo(0).save(tmp_path / "y.jpg")
+        (tmp_path / name).write_bytes(b"mine")
+        assert run("--model", model, tmp_path, "--output", tmp_path) == 1
+        assert (tmp_path / name).read_bytes() == b"mine"
+        assert (tmp_path / "y_ids.png").exists()
+        line = next(line for line in capsys.readouterr().err.splitlines() if str(tmp_path / "x.jpg") in line)
+        assert name in line
+        assert "give another --output" in line
+
+    def test_a_picture_that_cannot_be_read_keeps_no_results_of_another(self, model, tmp_path):
+        for name in ("x", "y"):
+            photo(0).save(tmp_path / f"{name}.jpg")
+        arguments = ("--model", model, tmp_path / "x.jpg", tmp_path / "y.jpg", "--output", tmp_path / "out")
+        assert run(*arguments) == 0
+        (tmp_path / "x.jpg").write_bytes(b"")
+        (tmp_path / "out" / "x_mine.txt").write_text("mine")
+        assert run(*arguments) == 1
+        assert set(contents(tmp_path / "out")) == {"x_mine.txt", *(f"y{ending}" for ending in RESULTS)}
+
+    def test_a_name_costs_one_file_at_most(self, model, tmp_path, capsys):
+        folder = tmp_path / "in"
+        folder.mkdir()
+        strange, long = os.fsdecode(b"caf\xe9.jpg"), "x" * 245 + ".jpg"
+        for name in ("a.jpg", strange, long):
+            photo(0).save(folder / name)
+        too_long = tmp_path / ("y" * 300 + ".jpg")
+        assert run("--model", model, folder, too_long, "--output", tmp_path / "out") == 1
+        stems = ("a", os.fsdecode(b"caf\xe9"))
+        assert set(contents(tmp_path / "out")) == {f"{stem}{ending}" for stem in stems for ending in RESULTS}
+        report = json.loads((tmp_path / "out" / os.fsdecode(b"caf\xe9.json")).read_text(encoding="utf-8"))
+        assert report["image"] == f"{folder}/caf\\xe9.jpg"
+        skipped = [line for line in capsys.readouterr().err.splitlines() if "skipped" in line]
+        assert len(skipped) == 2
+        assert all("name too long" in line for line in skipped)
 
 
 class TestRefusals:

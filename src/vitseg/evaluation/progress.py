@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 
+from ..data.streaming import parquet_files
 from ..replacing import write_json
+
+
+# What makes a model folder answer as it does.
+MODEL_FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "*.bin", "*.py")
 
 
 @dataclass
@@ -91,11 +97,26 @@ def identity(**facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def folder_stamp(name: str | Path) -> list[Any]:
+def model_stamp(name: str) -> list[Any]:
     """
-    What tells whether a folder has changed: its files with their sizes and times of modification. Texts are left out:
-    a model card may be written after its model was measured. What is no local folder is told by its name.
+    What tells whether a model has changed: the files that make it, with their sizes and times of modification; of a
+    model on the Hub, those that were downloaded last. Whatever else a folder holds may change, such as results.
     """
-    files = sorted(path for path in Path(name).rglob("*") if path.is_file() and path.suffix not in (".md", ".pyc"))
-    stats = [(path, path.stat()) for path in files]
-    return [str(name), *([str(path.relative_to(name)), stat.st_size, stat.st_mtime_ns] for path, stat in stats)]
+    folder = Path(name)
+    if not folder.is_dir():
+        config = try_to_load_from_cache(name, "config.json")
+        folder = Path(config).parent if isinstance(config, str) else folder
+    files = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+    return [_file_stamp(file) for file in sorted(files)] or [name]
+
+
+def dataset_stamp(name: str, split: str) -> list[Any]:
+    """What tells whether a split of a data set has changed: its files, with their sizes and times of modification, or
+    with their revision on the Hub."""
+    files = [*parquet_files(name, split), str(Path(name) / "labels.json")]
+    return [_file_stamp(Path(file)) if Path(file).exists() else file for file in files]
+
+
+def _file_stamp(file: Path) -> list[Any]:
+    stat = file.stat()
+    return [file.name, stat.st_size, stat.st_mtime_ns]

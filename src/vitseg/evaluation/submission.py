@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..label_maps import Palette, save_palette_png
+from ..label_maps import Palette, save_palette_png, save_png
 from ..recipes.labels import load_label_set
 from ..replacing import replacing
 
@@ -37,7 +37,7 @@ def check_classes(output_format: str, num_labels: int) -> None:
         )
 
 
-def save_label_map(label_map: np.ndarray, output_format: str, palette: Palette, path: Path) -> None:
+def save_label_map(label_map: np.ndarray, output_format: str, palette: Palette, path: Path, origin: str = "") -> None:
     """
     Write a label map as a PNG, complete or not at all.
 
@@ -47,12 +47,13 @@ def save_label_map(label_map: np.ndarray, output_format: str, palette: Palette, 
             `"ids"` train ids; `"palette"` also, in a PNG with colours.
         palette: the colours of the classes.
         path: the file.
+        origin: what it was made of, for `vitseg.label_maps.origin_of`.
 
     Raises:
         ValueError: if a train id has no value in the format, or no colour.
     """
     if output_format == "palette":
-        save_palette_png(label_map, palette, path)
+        save_palette_png(label_map, palette, path, origin)
         return
     if output_format == "cityscapes":
         label_ids = load_label_set("cityscapes").train_to_label_id or {}
@@ -60,8 +61,7 @@ def save_label_map(label_map: np.ndarray, output_format: str, palette: Palette, 
         values = table[label_map]
     else:
         values = label_map.astype(np.uint8) + np.uint8(output_format == "ade20k")
-    with replacing(path) as unfinished:
-        Image.fromarray(values).save(unfinished, format="PNG")
+    save_png(Image.fromarray(values), path, origin)
 
 
 def write_zip(files: Iterable[Path], path: Path) -> None:

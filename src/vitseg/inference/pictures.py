@@ -1,43 +1,77 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Image files: finding them, and reading them as people see them."""
+"""Pictures to run a model on: finding them, and reading them as people see them."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
+from ..image_files import describe_left_out, is_image_name, printable, visible_files
 from ..images import decode_image, upright
+from ..label_maps import origin_of
 from ..models.images import to_rgb
 
 
-IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+# How the files end that `vitseg segment` writes for an image, and where `vitseg predict` writes. The first says that
+# vitseg wrote it, and stands for the others: it is the first to be written and the last to be deleted.
+IDS = "_ids.png"
+RESULTS = (IDS, "_overlay.jpg", "_palette.png", ".json")
+PREDICTIONS = "predictions"
 
 
-def find_images(arguments: Sequence[Path], output: Path) -> list[Path]:
+class FoundImages(NamedTuple):
     """
-    The files given, and the images in the folders given and below them, each once.
+    Images that were found.
 
     Args:
-        arguments: files and folders.
-        output: the folder for the results. If it lies in a folder given, the images in it are left out.
+        paths: the files, each once.
+        note: a line on the files that were left out because of their names, or `None`.
+    """
+
+    paths: list[Path]
+    note: str | None
+
+
+def find_images(arguments: Iterable[Path]) -> FoundImages:
+    """
+    The files given, and the images in the folders given and below them. Hidden files and folders are left out, and
+    what an earlier run wrote.
 
     Raises:
+        OSError: if a folder cannot be listed.
         ValueError: if there is none.
     """
-    output = output.resolve()
+    arguments = list(arguments)
+    folders = list(filter(os.path.isdir, arguments))  # Path.is_dir raises if a name is too long.
     found: list[Path] = []
+    left_out: list[str] = []
     for argument in arguments:
-        root = argument.resolve()
-        if root.is_dir():
-            files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-            # An output folder inside may hold the results of an earlier run.
-            found += [path for path in files if not (root in output.parents and output in path.parents)]
-        else:
-            found.append(argument.parent.resolve() / argument.name)
-    if not any(path.exists() for path in found):
-        raise ValueError(f"there is no image in {', '.join(map(str, arguments))}.")
-    return list(dict.fromkeys(found))
+        if argument not in folders:
+            found.append(Path(os.path.realpath(argument.parent), argument.name))
+            continue
+        for path in visible_files(os.path.realpath(argument)):
+            if is_result(path):
+                continue
+            if is_image_name(path.name):
+                found.append(path)
+            else:
+                left_out.append(path.name)
+    if not any(map(os.path.exists, found)):
+        note = describe_left_out(left_out)
+        given = ", ".join(map(printable, arguments))
+        raise ValueError(f"there is no image in {given}." + (f" {note}" if note else ""))
+    return FoundImages(list(dict.fromkeys(found)), describe_left_out(left_out))
+
+
+def is_result(path: Path) -> bool:
+    """Whether `vitseg segment` or `vitseg predict` wrote a file."""
+    if path.parent.name == PREDICTIONS and origin_of(path) is not None:
+        return True
+    stems = (path.name.removesuffix(ending) for ending in RESULTS if path.name.endswith(ending))
+    return any(origin_of(path.with_name(stem + IDS)) is not None for stem in stems)
 
 
 def read_image(path: Path) -> Image.Image:

@@ -7,23 +7,25 @@ Predict label maps of images without labels, by the whole test protocol, in the 
     accelerate launch -m vitseg predict --model DIR_OR_ID --dataset DIR_OR_ID --split test --format ids --output DIR
 
 It writes one PNG for each image, of its size and named after it, to DIR/predictions, and all of them to
-DIR/submission.zip. Their values are
+DIR/submission.zip. Hidden files, and those of other formats, are no images. The values are
 
     cityscapes   label ids          ade20k    class id + 1
     ids          class ids          palette   class ids, in a PNG with the colours of the classes
 
-A run that was stopped continues where it was when it is started again. For pictures to look at, and for photos of any
-kind, there is `vitseg segment`. The exit status is 0 if all went well, 1 if images were left out, and 2 if the work
-failed.
+A run that was stopped continues where it was when it is started again; images that have changed since are predicted
+anew. For pictures to look at, and for photos of any kind, there is `vitseg segment`. The exit status is 0 if all went
+well, 1 if images were left out, and 2 if the work failed.
 """
 
 import argparse
 import functools
+import hashlib
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import datasets
@@ -35,13 +37,18 @@ from tqdm.auto import tqdm
 from ..data.streaming import parquet_files
 from ..evaluation.inference import predict_images
 from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work
-from ..evaluation.progress import folder_stamp, identity
+from ..evaluation.progress import identity, model_stamp
 from ..evaluation.submission import FORMATS, check_classes, save_label_map, write_zip
+from ..image_files import printable, without_image_suffix
 from ..images import open_image, upright
+from ..label_maps import origin_of
 from ..models.images import to_rgb
 from ..replacing import write_json
 from .loading import class_names, load_model, palette_for
-from .pictures import find_images, read_image
+from .pictures import PREDICTIONS, find_images, read_image
+
+
+LONGEST_NAME = 255  # bytes, on most file systems
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,29 +70,48 @@ class ImageFiles:
     """The images of a folder and the folders in it."""
 
     def __init__(self, folder: Path, output: Path):
-        self.paths = find_images([folder], output)
-        self.names = [path.stem for path in self.paths]
+        self.paths, self.note = find_images([folder])
+        self.names = [without_image_suffix(path.name) for path in self.paths]
+        predictions = os.path.realpath(output / PREDICTIONS)
+        if any(str(path.parent) == predictions for path in self.paths):
+            raise ValueError(
+                f"images are in {predictions}, where predictions would replace them: give another --output."
+            )
+
+    def encoded(self, index: int) -> bytes:
+        """The content of a file."""
+        return self.paths[index].read_bytes()
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
         try:
-            return {"image": read_image(path), "file_name": path.name}
+            check_name(self.names[index])
+            image = read_image(path)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise ValueError(f"{printable(path)}: {error}") from error
+        return {"image": image, "file_name": path.name}
 
 
 class DatasetImages:
     """The images of a split, by the names in its column `file_name`, or by number if there is none."""
 
+    note = None
+
     def __init__(self, name: str, split: str):
         # By its files: `datasets` caches a folder under its name, and would not notice that the files have changed.
         rows = datasets.load_dataset("parquet", data_files={split: parquet_files(name, split)}, split=split)
         has_names = "file_name" in rows.column_names
-        self.names = [Path(name).stem for name in rows["file_name"]] if has_names else list(map(str, range(len(rows))))
+        names = rows["file_name"] if has_names else map(str, range(len(rows)))
+        self.names = [PurePosixPath(without_image_suffix(name)).name for name in names]
         self.images = rows.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
+
+    def encoded(self, index: int) -> bytes:
+        """The content of an image's file; empty if it is missing."""
+        return self.images[index]["image"]["bytes"] or b""
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         name = self.names[index]
+        check_name(name)
         image = open_image(self.images[index]["image"], f"the image of {name}")
         return {"image": to_rgb(upright(image)), "file_name": name}
 
@@ -102,39 +128,80 @@ def predict(args: argparse.Namespace, accelerator: Accelerator) -> int:
     protocol, image_processor = choose_protocol(args, model.config, image_processor)
     palette = palette_for(class_names(model))
     images = ImageFiles(args.images, args.output) if args.images else DatasetImages(args.dataset, args.split)
-    files = output_files(images.names[: args.limit], args.output / "predictions")
+    if images.note:
+        accelerator.print(f"note: {images.note}")
+    files = output_files(images.names[: args.limit], args.output / PREDICTIONS)
+    source = str(args.images or args.dataset)
     accelerator.print(f"Protocol: {protocol.describe()}; {args.dtype}")
 
     work = identity(
-        model=folder_stamp(args.model),
-        source=[str(args.images or args.dataset), args.split],
+        model=model_stamp(args.model),
+        source=[os.path.realpath(source) if Path(source).exists() else source, args.split],
         protocol=protocol.to_dict(),
         image_processor=image_processor.to_dict(),
         precision=[args.dtype, args.scores_dtype, accelerator.mixed_precision],
         format=args.format,
     )
     claim(args.output, work, accelerator)
-    missing = [index for index, file in enumerate(files) if not file.exists()]
-    # Only when all processes have looked may one of them write.
-    accelerator.wait_for_everyone()
-    share = missing[accelerator.process_index :: accelerator.num_processes]
-    predictions = predict_images(model, image_processor, images, share, accelerator, protocol, **run_options(args))
+    share = range(accelerator.process_index, len(files), accelerator.num_processes)
+    origins = outdated(images, files, share, work)
+    predictions = predict_images(
+        model, image_processor, images, list(origins), accelerator, protocol, **run_options(args)
+    )
     broken = []
-    for prediction in tqdm(predictions, unit="image", total=len(share), disable=not accelerator.is_main_process):
+    for prediction in tqdm(predictions, unit="image", total=len(origins), disable=not accelerator.is_main_process):
         if prediction.label_map is not None:
-            save_label_map(prediction.label_map.cpu().numpy(), args.format, palette, files[prediction.index])
+            label_map, index = prediction.label_map.cpu().numpy(), prediction.index
+            save_label_map(label_map, args.format, palette, files[index], origins[index])
         elif args.skip_broken:
             broken.append(prediction.error)
         else:
             raise ValueError(f"{prediction.error} (Such images can be left out, with --skip-broken.)")
     broken = gather_object(broken)
     if accelerator.is_main_process:
-        complete = [file for file in files if file.exists()]
+        complete = [file for file in files if origin_of(file) is not None]
         write_zip(complete, args.output / "submission.zip")
         print(f"{len(complete)} label maps in {args.output / 'submission.zip'}")
         for reason in broken:
             print(f"left out: {reason}", file=sys.stderr)
     return 1 if broken else 0
+
+
+def check_name(name: str) -> None:
+    """
+    Raises:
+        ValueError: if an image of this name can have no prediction that is named after it.
+    """
+    try:
+        length = len(f"{name}.png".encode())
+    except UnicodeEncodeError:
+        raise ValueError("its name is not UTF-8, as those of files in a zip file are: rename it") from None
+    if length > LONGEST_NAME:
+        raise ValueError(f"the name of its prediction would have {length} bytes, more than {LONGEST_NAME}: rename it")
+
+
+def outdated(
+    images: ImageFiles | DatasetImages, files: Sequence[Path], share: Sequence[int], work: str
+) -> dict[int, str]:
+    """
+    Those of the images that have no prediction which this work made of their content as it is now. One that is of
+    another content is deleted.
+
+    Returns:
+        Which of the images -> what their predictions are made of.
+    """
+    origins = {}
+    for index in share:
+        try:
+            origin = f"{work}-{hashlib.sha256(images.encoded(index)).hexdigest()}"
+        except OSError:
+            origin = work  # of nothing: it cannot be read
+        found = origin_of(files[index])
+        if found != origin:
+            origins[index] = origin
+            if found is not None:
+                files[index].unlink()
+    return origins
 
 
 def output_files(names: Sequence[str], folder: Path) -> list[Path]:
@@ -162,7 +229,10 @@ def claim(output: Path, work: str, accelerator: Accelerator) -> None:
     """
     note = output / "predictions.json"
     if note.exists() and json.loads(note.read_text(encoding="utf-8"))["fingerprint"] != work:
-        raise ValueError(f"{output} holds predictions of another model, protocol or format: give another folder.")
+        raise ValueError(
+            f"{output} holds predictions of another model, protocol or format, or of another folder of images: give "
+            "another folder."
+        )
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         write_json(note, {"fingerprint": work})

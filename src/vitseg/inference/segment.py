@@ -8,12 +8,16 @@ Segment images. For image.jpg the output folder gets
   image_ids.png       the same label map as plain bytes, one class id per pixel
   image.json          the area of each class that is present, largest first
 
-Images of the same name keep as many of their folders as tell them apart. A file that is not an image is named and
-skipped, and the exit status is 1.
+Images of the same name keep as many of their folders as tell them apart, and those that differ in their suffix alone
+keep it. In a folder, hidden files, files of other formats and the results of earlier runs are no images, so that the
+output may be the images' own folder. A file that cannot be read, or whose results cannot be written because of its
+name, is named and skipped, and the exit status is 1.
 """
 
 import argparse
+import errno
 import json
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -28,14 +32,17 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
-from ..label_maps import Palette, area_shares, overlay, save_palette_png, with_legend
+from ..image_files import printable, without_image_suffix
+from ..label_maps import Palette, area_shares, overlay, save_palette_png, save_png, with_legend
 from ..replacing import standing
 from .loading import choose_device, class_names, is_model_name, load_model, palette_for
-from .pictures import find_images, read_image
+from .pictures import IDS, RESULTS, find_images, is_result, read_image
 
 
 # How many batches of images may wait for others of their size.
 WAITING_BATCHES = 8
+# What a file system says of a name that it cannot store.
+NAME_ERRORS = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,13 +64,15 @@ def run(args: argparse.Namespace) -> int:
     if not is_model_name(args.model):
         args.usage_error(f"there is no model folder {args.model}")
     try:
-        paths = find_images(args.images, args.output)
+        paths, note = find_images(args.images)
     except ValueError as error:
         args.usage_error(str(error))
+    if note:
+        print(f"note: {note}", file=sys.stderr)
     model, image_processor = load_model(args.model, choose_device(args.device), getattr(torch, args.dtype))
     failures = segment_files(paths, args.output, model, image_processor, args.batch_size)
     for path, reason in failures.items():
-        print(f"skipped {path}: {reason}", file=sys.stderr)
+        print(f"skipped {printable(path)}: {reason}", file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -94,7 +103,11 @@ def segment_files(
         batch_size: how many images of one size go through the model at a time.
 
     Returns:
-        The files that could not be read, with the reason.
+        The files that could not be read, or whose results could not be written because of their names, with the
+        reason.
+
+    Raises:
+        OSError: if nothing can be written, such as on a full disk.
     """
     targets = output_names(paths)
     output.mkdir(parents=True, exist_ok=True)
@@ -104,7 +117,16 @@ def segment_files(
     pictures = read_pictures(tqdm(targets, unit="image"), image_processor, failures)
     for batch in batches(pictures, batch_size):
         for picture, label_map in zip(batch, segment(batch, model, image_processor), strict=True):
-            save_results(picture, label_map, names, palette, output / targets[picture.path])
+            try:
+                save_results(picture, label_map, names, palette, output / targets[picture.path])
+            except ValueError as error:
+                failures[picture.path] = str(error)
+            except OSError as error:
+                if error.errno not in NAME_ERRORS:
+                    raise
+                failures[picture.path] = f"its results cannot be named after it: {error.strerror}"
+    for path in failures:
+        remove_results(output / targets[path])
     return failures
 
 
@@ -114,11 +136,18 @@ def output_names(paths: Sequence[Path]) -> dict[Path, Path]:
 
     The suffix only stays where images of one folder differ in nothing else.
     """
-    stems = [path.with_suffix("") for path in paths]
-    unique = stems if len(set(stems)) == len(stems) else paths
+    whole = {path: path.absolute() for path in paths}
+    names = {path: full.with_name(without_image_suffix(full.name)) for path, full in whole.items()}
+
+    def with_suffix_where_repeated() -> dict[Path, Path]:
+        counts = Counter(names.values())
+        return {path: whole[path] if counts[name] > 1 else name for path, name in names.items()}
+
+    # Again, because a name that has kept its suffix may be another's without: of a.jpg, a.png and a.jpg.gif.
+    while (longer := with_suffix_where_repeated()) != names:
+        names = longer
     tails = {
-        path: [Path(*name.parts[-length:]) for length in range(1, len(name.parts))]
-        for path, name in zip(paths, unique, strict=True)
+        path: [Path(*name.parts[-length:]) for length in range(1, len(name.parts))] for path, name in names.items()
     }
     counts = Counter(tail for own in tails.values() for tail in own)
     # A path that ends another path is itself all that tells it apart.
@@ -168,10 +197,16 @@ def segment(
 def save_results(
     picture: Picture, label_map: np.ndarray, names: Sequence[str], palette: Palette, target: Path
 ) -> None:
-    """Write the four files of a picture to a temporary folder, and move them to `target` when they are complete."""
+    """
+    Write the four files of a picture to a temporary folder, and move them to `target` when they are complete.
+
+    Raises:
+        OSError: if they cannot be written.
+        ValueError: if a file of that name, beside the picture, is no result.
+    """
     pixels, shares = np.bincount(label_map.ravel()), area_shares(label_map)
     report = {
-        "image": str(picture.path),
+        "image": printable(picture.path),
         "width": picture.image.width,
         "height": picture.image.height,
         "classes": [
@@ -180,13 +215,34 @@ def save_results(
         ],
     }
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.parent.resolve() == picture.path.parent:
+        check_replaceable(target)
     with tempfile.TemporaryDirectory(prefix=".segment-", dir=target.parent) as folder:
         unfinished = Path(folder) / target.name
         drawing = with_legend(overlay(picture.image, label_map, palette), names, palette, shares)
         drawing.save(f"{unfinished}_overlay.jpg", quality=90, subsampling=0)
         save_palette_png(label_map, palette, f"{unfinished}_palette.png")
-        Image.fromarray(label_map).save(f"{unfinished}_ids.png")
+        save_png(Image.fromarray(label_map), f"{unfinished}{IDS}")
         with Path(f"{unfinished}.json").open("w", encoding="utf-8") as report_file:
             json.dump(report, report_file, indent=2, ensure_ascii=False)
-        for file in Path(folder).iterdir():
-            file.replace(target.parent / file.name)
+        for ending in RESULTS:
+            Path(f"{unfinished}{ending}").replace(f"{target}{ending}")
+
+
+def remove_results(target: Path) -> None:
+    """Delete the results of an earlier run, perhaps of another picture of this name."""
+    for ending in reversed(RESULTS):
+        file = Path(f"{target}{ending}")
+        if is_result(file):
+            file.unlink(missing_ok=True)
+
+
+def check_replaceable(target: Path) -> None:
+    """
+    Raises:
+        ValueError: if results would replace a file that is none, such as an annotation of the same name.
+    """
+    files = (Path(f"{target}{ending}") for ending in RESULTS)
+    others = [file.name for file in files if os.path.lexists(file) and not is_result(file)]
+    if others:
+        raise ValueError(f"{others[0]} beside it would be replaced, and is no result: give another --output")

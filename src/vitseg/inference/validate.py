@@ -40,7 +40,7 @@ from ..data.streaming import load_examples
 from ..evaluation.evaluator import evaluate_model
 from ..evaluation.inference import predict_images
 from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work
-from ..evaluation.progress import EvaluationProgress, folder_stamp, identity
+from ..evaluation.progress import EvaluationProgress, dataset_stamp, identity, model_stamp
 from ..evaluation.results import (
     Record,
     add_to_model_card,
@@ -50,6 +50,7 @@ from ..evaluation.results import (
     result_record,
 )
 from ..evaluation.results_folder import ImageScore, finished_record, worst_first, write_results
+from ..image_files import without_image_suffix
 from ..label_maps import Palette, comparison
 from ..recipes.protocol import Protocol
 from ..replacing import replacing
@@ -163,8 +164,8 @@ def load_subject(args: argparse.Namespace, accelerator: Accelerator) -> Subject:
 def identify(args: argparse.Namespace, subject: Subject, accelerator: Accelerator) -> str:
     """What tells this evaluation from others in its output folder."""
     return identity(
-        model=folder_stamp(args.model),
-        dataset=folder_stamp(args.dataset),
+        model=model_stamp(args.model),
+        dataset=dataset_stamp(args.dataset, args.split),
         protocol=subject.protocol.to_dict(),
         image_processor=subject.image_processor.to_dict(),
         precision=[args.dtype, args.scores_dtype, accelerator.mixed_precision],
@@ -222,5 +223,7 @@ def draw_images(
         image = subject.examples[prediction.index]["image"]
         label_maps = prediction.label_map.cpu().numpy(), prediction.reference.numpy()
         picture = comparison(image, *label_maps, subject.names, subject.palette)
-        with replacing(folder / f"{titles[prediction.index]}_{Path(prediction.file_name).stem}.png") as unfinished:
+        with replacing(
+            folder / f"{titles[prediction.index]}_{Path(without_image_suffix(prediction.file_name)).name}.png"
+        ) as unfinished:
             picture.save(unfinished, format="PNG")
