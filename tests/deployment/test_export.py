@@ -91,6 +91,38 @@ def test_the_program_answers_what_the_model_answers(name, tmp_path, capsys, capl
     assert len(json.loads((tmp_path / "exported" / "config.json").read_text())["id2label"]) == 3
 
 
+def test_a_model_that_is_stored_in_half_precision(tmp_path, capsys):
+    model = save("sctnet", tmp_path / "model").half()
+    model.save_pretrained(tmp_path / "model")
+    assert cli.main(["export", "--model", str(tmp_path / "model"), "--output", str(tmp_path / "exported")]) == 0
+    session = onnxruntime.InferenceSession(str(tmp_path / "exported" / "model.onnx"))
+    pixel_values = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = model.float()(pixel_values, inference_mode="whole").logits.numpy()
+    (logits,) = session.run(["logits"], {"pixel_values": pixel_values.numpy()})
+    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+    assert json.loads((tmp_path / "exported" / "config.json").read_text())["dtype"] == "float32"
+
+
+def test_only_an_earlier_export_is_replaced(tmp_path, capsys):
+    save("sctnet", tmp_path / "model")
+    before = sorted(path.name for path in (tmp_path / "model").iterdir())
+    for output in (tmp_path / "model", tmp_path, tmp_path / "model" / "config.json"):
+        assert cli.main(["export", "--model", str(tmp_path / "model"), "--output", str(output)]) == 1
+        assert "already exists" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == before
+
+
+def test_a_program_that_onnx_runtime_refuses_is_said_in_a_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(onnx.onnx_ir, "save", lambda program, file: Path(file).write_bytes(b"no program"))
+    monkeypatch.setattr(onnx, "to_onnx", lambda model, pixel_values: None)
+    save("sctnet", tmp_path / "model")
+    assert cli.main(["export", "--model", str(tmp_path / "model"), "--output", str(tmp_path / "exported")]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ONNX Runtime does not take the program of this sctnet")
+    assert not (tmp_path / "exported").exists()
+
+
 def test_what_cannot_be_exported_says_so(tmp_path, capsys, monkeypatch):
     save("setr-naive", tmp_path / "model")
 

@@ -5,7 +5,8 @@ Export a model to ONNX, for images of any size, and check the file in ONNX Runti
 
     vitseg export --model runs/mine/best --format onnx --output exported
 
-The program makes one pass over an image and gives logits of its size; it cuts no windows. An SCTNet is fused first.
+The program makes one pass over an image and gives logits of its size; it cuts no windows. It computes in float32, also
+of a model that is stored in half precision. An SCTNet is fused first.
 Besides `model.onnx`, the folder gets the model's configuration and its image processor, which says how images are to
 be prepared. What cannot be exported, and where its answers differ from the model's, is said.
 """

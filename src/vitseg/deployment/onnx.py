@@ -17,16 +17,26 @@ from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
 
 from ..models.layers import as_pair
 from ..models.modeling_sctnet import SctNetForSemanticSegmentation
+from ..recipes.protocol import holds_protocol
 from ..replacing import replacing
 
 
 # Largest difference to the model's logits, in parts of their largest value.
 TOLERANCE = 1e-3
+PROGRAM = "model.onnx"
 
 
 def export(source: str, output: Path) -> None:
-    """Write the folder `output`; raises an error that says what is wrong, and leaves nothing half-written."""
-    model = AutoModelForSemanticSegmentation.from_pretrained(source)
+    """
+    Write the folder `output`, a program in float32, whatever the weights are stored in.
+
+    Raises:
+        OSError, ValueError: saying what is wrong; nothing is left half-written.
+    """
+    check_output(output)
+    model = AutoModelForSemanticSegmentation.from_pretrained(source, dtype=torch.float32)
+    if not holds_protocol(model.config):
+        raise ValueError(f"{source} is a {model.config.model_type}, which is not exported: it is no model of vitseg.")
     image_processor = AutoImageProcessor.from_pretrained(source)
     if isinstance(model, SctNetForSemanticSegmentation):
         model = model.fuse()
@@ -35,11 +45,20 @@ def export(source: str, output: Path) -> None:
     program = to_onnx(model, torch.randn(2, 3, height, width))
     with replacing(output) as folder:
         folder.mkdir()
-        onnx_ir.save(program, str(folder / "model.onnx"))
+        onnx_ir.save(program, str(folder / PROGRAM))
         model.config.save_pretrained(folder)
         image_processor.save_pretrained(folder)
-        check(model, folder / "model.onnx", [(1, height, width), (2, 3 * height // 4 + 1, width + 33)])
-    print(f"Wrote {output / 'model.onnx'}, {(output / 'model.onnx').stat().st_size / 1e6:.1f} MB.")
+        check(model, folder / PROGRAM, [(1, height, width), (2, 3 * height // 4 + 1, width + 33)])
+    print(f"Wrote {output / PROGRAM}, {(output / PROGRAM).stat().st_size / 1e6:.1f} MB.")
+
+
+def check_output(output: Path) -> None:
+    """
+    Raises:
+        ValueError: if a folder would be replaced that is no earlier export, such as the model's.
+    """
+    if output.exists() and not (output / PROGRAM).exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"{output} already exists, and holds no {PROGRAM} of an earlier export: give a new folder.")
 
 
 def to_onnx(model: PreTrainedModel, pixel_values: torch.Tensor) -> onnx_ir.Model:
@@ -89,9 +108,15 @@ def check(model: PreTrainedModel, file: Path, shapes: list[tuple[int, int, int]]
     Compare the file's answers in ONNX Runtime with those of a whole pass of the model, for `(batch, height, width)`.
 
     Raises:
-        ValueError: if they differ by more than rounding.
+        ValueError: if they differ by more than rounding, or ONNX Runtime cannot load the file.
     """
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's have no class in common.
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"ONNX Runtime does not take the program of this {model.config.model_type}: {reason}"
+        ) from error
     for batch, height, width in shapes:
         pixel_values = torch.randn(batch, 3, height, width)
         with torch.inference_mode():
