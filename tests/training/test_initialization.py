@@ -172,3 +172,12 @@ def test_a_file_that_could_run_code_is_refused(recipe, tmp_path):
 def test_timm_does_not_have_the_weights_of_every_recipe():
     with pytest.raises(ValueError, match=r"only its authors have.*--init none"):
         initial_model("timm", load_recipe("sctnet-s-ade20k-512-160k"), LABELS)
+
+
+def test_training_is_in_float32_also_from_a_folder_in_half_precision(recipe, tmp_path):
+    model, image_processor, _ = initial_model("none", recipe, LABELS)
+    model.half().save_pretrained(tmp_path / "model")
+    image_processor.save_pretrained(tmp_path / "model")
+    model, _, random = initial_model(str(tmp_path / "model"), recipe, LABELS)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert random == []

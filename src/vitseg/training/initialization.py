@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch
 import transformers
 from transformers import AutoBackbone, AutoConfig, AutoImageProcessor, PreTrainedModel, SegformerModel
 from transformers.utils import logging
@@ -133,7 +134,9 @@ def _from_model(
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        model, info = model_class.from_pretrained(source, output_loading_info=True, **settings)
+        # Also of a folder in half precision, in whose numbers training would lose its small steps.
+        settings |= {"dtype": torch.float32, "output_loading_info": True}
+        model, info = model_class.from_pretrained(source, **settings)
     except RuntimeError as error:
         raise ValueError(f"The encoder of {source} does not fit {recipe.name}: {error}") from error
     finally:
@@ -151,7 +154,7 @@ def _from_segformer(
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # for the head that is left out
     try:
-        encoder = SegformerModel.from_pretrained(source)
+        encoder = SegformerModel.from_pretrained(source, dtype=torch.float32)
     finally:
         logging.set_verbosity(verbosity)
     try:

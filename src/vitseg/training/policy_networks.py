@@ -4,6 +4,7 @@
 
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedModel
 
 from ..conversion.encoders import load_encoder_weights, load_timm_weights
@@ -42,7 +43,7 @@ def load_policy_net(source: str) -> CtsPolicyNet:
         ValueError: if `source` is not the folder or Hub repository of one. (The original goes on with random weights.)
     """
     try:
-        return CtsPolicyNet.from_pretrained(standing(source))
+        return CtsPolicyNet.from_pretrained(standing(source), dtype=torch.float32)
     except OSError as error:
         raise ValueError(f"{source} is not the folder or Hub repository of a policy network: {error}") from error
 

@@ -88,9 +88,9 @@ def load_teacher(source: str, id2label: Mapping[int, str]) -> Teacher:
         ) from error
     _check_classes(source, config, id2label)
     if isinstance(config, SctNetTeacherConfig):
-        return AutoModelForSemanticSegmentation.from_pretrained(source)
+        return AutoModelForSemanticSegmentation.from_pretrained(source, dtype=torch.float32)
     if isinstance(config, SegformerConfig):
-        return SegformerTeacher(SegformerForSemanticSegmentation.from_pretrained(source))
+        return SegformerTeacher(SegformerForSemanticSegmentation.from_pretrained(source, dtype=torch.float32))
     raise ValueError(f"{source} is a {config.model_type!r}; a teacher is a 'sctnet_teacher' or a 'segformer'.")
 
 
