@@ -41,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     training = recipe.training
     if not isinstance(training, TrainingRecipe):
         raise ValueError(f"{args.recipe} trains a model for {recipe.task}, which this program does not.")
+    if training.rare_class_sampling is not None:
+        raise ValueError(f"{args.recipe} repeats rare classes, which this program does not: use `vitseg train`.")
     model, image_processor, _ = initial_model(args.init, recipe, load_labels(args.dataset).id2label)
     image_processor.do_reduce_labels = False  # prepared label maps hold train ids
     transform, optimizer = TrainingTransform.from_recipe(training, image_processor), build_optimizer(model, training)

@@ -488,3 +488,54 @@ def test_a_folder_written_anew_is_read_anew(tmp_path):
         folder = write_data(tmp_path / "data", [numbered_row(number)])
         (folder / "README.md").write_text(card)
         assert np.asarray(load_examples(folder, "train")[0]["image"]).max() == number
+
+
+# Samples 3 and 20 come often, all others once; the sums are no whole numbers.
+def factors_of(count: int) -> np.ndarray:
+    factors = np.ones(count)
+    factors[[3, 20]] = (2.5, 4.25)
+    return factors
+
+
+@both_forms
+def test_samples_are_repeated_each_time_with_another_augmentation(numbered, streaming):
+    stream = stream_of(numbered, streaming=streaming, repeat_factors=factors_of(26))
+    assert stream.epoch_length == 24 + 2 + 4
+    counts = np.zeros(26)
+    positions = []
+    for epoch in np.array_split(examples(stream, 40 * 30), 40):
+        numbers_of_epoch = epoch[:, 0].astype(int)
+        assert len(np.unique(epoch[:, 1])) == 30
+        # One sample of 30.75 has to be left out in three epochs of four.
+        assert len(set(numbers_of_epoch)) >= 25
+        counts += np.bincount(numbers_of_epoch, minlength=26)
+        positions += (numbers_of_epoch == 20).nonzero()[0].tolist()
+    assert counts[3] / 40 == pytest.approx(2.5, abs=0.3)
+    assert counts[20] / 40 == pytest.approx(4.25, abs=0.3)
+    assert np.delete(counts, [3, 20]).min() > 34
+    # They do not come all at once.
+    assert np.mean(positions) == pytest.approx(14.5, abs=2)
+    assert np.std(positions) > 6
+
+
+@both_forms
+def test_factors_of_one_change_nothing(many, streaming):
+    options = {"batch_size": 4, "streaming": streaming}
+    assert steps(many, 40, repeat_factors=np.ones(130), **options) == steps(many, 40, **options)
+
+
+@both_forms
+def test_repeated_samples_are_resumed_with_other_processes_and_workers(many, streaming):
+    options = {"batch_size": 4, "streaming": streaming, "repeat_factors": factors_of(130)}
+    uninterrupted = steps(many, 80, **options)
+    resumed = steps(many, 13, world_size=2, num_workers=1, **options)
+    resumed += steps(many, 47, start=4 * 13, num_workers=2, accumulation_steps=2, **options)
+    resumed += steps(many, 20, start=4 * 60, world_size=4, **options)
+    assert resumed == uninterrupted
+    assert steps(many, 80, **options | {"repeat_factors": None}) != uninterrupted
+
+
+@pytest.mark.parametrize("factors", [np.ones(25), np.full(26, 0.5), np.full(26, np.nan)])
+def test_wrong_factors_are_refused(numbered, factors):
+    with pytest.raises(ValueError, match=r"repeat_factors has .* expected \(26,\)"):
+        stream_of(numbered, repeat_factors=factors)

@@ -160,13 +160,16 @@ def test_written_scenes_load_and_decode(folder, tmp_path):
     assert len(set(names)) == 10
     pairs = []
     for rows in dataset.values():
-        assert rows.column_names == ["image", "label", "file_name"]
+        assert rows.column_names == ["image", "label", "file_name", "class_ids", "class_pixels"]
         for row in rows:
             assert row["image"].format == "JPEG"
             assert row["label"].format == "PNG"
             assert (row["image"].mode, row["label"].mode) == ("RGB", "L")
             assert row["image"].size == row["label"].size
             pairs.append((np.asarray(row["image"]), np.asarray(row["label"])))
+            counts = {index: (pairs[-1][1] == index).sum() for index in range(len(SCENE_CLASSES))}
+            counts = {index: count for index, count in counts.items() if count}
+            assert dict(zip(row["class_ids"], row["class_pixels"], strict=True)) == counts
     assert len({label.tobytes() for _, label in pairs}) == 10
     assert_aligned(pairs)
 

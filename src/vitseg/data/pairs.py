@@ -14,13 +14,13 @@ from ..image_files import without_image_suffix
 from .annotations import Annotation, TrainIds
 from .archives import File
 from .dataset_labels import DatasetLabels
-from .shards import Row
+from .shards import Row, class_counts
 from .streaming import decode_example
 
 
 # Counts the ways in which files have become rows: other code that makes other rows of the same files adds one, so that
 # what was prepared before is prepared anew.
-READER_VERSION = 1
+READER_VERSION = 2
 
 # A verified pair: its row, and its number of pixels by train id.
 EncodedPair = tuple[Row, np.ndarray]
@@ -97,6 +97,7 @@ def encode_pair(pair: Pair, train_ids: TrainIds) -> EncodedPair:
     if pair.annotation is None:
         raise ValueError(f"{pair.image} has no annotation.")
     label_map = train_ids.of(pair.annotation)
+    counts = np.bincount(label_map.ravel(), minlength=256)
     png = BytesIO()
     Image.fromarray(label_map).save(png, format="PNG")
     name = PurePosixPath(pair.image.name)
@@ -104,7 +105,8 @@ def encode_pair(pair: Pair, train_ids: TrainIds) -> EncodedPair:
         "image": {"bytes": pair.image.read(), "path": name.name},
         "label": {"bytes": png.getvalue(), "path": f"{without_image_suffix(name.name)}.png"},
         "file_name": pair.name,
+        **class_counts(np.arange(256), counts),
     }
     # What training will do with it, so that training has nothing to complain about.
     decode_example(row | {"file_name": str(pair.image)})
-    return row, np.bincount(label_map.ravel(), minlength=256)
+    return row, counts

@@ -76,7 +76,7 @@ def prepare(
     """
     Write a data set that `datasets.load_dataset(output)` loads and `SegmentationStream` streams.
 
-    The folder holds `data/SPLIT-*.parquet` (columns `image`, `label` and `file_name`, sorted by the latter), the label
+    The folder holds `data/SPLIT-*.parquet` (the columns of `shards.FEATURES`, sorted by `file_name`), the label
     table `labels.json`, a data set card, `preparation.json`, which tells what was prepared and what was in it, and
     `skipped.txt` if a pair was skipped. The same input gives the same bytes of all but `preparation.json`, whatever
     the number of workers.

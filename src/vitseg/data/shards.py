@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features, Image, Value
+from datasets import Features, Image, List, Value
 
 from .augmentation import IGNORE_INDEX
 from .dataset_labels import LABELS_FILE, DatasetLabels
@@ -19,9 +20,17 @@ from .dataset_labels import LABELS_FILE, DatasetLabels
 GROUP_ROWS = 100
 GROUP_BYTES = 8 * 1024**2
 
-FEATURES = Features({"image": Image(), "label": Image(), "file_name": Value("string")})
+# The classes that a label map shows, and their numbers of pixels.
+COUNT_FEATURES = {"class_ids": List(Value("int32")), "class_pixels": List(Value("int64"))}
+FEATURES = Features({"image": Image(), "label": Image(), "file_name": Value("string"), **COUNT_FEATURES})
 
 Row = Mapping[str, Any]
+
+
+def class_counts(ids: np.ndarray, pixels: np.ndarray) -> dict[str, list[int]]:
+    """The columns of `COUNT_FEATURES` from the values of a label map and how often each occurs."""
+    is_class = (pixels > 0) & (ids != IGNORE_INDEX)
+    return {"class_ids": ids[is_class].tolist(), "class_pixels": pixels[is_class].tolist()}
 
 
 def shard_name(split: str, index: int, count: int) -> str:
@@ -35,7 +44,8 @@ def write_shard(rows: Iterable[Row], file: Path, group_rows: int = GROUP_ROWS) -
 
     Args:
         rows: each with `image` and `label` (a dictionary of `bytes`, an encoded image, and `path`, its file name) and
-            `file_name`. They are written as they come, a row group at a time.
+            `file_name`, and perhaps the columns of `class_counts`. They are written as they come, a row group at a
+            time.
         file: where to.
         group_rows: rows in a row group at most; fewer where encoded images and label maps pass `GROUP_BYTES`.
     """
@@ -90,6 +100,7 @@ configs:
 | `image` | the picture, an encoded image file |
 | `label` | the label map, PNG: one train id per pixel, {IGNORE_INDEX} is ignored |
 | `file_name` | a name for the picture |
+| `class_ids`, `class_pixels` | the train ids in the label map, and how many pixels are of each |
 
 Classes, by train id: {classes}.
 Names and colours are in `{LABELS_FILE}`.

@@ -30,10 +30,11 @@ from ..images import open_image, upright
 from ..models.image_processing_semantic import reduce_labels
 from ..models.images import to_rgb
 from .augmentation import IGNORE_INDEX
+from .repetition import STEPS, Visits, draw_repetitions, in_steps
 
 
 COLUMNS = ("image", "label", "file_name")
-# First word of the seeds of the two kinds of random generators, so that they never coincide.
+# First word of the seeds of two kinds of random generators, so that they never coincide; a third is in repetition.py.
 _ORDER, _SAMPLE = 0, 1
 
 Example = dict[str, Any]
@@ -49,7 +50,7 @@ def count_lanes(block_lengths: Sequence[int], batch_size: int) -> int:
 
 
 def epoch_order(
-    block_lengths: Sequence[int], num_lanes: int, shuffle_buffer: int, seed: int, epoch: int
+    block_lengths: Sequence[int] | np.ndarray, num_lanes: int, shuffle_buffer: int, seed: int, epoch: int
 ) -> np.ndarray:
     """The order in which an epoch goes through its samples.
 
@@ -85,7 +86,8 @@ class ExampleStream(IterableDataset):
 
     Each epoch shuffles anew, as `epoch_order` tells, and holds every sample once, but for the few that do not fill all
     lanes. Each process makes its part of every batch. A sample's augmentation depends on the seed, the epoch and the
-    sample alone.
+    sample alone. With `repeat_factors`, samples come several times in an epoch, each time augmented anew, and their
+    blocks are read as often.
 
     The blocks that are shuffled are the row groups of the Parquet files. Each worker reads the row groups of its
     lanes, keeps the rows of its own batches, and decodes them when they are due. The rows that wait, still encoded,
@@ -107,6 +109,8 @@ class ExampleStream(IterableDataset):
         world_size: number of processes that share the data.
         accumulation_steps: number of batches that a process makes of its part of `batch_size`.
         start: number of samples that all processes together have consumed in earlier runs, a multiple of `batch_size`.
+        repeat_factors: how often each sample comes in an epoch on average, float `(samples,)`, 1 or more, the samples
+            in the order of the files; see `draw_repetitions`. None for once.
         streaming: True reads from the Parquet files as training goes. False first loads the data set into the cache of
             `datasets` on disk (memory-mapped, shared by processes and workers) and reads single rows from there: each
             is a block, so the shuffle is uniform. The order differs from the streamed one and is as reproducible.
@@ -134,6 +138,7 @@ class ExampleStream(IterableDataset):
         world_size: int = 1,
         accumulation_steps: int = 1,
         start: int = 0,
+        repeat_factors: np.ndarray | None = None,
         streaming: bool = True,
     ) -> None:
         settings = {
@@ -170,15 +175,31 @@ class ExampleStream(IterableDataset):
             _RowGroups(source, split, self.columns) if streaming else _CachedRows(source, split, self.columns)
         )
         self._num_lanes = count_lanes(self._blocks.lengths, batch_size)
-        self.epoch_length = sum(self._blocks.lengths) // self._num_lanes * self._num_lanes
-        if self.epoch_length == 0:
+        num_samples = sum(self._blocks.lengths)
+        if num_samples == 0:
             raise ValueError(f"The split {split!r} of {source} has no samples.")
+        self._repeat_factors = None
+        if repeat_factors is not None:
+            if repeat_factors.shape != (num_samples,) or not (repeat_factors >= 1).all():
+                raise ValueError(
+                    f"repeat_factors has the shape {repeat_factors.shape} and numbers from "
+                    f"{repeat_factors.min(initial=1)}; expected ({num_samples},), one for each sample, from 1."
+                )
+            self._repeat_factors = in_steps(repeat_factors)
+            num_samples = int(self._repeat_factors.sum()) // STEPS
+        self.epoch_length = num_samples // self._num_lanes * self._num_lanes
 
     def __iter__(self) -> Iterator[Example]:
         for epoch in itertools.count(self.start // self.epoch_length):
-            order = epoch_order(self._blocks.lengths, self._num_lanes, self.shuffle_buffer, self.seed, epoch)
-            for sample, row in self._read(order[self._is_mine(epoch)]):
-                yield self.make_example(row, np.random.default_rng((_SAMPLE, self.seed, epoch, sample)))
+            visits = Visits.once(self._blocks.lengths)
+            if self._repeat_factors is not None:
+                visits = visits.repeated(draw_repetitions(self._repeat_factors, self.seed, epoch))
+            order = epoch_order(visits.lengths, self._num_lanes, self.shuffle_buffer, self.seed, epoch)
+            # The sum of repetitions may be one more than in other epochs.
+            order = order[: self.epoch_length]
+            for sample, repetition, row in self._read(order[self._is_mine(epoch)], visits):
+                key = (_SAMPLE, self.seed, epoch, sample, *([repetition] if repetition else []))
+                yield self.make_example(row, np.random.default_rng(key))
 
     def make_example(self, row: Example, rng: np.random.Generator) -> Example:
         """A training example from a row, undecoded; everything random is drawn from `rng`."""
@@ -195,17 +216,22 @@ class ExampleStream(IterableDataset):
         loader_batch = (step * part + slot % part) // self.loader_batch_size
         return (due >= 0) & (slot // part == self.rank) & (loader_batch % num_workers == worker_id)
 
-    def _read(self, samples: np.ndarray) -> Iterator[tuple[int, Example]]:
-        """The samples in the given order, with their rows. A block is read once, when its first sample is due."""
+    def _read(self, places: np.ndarray, visits: Visits) -> Iterator[tuple[int, int, Example]]:
+        """What stands at these places of the visits, in the given order: sample, repetition and row. A block is read
+        once in a visit, when the first sample of the visit is due."""
         first_samples = np.cumsum(self._blocks.lengths) - self._blocks.lengths
-        blocks = np.searchsorted(first_samples, samples, side="right") - 1
+        visit_of_place = np.searchsorted(np.cumsum(visits.lengths), places, side="right")
+        # The places of a visit lie together here, in their order.
+        by_visit = places[visit_of_place.argsort(kind="stable")]
+        ends = np.bincount(visit_of_place, minlength=len(visits.lengths)).cumsum()
         waiting: dict[int, Example] = {}
-        for sample, block in zip(samples.tolist(), blocks.tolist(), strict=True):
-            if sample not in waiting:
-                wanted = samples[blocks == block]
-                rows = self._blocks.read(block, wanted - first_samples[block])
+        for place, visit in zip(places.tolist(), visit_of_place.tolist(), strict=True):
+            if place not in waiting:
+                wanted = by_visit[ends[visit - 1] if visit else 0 : ends[visit]]
+                block = int(visits.blocks[visit])
+                rows = self._blocks.read(block, visits.samples[wanted] - first_samples[block])
                 waiting.update(zip(wanted.tolist(), rows, strict=True))
-            yield sample, waiting.pop(sample)
+            yield int(visits.samples[place]), int(visits.repetitions[place]), waiting.pop(place)
 
 
 class SegmentationStream(ExampleStream):

@@ -112,6 +112,8 @@ class TrainingRecipe(OptimizationRecipe):
         augmentation: transforms of torchvision with their arguments, such as `{"name": "RandomRotation", "degrees":
             10}`, see `recipes.augmentation`. They take the place of `scale`, `ratio_range`, `flip_probability` and
             `photometric_distortion`, before the random crop; `None` for those, as published.
+        rare_class_sampling: images that show a class which a smaller share of the images than this shows come several
+            times in an epoch, see `data.repetition.repeat_factors`; `None` for once.
         warmup_rule: `"mmcv"` (the rate of the schedule times a growing factor) or `"segmenter"` (up to the rate that
             the schedule has when the warm-up ends; iteration 0 is made at the full rate), see `poly_schedule`.
         teacher: SCTNet's teacher, a model that knows the same classes: a folder or a repository on the Hub. `None` (or
@@ -127,6 +129,7 @@ class TrainingRecipe(OptimizationRecipe):
     flip_probability: float = 0.5
     photometric_distortion: bool = True
     augmentation: tuple[Mapping[str, Any], ...] | None = None
+    rare_class_sampling: float | None = None
     warmup_rule: str = "mmcv"
     teacher: str | None = None
 
@@ -138,6 +141,8 @@ class TrainingRecipe(OptimizationRecipe):
         for name in ("max_category_share", "flip_probability"):
             _check_share(name, getattr(self, name))
         build_augmentation(self.augmentation or (), fill={})
+        if self.rare_class_sampling is not None:
+            _check_share("rare_class_sampling", self.rare_class_sampling)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ..data.dataset_labels import LABELS_FILE, DatasetLabels
-from ..data.shards import GROUP_ROWS, dataset_card, shard_name, write_shard
+from ..data.shards import GROUP_ROWS, class_counts, dataset_card, shard_name, write_shard
 from ..replacing import replacing
 from .canvas import SCENE_CLASSES, SCENE_KINDS, SCENE_PALETTE, SCENE_THINGS
 from .painting import draw_annotated_scene, draw_scene
@@ -47,9 +47,9 @@ def write_scenes(folder: str | Path, num_train: int, num_validation: int, seed: 
     """Writes a data set of drawn scenes that `datasets.load_dataset(folder)` loads and decodes.
 
     The folder holds `data/train-*.parquet` and `data/validation-*.parquet` with the columns `image` (JPEG), `label`
-    (PNG of train ids, 255 ignored) and `file_name`; `labels.json` with the keys `names`, `palette` and `ignore_index`;
-    and a data set card. It appears under its name only when it is complete. No scene is ever in both splits, not even
-    in those of two data sets with different seeds.
+    (PNG of train ids, 255 ignored), `file_name`, `class_ids` and `class_pixels`; `labels.json` with the keys `names`,
+    `palette` and `ignore_index`; and a data set card. It appears under its name only when it is complete. No scene is
+    ever in both splits, not even in those of two data sets with different seeds.
 
     Args:
         folder: where to write; must not exist yet.
@@ -138,6 +138,7 @@ def _encode_scene(split: str, index: int, seed: int) -> Row:
         "image": {"bytes": _jpeg(image), "path": f"{name}.jpg"},
         "label": {"bytes": png.getvalue(), "path": f"{name}.png"},
         "file_name": name,
+        **class_counts(*np.unique(np.asarray(label), return_counts=True)),
     }
 
 

@@ -2,14 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training a segmentation model: label maps, SCTNet's teacher, the policy network of shared tokens, mean IoU."""
 
+import functools
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..data.augmentation import IGNORE_INDEX, TrainingTransform
+from ..data.class_counts import class_pixel_counts
+from ..data.repetition import repeat_factors
 from ..data.streaming import ExampleStream, SegmentationStream
 from ..evaluation.evaluator import evaluate_model
 from ..recipes import TrainingRecipe
@@ -34,8 +38,22 @@ class SegmentationTask(Task):
             self.options.train_split,
             transform,
             do_reduce_labels=self.options.reduce_labels,
+            repeat_factors=self.repeat_factors,
             **arguments,
         )
+
+    @functools.cached_property
+    def repeat_factors(self) -> np.ndarray | None:
+        """How often each image comes in an epoch, where the recipe has rare classes come more often."""
+        if self.training.rare_class_sampling is None:
+            return None
+        counts = class_pixel_counts(
+            self.options.dataset,
+            self.options.train_split,
+            num_labels=len(self.labels.names),
+            do_reduce_labels=self.options.reduce_labels,
+        )
+        return repeat_factors(counts, self.training.rare_class_sampling)
 
     def describe(self, stream: ExampleStream) -> str:
         examples = list(islice(stream, 16))
@@ -43,7 +61,14 @@ class SegmentationTask(Task):
         shares = {name: counts[index] / counts.sum() for index, name in enumerate(self.labels.names)}
         shares["(ignored)"] = counts[IGNORE_INDEX] / counts.sum()
         commonest = sorted(shares, key=lambda name: -shares[name])[:10]
-        return f"Labels of {len(examples)} images: {', '.join(f'{name} {shares[name]:.1%}' for name in commonest)}."
+        listed = ", ".join(f"{name} {shares[name]:.1%}" for name in commonest)
+        described = f"Labels of {len(examples)} images: {listed}."
+        if (factors := self.repeat_factors) is None:
+            return described
+        return (
+            f"{described} For rare classes, {(factors > 1).sum()} of {len(factors)} images are repeated, up to "
+            f"{factors.max():.1f} times: an epoch has {stream.epoch_length}."
+        )
 
     def build_model(self, init: str, resumes: bool) -> ModelToTrain:
         """
