@@ -6,83 +6,15 @@ import copy
 
 import pytest
 import torch
-from tiny_hlg import small_model as small_hlg
+from every_model import HLG, MODELS, answers, build
 from torch import nn
 from transformers import PreTrainedModel
 
-import vitseg
-from vitseg import HlgForImageClassification, HlgForObjectDetection, HlgForSemanticSegmentation, PlainVitConfig
 from vitseg.deployment.linear import ConvolvedLinear
 from vitseg.deployment.tuning import processor_vendor, tune
 
 
 AMD, INTEL = "AuthenticAMD", "GenuineIntel"
-ENCODER = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 20, 24], "num_attention_heads": [1, 2, 2, 2]}
-SMALL_DECODER = {"decoder_hidden_size": 16, "decoder_num_layers": 1, "decoder_num_attention_heads": 2}
-
-
-def small_vit(**kwargs) -> PlainVitConfig:
-    settings = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 64}
-    return PlainVitConfig(**settings, image_size=128, patch_size=16, **kwargs)
-
-
-# Class, and its configuration's settings; of every method and of each form that holds batch norms or linear layers.
-MODELS = {
-    "cts-policy": ("CtsPolicyNet", {}),
-    "cts-segmenter": (
-        "CtsSegmenterForSemanticSegmentation",
-        {"backbone_config": small_vit(token_sharing=2), "decoder_num_attention_heads": 2},
-    ),
-    "sctnet": ("SctNetForSemanticSegmentation", {"base_channels": 8, "context_channels": 8}),
-    "sctnet-teacher": (
-        "SctNetTeacherForSemanticSegmentation",
-        {"encoder_config": ENCODER, "decoder_hidden_size": 8},
-    ),
-    "segvit": ("SegVitForSemanticSegmentation", {"backbone_config": small_vit(), **SMALL_DECODER}),
-    "setr-mla": (
-        "SetrForSemanticSegmentation",
-        {"backbone_config": small_vit(out_indices=[1, 2, 3, 4]), "decoder_type": "mla", "decoder_hidden_size": 8},
-    ),
-    "setr-pup": (
-        "SetrForSemanticSegmentation",
-        {"backbone_config": small_vit(), "decoder_type": "pup", "decoder_hidden_size": 8},
-    ),
-    "structtoken": (
-        "StructTokenForSemanticSegmentation",
-        {"backbone_config": small_vit(), "decoder_hidden_size": 16, "decoder_num_layers": 1},
-    ),
-}
-HLG = {
-    "hlg": HlgForSemanticSegmentation,
-    "hlg-classifier": HlgForImageClassification,
-    "hlg-detector": HlgForObjectDetection,
-}
-
-
-def build(name: str) -> PreTrainedModel:
-    """A small model whose batch norms have seen something."""
-    torch.manual_seed(0)
-    if name in HLG:
-        model = small_hlg(HLG[name])
-    else:
-        class_name, settings = MODELS[name]
-        model_class = getattr(vitseg, class_name)
-        model = model_class(model_class.config_class(**settings)).eval()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.1)
-    return model
-
-
-@torch.inference_mode()
-def answers(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    pixel_values = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
-    return {name: value for name, value in model(pixel_values.to(dtype)).items() if torch.is_tensor(value)}
 
 
 def assert_same_answers(model: PreTrainedModel, tuned: PreTrainedModel) -> None:
@@ -147,12 +79,19 @@ def test_synchronised_batch_norms_are_left_as_they_are():
     assert_same_answers(model, tuned)
 
 
-@pytest.mark.parametrize("name", ["sctnet", "setr-pup"])
+@pytest.mark.parametrize("name", ["sctnet", "setr-pup", "hlg-classifier"])
 def test_cannot_be_saved(name, tmp_path):
     tuned = tune(build(name))
-    with pytest.raises(ValueError, match="only for inference: save the model that it was made of"):
-        tuned.save_pretrained(tmp_path / "model")
+    for broken in (tuned, tuned.backbone, copy.deepcopy(tuned), tune(tuned)):
+        with pytest.raises(ValueError, match="only for inference: save the model that it was made of"):
+            broken.save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("name", ["sctnet", "hlg", "cts-segmenter"])
+def test_is_tuned_once(name):
+    tuned = tune(build(name))
+    assert_same_answers(tuned, tune(tuned))
 
 
 @pytest.mark.slow

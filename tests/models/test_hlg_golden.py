@@ -125,10 +125,10 @@ class Intermediates:
         if part == "global_attn":
             return self.calls[f"{layer}.attention.o_proj"][0]
         if part == "pos_local":
-            return attention.local_position_bias.table(7, 7, 169)
+            return attention.local_position_bias.table(torch.zeros(()), (7, 7), 169)
         if part == "pos_global":
             length = (2 * height - 1) * (2 * width - 1)
-            return attention.global_position_bias.table(height, width, length)
+            return attention.global_position_bias.table(torch.zeros(()), (height, width), length)
         assert part is None
         return tokens(self.calls[layer][0])
 

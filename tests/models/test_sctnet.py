@@ -428,8 +428,27 @@ def test_a_fused_model_is_only_for_inference(tmp_path):
     fused = small_model().train().fuse()
     assert not fused.training
     assert not any(parameter.requires_grad for parameter in fused.parameters())
-    with pytest.raises(ValueError, match="only for inference"):
-        fused.save_pretrained(tmp_path)
+    for broken in (fused, fused.backbone, copy.deepcopy(fused)):
+        with pytest.raises(ValueError, match="only for inference"):
+            broken.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_fused_once():
+    model, pixel_values = small_model(), images(2, 3, 61, 93)
+    fused = model.fuse()
+    again = fused.fuse()
+    assert again is not fused
+    assert torch.equal(logits_of(again, pixel_values), logits_of(fused, pixel_values))
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing")
+def test_adapted_convolutions_are_not_fused():
+    settings = LoraConfig(target_modules=["conv", "conv1", "conv2"], r=2, init_lora_weights=False)
+    model, pixel_values = get_peft_model(small_model(), settings).eval(), images(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = model(pixel_values=pixel_values).logits
+    torch.testing.assert_close(logits_of(model.get_base_model().fuse(), pixel_values), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -162,6 +162,77 @@ def test_impossible_configurations_are_refused(arguments, message):
         small_config(**{"decoder_type": "pup", **arguments})
 
 
+WRONG_PROTOCOLS = [
+    ({"inference_mode": "sliding"}, "inference_mode is 'sliding'; expected one of"),
+    ({"window_stride": 100}, r"window_stride \(100, 100\) exceeds window_size \(64, 64\)"),
+    ({"window_size": 32, "window_stride": 33}, r"window_stride \(33, 33\) exceeds window_size \(32, 32\)"),
+    ({"window_stride": [64, 65]}, r"window_stride \(64, 65\) exceeds"),
+    ({"window_size": 0}, r"window_size is \(0, 0\); expected positive"),
+    ({"window_size": [64]}, r"window_size is \(64,\); expected positive"),
+    ({"window_stride": [32, 32, 32]}, r"window_stride is \(32, 32, 32\); expected positive"),
+    ({"window_batch_size": 0}, "window_batch_size is 0; expected at least 1"),
+]
+# Values that the type of the field refuses on assignment.
+OF_ANOTHER_TYPE = [
+    ({"window_size": 32.5}, r"window_size is \(32.5, 32.5\); expected positive .* whole"),
+    ({"window_stride": True}, r"window_stride is \(True, True\); expected positive .* whole"),
+    ({"window_batch_size": 2.5}, "window_batch_size is 2.5; expected at least 1"),
+]
+
+
+@pytest.mark.parametrize(("protocol", "message"), [*WRONG_PROTOCOLS, *OF_ANOTHER_TYPE])
+def test_a_wrong_protocol_is_refused_wherever_it_is_given(protocol, message, tmp_path):
+    model = small_model("naive")
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        SetrForSemanticSegmentation.from_pretrained(tmp_path, **protocol)
+    with pytest.raises(ValueError, match=message):
+        model(images(1, 3, 80, 80), **protocol)
+    before = model.config.to_dict()
+    if (protocol, message) in WRONG_PROTOCOLS and len(protocol) == 1:
+        ((name, value),) = protocol.items()
+        with pytest.raises(ValueError, match=message):
+            setattr(model.config, name, value)
+    assert model.config.to_dict() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        # A stride that was not given follows the window.
+        ({"window_size": 32}, (32, 21)),
+        ({"window_size": [32, 48]}, ([32, 48], [21, 32])),
+        ({"window_size": 1}, (1, 1)),
+        ({"window_stride": None}, (64, 42)),
+        ({"window_stride": 32}, (64, 32)),
+        # In any order, although the one alone would leave gaps.
+        ({"window_stride": 100, "window_size": 128}, (128, 100)),
+    ],
+)
+def test_another_protocol_when_loading(given, expected, tmp_path):
+    small_model("naive").save_pretrained(tmp_path)
+    for load in (SetrForSemanticSegmentation.from_pretrained, AutoConfig.from_pretrained):
+        loaded = load(tmp_path, **given)
+        config = getattr(loaded, "config", loaded)
+        assert (config.window_size, config.window_stride) == expected
+    model = SetrForSemanticSegmentation.from_pretrained(tmp_path, **given)
+    if given.get("window_size") != 1:
+        assert logits_of(model, images(1, 3, 80, 200)).isfinite().all()
+
+
+def test_strides_follow_windows_unless_they_were_given():
+    config = small_config("naive")
+    config.window_size = 32
+    assert config.window_stride == 21
+    config.window_stride = 30
+    config.window_size = 48
+    assert config.window_stride == 30
+    with pytest.raises(ValueError, match=r"window_stride \(30, 30\) exceeds window_size \(16, 16\)"):
+        config.window_size = 16
+    config.window_stride = None
+    assert (config.window_size, config.window_stride) == (48, 32)
+
+
 def test_unknown_backbones_are_refused():
     with pytest.raises(ValueError, match="model_type None"):
         SetrConfig(backbone_config={"hidden_size": 48})

@@ -94,11 +94,11 @@ class Intermediates:
         if stem in ("mla_out", "neck_out"):
             return captured["neck"][self.mla_level(index)]
         if stem == "backbone.norm":
-            return tokens(captured[f"neck.layernorms.{index}"])
+            return captured[f"neck.layernorms.{index}"].flatten(1, 2)
         if name.startswith("decode_head.mlahead.head"):
             return captured[f"decode_head.branches.{int(name[-1]) - 2}"]
         if name in ("head_norm", "decode_head.norm"):
-            return tokens(captured["decode_head.layernorm"])
+            return captured["decode_head.layernorm"].flatten(1, 2)
         if name == "decode_head.cls":
             return captured["decode_head.classifier"]
         if name == "head_logits":

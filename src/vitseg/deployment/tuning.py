@@ -68,8 +68,10 @@ def tune(model: Model, vendor: str | None = None) -> Model:
             _fold_batch_norms(tuned)
         if vendor == AMD and torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available():
             _convolve_linear_layers(tuned)
-    if isinstance(tuned, PreTrainedModel):
-        tuned.save_pretrained = _refuse_to_save
+    for module in tuned.modules():
+        # The backbone in a model could be saved by itself.
+        if isinstance(module, PreTrainedModel):
+            module.save_pretrained = _refuse_to_save  # type: ignore[assignment]
     return tuned
 
 
@@ -93,11 +95,11 @@ def _fold_batch_norms(model: nn.Module) -> None:
     for module in list(model.modules()):
         for convolution_name, norm_name in NORMS_AFTER_CONVOLUTIONS.get(type(module).__name__, {}).items():
             convolution, norm = getattr(module, convolution_name), getattr(module, norm_name)
-            if not isinstance(norm, nn.BatchNorm2d):
-                continue  # A synchronised one, for example.
+            if not isinstance(norm, nn.BatchNorm2d) or type(convolution) is not nn.Conv2d:
+                continue  # A synchronised norm, an adapted convolution, or one that was folded before.
             # In float32: rounded numbers, multiplied, would be rounded once more.
             folded = fuse_conv_bn_eval(copy.deepcopy(convolution).float(), copy.deepcopy(norm).float())
-            folded = folded.to(convolution.weight.dtype, memory_format=torch.channels_last)
+            folded = folded.to(dtype=convolution.weight.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
             setattr(module, convolution_name, folded.requires_grad_(False))
             # timm's norms end with these.
             rest = [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the configurations of all segmentation methods share: a test protocol and a loss."""
 
+from numbers import Integral
 from os import PathLike
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -13,6 +14,9 @@ from .layers import as_pair
 
 
 INFERENCE_MODES = ("whole", "slide")
+PROTOCOL_FIELDS = ("inference_mode", "window_size", "window_stride", "window_batch_size")
+
+Size = int | list[int] | tuple[int, int]
 
 
 class InferenceProtocol(NamedTuple):
@@ -34,21 +38,40 @@ class InferenceProtocol(NamedTuple):
         """
         if self.mode not in INFERENCE_MODES:
             raise ValueError(f"inference_mode is {self.mode!r}; expected one of {INFERENCE_MODES}.")
-        for name in ("window_size", "window_stride"):
-            if min(getattr(self, name)) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected positive numbers of pixels.")
         if self.window_stride[0] > self.window_size[0] or self.window_stride[1] > self.window_size[1]:
             raise ValueError(
                 f"window_stride {self.window_stride} exceeds window_size {self.window_size}: pixels between the "
                 "windows would get no logits."
             )
-        if self.window_batch_size < 1:
+        if not is_positive(self.window_batch_size):
             raise ValueError(f"window_batch_size is {self.window_batch_size}; expected at least 1.")
 
 
-def default_stride(window_size: tuple[int, int]) -> tuple[int, int]:
-    """The stride of windows where none is given: two thirds of their size, rounded down."""
-    return 2 * window_size[0] // 3, 2 * window_size[1] // 3
+def is_positive(number: Any) -> bool:
+    """Whether it is a whole number of at least 1."""
+    return isinstance(number, Integral) and not isinstance(number, bool) and int(number) >= 1
+
+
+def height_and_width(name: str, size: Any) -> tuple[int, int]:
+    """
+    The size or stride of windows as height and width.
+
+    Raises:
+        ValueError: if it is not a positive whole number or a pair of them, with its name and value.
+    """
+    pair = tuple(size) if isinstance(size, list | tuple) else (size, size)
+    if len(pair) != 2 or not all(is_positive(side) for side in pair):
+        raise ValueError(
+            f"{name} is {pair}; expected positive numbers of pixels, whole ones: a side, or height and width."
+        )
+    return pair
+
+
+def default_stride(window_size: Size) -> Size:
+    """The stride of windows where none is given: two thirds of their size, rounded down, but at least 1."""
+    sides = window_size if isinstance(window_size, list | tuple) else [window_size]
+    strides = [max(2 * side // 3, 1) for side in sides]
+    return strides[0] if len(set(strides)) == 1 else strides
 
 
 @strict
@@ -64,7 +87,8 @@ class WindowedInferenceConfig(PreTrainedConfig):
         window_size (`int` or pair of `int`, *optional*):
             Side, or height and width, of a window in pixels. Each method has its own default.
         window_stride (`int` or pair of `int`, *optional*):
-            Distance of the windows in pixels. Defaults to two thirds of `window_size`.
+            Distance of the windows in pixels. Defaults to two thirds of `window_size`, which it follows when that is
+            assigned anew.
         window_batch_size (`int`, *optional*, defaults to 8):
             How many windows go through the network at a time.
         auxiliary_loss_weight (`float`, *optional*, defaults to 0.4):
@@ -78,17 +102,53 @@ class WindowedInferenceConfig(PreTrainedConfig):
     _auto_class = "AutoConfig"
 
     inference_mode: str = "slide"
-    window_size: int | list[int] | tuple[int, int] | None = None
-    window_stride: int | list[int] | tuple[int, int] | None = None
+    window_size: Size | None = None
+    window_stride: Size | None = None
     window_batch_size: int = 8
     auxiliary_loss_weight: float | int = 0.4
     semantic_loss_ignore_index: int = 255
 
     def __post_init__(self, **kwargs):
         if self.window_stride is None:
-            height, width = default_stride(as_pair(self.window_size))
-            self.window_stride = height if height == width else [height, width]
+            self.window_stride = default_stride(self.window_size)
         super().__post_init__(**kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in PROTOCOL_FIELDS and self._has_protocol():
+            self.set_protocol(**{name: value})
+        else:
+            super().__setattr__(name, value)
+
+    def _has_protocol(self) -> bool:
+        """Whether all of it is there, as it is from the end of `__init__` on."""
+        return all(self.__dict__.get(name) is not None for name in PROTOCOL_FIELDS)
+
+    def set_protocol(self, **fields: Any) -> None:
+        """
+        Assign several of `PROTOCOL_FIELDS` together, which may only fit together.
+
+        A stride of `None` is the default of the window; and a stride that is not given, and was the default of the
+        former window, becomes that of the new one.
+
+        Raises:
+            ValueError: as [`protocol`] does; then nothing is assigned.
+        """
+        fields = {**{name: getattr(self, name) for name in PROTOCOL_FIELDS}, **fields}
+        stride, default = fields["window_stride"], default_stride(self.window_size)
+        if stride is None or (stride is self.window_stride and as_pair(stride) == as_pair(default)):
+            fields["window_stride"] = default_stride(height_and_width("window_size", fields["window_size"]))
+        self.protocol(**fields)
+        for name, value in fields.items():
+            super().__setattr__(name, value)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs) -> Any:
+        # What `from_pretrained` is given in place of saved values is assigned together.
+        fields = {name: kwargs.pop(name) for name in PROTOCOL_FIELDS if name in kwargs}
+        loaded = super().from_dict(config_dict, **kwargs)
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        config.set_protocol(**fields)
+        return loaded
 
     def save_pretrained(self, save_directory: str | PathLike, push_to_hub: bool = False, **kwargs) -> None:
         # The image processor's code is named here and not in preprocessor_config.json, where its mention would make
@@ -106,8 +166,8 @@ class WindowedInferenceConfig(PreTrainedConfig):
     def protocol(
         self,
         inference_mode: str | None = None,
-        window_size: int | list[int] | tuple[int, int] | None = None,
-        window_stride: int | list[int] | tuple[int, int] | None = None,
+        window_size: Size | None = None,
+        window_stride: Size | None = None,
         window_batch_size: int | None = None,
     ) -> InferenceProtocol:
         """
@@ -117,12 +177,13 @@ class WindowedInferenceConfig(PreTrainedConfig):
         Raises:
             ValueError: if there is no such mode, or windows would be empty, or leave gaps.
         """
+        size = height_and_width("window_size", self.window_size if window_size is None else window_size)
         if window_stride is None:
-            window_stride = self.window_stride if window_size is None else default_stride(as_pair(window_size))
+            window_stride = self.window_stride if window_size is None else default_stride(size)
         protocol = InferenceProtocol(
             self.inference_mode if inference_mode is None else inference_mode,
-            as_pair(self.window_size if window_size is None else window_size),
-            as_pair(window_stride),
+            size,
+            height_and_width("window_stride", window_stride),
             self.window_batch_size if window_batch_size is None else window_batch_size,
         )
         protocol.check()

@@ -32,6 +32,16 @@ def check_images(pixel_values: torch.Tensor, num_channels: int) -> None:
         )
 
 
+def channels_last(maps: torch.Tensor) -> torch.Tensor:
+    """`(batch, channels, h, w)` -> `(batch, h, w, channels)`."""
+    return maps.permute(0, 2, 3, 1)
+
+
+def channels_first(maps: torch.Tensor) -> torch.Tensor:
+    """`(batch, h, w, channels)` -> `(batch, channels, h, w)`."""
+    return maps.permute(0, 3, 1, 2)
+
+
 def pad_to_patches(pixel_values: torch.Tensor, patch_size: int | list[int] | tuple[int, int]) -> torch.Tensor:
     """Zeros at the bottom and right up to a multiple of the patch size (mmsegmentation's rule)."""
     patch_height, patch_width = as_pair(patch_size)

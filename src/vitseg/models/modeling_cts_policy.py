@@ -100,8 +100,7 @@ class CtsPolicyNet(PreTrainedModel):
         Raises:
             ValueError: if `labels` do not have one value for each superpatch.
         """
-        pixel_values = pixel_values.to(self.head.weight.dtype)
-        logits = self.head(self.backbone(pixel_values)[0])
+        logits = self.head(self.backbone(pixel_values.to(self.dtype))[0])
 
         loss = None
         if labels is not None:

@@ -32,33 +32,19 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_hlg import ATTENTION_WINDOW, IMAGE_MULTIPLE, PREFIX_IMAGE_SIZE, HlgConfig
-from .layers import DropPath, check_images, eager_attention_forward, is_exporting
+from .layers import DropPath, channels_first, channels_last, check_images, eager_attention_forward, is_exporting
 from .pipelines import known_to_pipelines
-from .position_groups import Grouping, channels_first, channels_last, cut, divide, pad_to_multiple
+from .position_groups import Grouping, cut, divide, pad_to_multiple
 
 
-class HlgBatchNorm(nn.BatchNorm2d):
+def normalize(batch_norm: nn.Module, maps: torch.Tensor) -> torch.Tensor:
     """
     Batch norm of a map in channels-last memory order.
 
     For one image in row-major order, PyTorch's backward pass on the CPU gives wrong gradients without a word when the
     gradient that comes in is channels-last, as one that comes back through tokens is.
     """
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return super().forward(maps.contiguous(memory_format=torch.channels_last))
-
-
-class HlgPyramidConv(nn.Conv2d):
-    """A convolution that starts as those of feature pyramids do."""
-
-
-class HlgHeadConv(nn.Conv2d):
-    """A convolution that starts near zero, or near a bias, as those of heads for detection do."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, initial_bias: float = 0.0):
-        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-        self.initial_bias = initial_bias
+    return batch_norm(maps.contiguous(memory_format=torch.channels_last))
 
 
 class HlgStem(nn.Module):
@@ -68,13 +54,13 @@ class HlgStem(nn.Module):
         super().__init__()
         hidden_size = config.hidden_sizes[0]
         self.conv1 = nn.Conv2d(config.num_channels, hidden_size, kernel_size=3, stride=2, padding=1, bias=False)
-        self.batch_norm1 = HlgBatchNorm(hidden_size)
+        self.batch_norm1 = nn.BatchNorm2d(hidden_size)
         self.conv2 = nn.Conv2d(hidden_size, hidden_size, kernel_size=3, padding=1, bias=False)
-        self.batch_norm2 = HlgBatchNorm(hidden_size)
+        self.batch_norm2 = nn.BatchNorm2d(hidden_size)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        maps = nn.functional.gelu(self.batch_norm1(self.conv1(pixel_values)))
-        return nn.functional.gelu(self.batch_norm2(self.conv2(maps)))
+        maps = nn.functional.gelu(normalize(self.batch_norm1, self.conv1(pixel_values)))
+        return nn.functional.gelu(normalize(self.batch_norm2, self.conv2(maps)))
 
 
 class HlgDownsample(nn.Module):
@@ -83,10 +69,10 @@ class HlgDownsample(nn.Module):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=2, padding=1, groups=in_channels)
-        self.batch_norm = HlgBatchNorm(out_channels)
+        self.batch_norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return nn.functional.gelu(self.batch_norm(self.conv(maps)))
+        return nn.functional.gelu(normalize(self.batch_norm, self.conv(maps)))
 
 
 class HlgMLP(nn.Module):
@@ -95,16 +81,16 @@ class HlgMLP(nn.Module):
     def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, stride: int):
         super().__init__()
         self.fc1 = nn.Conv2d(in_channels, hidden_channels, kernel_size=1)
-        self.batch_norm1 = HlgBatchNorm(hidden_channels)
+        self.batch_norm1 = nn.BatchNorm2d(hidden_channels)
         self.conv = nn.Conv2d(
             hidden_channels, hidden_channels, kernel_size=3, stride=stride, padding=1, groups=hidden_channels
         )
-        self.batch_norm2 = HlgBatchNorm(hidden_channels)
+        self.batch_norm2 = nn.BatchNorm2d(hidden_channels)
         self.fc2 = nn.Conv2d(hidden_channels, out_channels, kernel_size=1)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        maps = nn.functional.gelu(self.batch_norm1(self.fc1(maps)))
-        return self.fc2(nn.functional.gelu(self.batch_norm2(self.conv(maps))))
+        maps = nn.functional.gelu(normalize(self.batch_norm1, self.fc1(maps)))
+        return self.fc2(nn.functional.gelu(normalize(self.batch_norm2, self.conv(maps))))
 
 
 class HlgSmoothing(nn.Module):
@@ -113,16 +99,16 @@ class HlgSmoothing(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels // 4, kernel_size=1)
-        self.batch_norm1 = HlgBatchNorm(channels // 4)
+        self.batch_norm1 = nn.BatchNorm2d(channels // 4)
         self.conv2 = nn.Conv2d(channels // 4, channels // 4, kernel_size=3, padding=1)
-        self.batch_norm2 = HlgBatchNorm(channels // 4)
+        self.batch_norm2 = nn.BatchNorm2d(channels // 4)
         self.conv3 = nn.Conv2d(channels // 4, channels, kernel_size=1)
-        self.batch_norm3 = HlgBatchNorm(channels)
+        self.batch_norm3 = nn.BatchNorm2d(channels)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        branch = nn.functional.gelu(self.batch_norm1(self.conv1(maps)))
-        branch = nn.functional.gelu(self.batch_norm2(self.conv2(branch)))
-        return nn.functional.gelu(maps + self.batch_norm3(self.conv3(branch)))
+        branch = nn.functional.gelu(normalize(self.batch_norm1, self.conv1(maps)))
+        branch = nn.functional.gelu(normalize(self.batch_norm2, self.conv2(branch)))
+        return nn.functional.gelu(maps + normalize(self.batch_norm3, self.conv3(branch)))
 
 
 class HlgPositionBias(nn.Module):
@@ -143,13 +129,17 @@ class HlgPositionBias(nn.Module):
 
     def network(self, offsets: torch.Tensor) -> torch.Tensor:
         """`(n, 2)` differences of rows and columns -> `(n, heads)`."""
-        hidden_states = self.projection(offsets.to(self.projection.weight.dtype))
+        hidden_states = self.projection(offsets)
         for layer in self.layers:
             hidden_states = layer(hidden_states)
         return hidden_states
 
     def forward(
-        self, grid: tuple[int, int], key_grid: tuple[int, int] | None = None, num_keys: int | None = None
+        self,
+        tokens: torch.Tensor,
+        grid: tuple[int, int],
+        key_grid: tuple[int, int] | None = None,
+        num_keys: int | None = None,
     ) -> torch.Tensor:
         """
         Biases between all queries and keys.
@@ -158,6 +148,7 @@ class HlgPositionBias(nn.Module):
         `1 - columns` to `columns - 1`.
 
         Args:
+            tokens: the queries or what else is computed with; the biases have their device and dtype.
             grid: rows and columns of the queries.
             key_grid: rows and columns of the keys, if theirs is another grid. Quirk: entries are then chosen as if the
                 table were that of `key_grid`, but it is that of `grid`, whose rows are longer; so the offset of the
@@ -174,7 +165,7 @@ class HlgPositionBias(nn.Module):
         stride = 2 * key_columns - 1
         origin = (key_rows - 1) * stride + key_columns - 1
         # An entry is the difference of what row and column of the query add to it and what those of the key do.
-        device = self.projection.weight.device
+        device = tokens.device
         query_row, query_column = divide(torch.arange(num_queries, device=device), columns)
         key_row, key_column = divide(torch.arange(num_keys, device=device), key_columns)
         of_query, of_key = query_row * stride + query_column + origin, key_row * stride + key_column
@@ -185,13 +176,14 @@ class HlgPositionBias(nn.Module):
         else:
             entries = (of_query[:, None] - of_key).flatten()
         # Entries beyond the last query's are never asked for: with a coarse grid of keys, most of the table.
-        table = self.table(rows, columns, origin + (rows - 1) * stride + columns)  # (entries, heads)
+        table = self.table(tokens, grid, origin + (rows - 1) * stride + columns)  # (entries, heads)
         return table.T.index_select(1, entries).unflatten(1, (num_queries, num_keys))[None]
 
-    def table(self, rows: int, columns: int, length: int) -> torch.Tensor:
-        """The first `length` entries of a grid's table, `(length, heads)`."""
-        row, column = divide(torch.arange(length, device=self.projection.weight.device), 2 * columns - 1)
-        return self.network(torch.stack((row + (1 - rows), column + (1 - columns)), dim=1))
+    def table(self, tokens: torch.Tensor, grid: tuple[int, int], length: int) -> torch.Tensor:
+        """The first `length` entries of a grid's table, `(length, heads)`, in the dtype of the tokens."""
+        rows, columns = grid
+        row, column = divide(torch.arange(length, device=tokens.device), 2 * columns - 1)
+        return self.network(torch.stack((row + (1 - rows), column + (1 - columns)), dim=1).to(tokens.dtype))
 
 
 class HlgAttention(nn.Module):
@@ -270,9 +262,9 @@ class HlgLocalGlobalAttention(nn.Module):
         maps, local, query = (cut(states, height, width) for states in (maps, local, query))
         query = query + channels_last(self.query_conv(channels_first(self.query_layernorm(local))))
         if self.global_bias == "prefix":
-            bias = self.global_position_bias((height, width), num_keys=grid[0] * grid[1])
+            bias = self.global_position_bias(query, (height, width), num_keys=grid[0] * grid[1])
         else:
-            bias = self.global_position_bias((height, width), key_grid=grid)
+            bias = self.global_position_bias(query, (height, width), key_grid=grid)
         attended, _ = self.global_attention(
             query.flatten(1, 2), self.k_proj(summaries), self.v_proj(summaries), bias, **kwargs
         )
@@ -284,7 +276,7 @@ class HlgLocalGlobalAttention(nn.Module):
     ) -> torch.Tensor:
         """Attention within windows, where the queries are the keys too; all maps `(batch, h, w, channels)`."""
         tokens = windows.split(query).flatten(0, 1)  # (batch * windows, 49, channels)
-        bias = self.local_position_bias(windows.shape)
+        bias = self.local_position_bias(tokens, windows.shape)
         attended, _ = self.local_attention(tokens, tokens, windows.split(value).flatten(0, 1), bias, **kwargs)
         return windows.merge(attended.unflatten(0, (query.shape[0], -1)))
 
@@ -294,9 +286,8 @@ class HlgLocalGlobalAttention(nn.Module):
             return windows.mean(dim=2)
         if self.pooling == "max":
             return windows.amax(dim=2)
-        weight = self.window_conv.weight.flatten(1)  # (channels, 49)
-        pooled = torch.einsum("nwpc,cp->nwc", windows, weight)
-        return pooled if self.window_conv.bias is None else pooled + self.window_conv.bias
+        maps = channels_first(windows.flatten(0, 1).unflatten(1, (ATTENTION_WINDOW, ATTENTION_WINDOW)))
+        return self.window_conv(maps).flatten(1).unflatten(0, windows.shape[:2])
 
 
 class HlgSelfAttention(nn.Module):
@@ -317,9 +308,8 @@ class HlgSelfAttention(nn.Module):
         grid = (maps.shape[-2], maps.shape[-1])
         maps = channels_last(maps)
         tokens = maps.flatten(1, 2)
-        attended, _ = self.global_attention(
-            self.q_proj(tokens), self.k_proj(tokens), self.v_proj(tokens), self.global_position_bias(grid), **kwargs
-        )
+        query, key, value = self.q_proj(tokens), self.k_proj(tokens), self.v_proj(tokens)
+        attended, _ = self.global_attention(query, key, value, self.global_position_bias(query, grid), **kwargs)
         attended = self.layernorm(self.o_proj(attended)).unflatten(1, grid)
         return channels_first(maps + self.drop_path(attended))
 
@@ -406,12 +396,6 @@ class HlgPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, nn.Linear):
             init.trunc_normal_(module.weight, std=self.config.initializer_range)
-        elif isinstance(module, HlgPyramidConv):
-            init.xavier_uniform_(module.weight)
-            init.zeros_(module.bias)
-        elif isinstance(module, HlgHeadConv):
-            init.normal_(module.weight, std=0.01)
-            init.constant_(module.bias, module.initial_bias)
         elif isinstance(module, nn.Conv2d):
             # PyTorch's own default, as in the original.
             init.kaiming_uniform_(module.weight, a=5**0.5)
@@ -450,7 +434,7 @@ class HlgEncoder(HlgPreTrainedModel):
                 f"classifiers, only {PREFIX_IMAGE_SIZE} x {PREFIX_IMAGE_SIZE} is defined. Resize and crop the images "
                 "to that, as the image processor does, or train a model with global_bias='key_grid'."
             )
-        pixel_values = pad_to_multiple(pixel_values.to(self.stem.conv1.weight.dtype), IMAGE_MULTIPLE)
+        pixel_values = pad_to_multiple(pixel_values.to(self.dtype), IMAGE_MULTIPLE)
         feature_maps = [self.stem(pixel_values.contiguous(memory_format=torch.channels_last))]
         for stage in self.stages:
             feature_maps.append(stage(feature_maps[-1], **kwargs))

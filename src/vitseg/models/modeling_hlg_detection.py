@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torchvision.ops import box_convert, box_iou, sigmoid_focal_loss
+from transformers import initialization as init
 from transformers.modeling_outputs import ModelOutput
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
@@ -22,7 +23,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_hlg import IMAGE_MULTIPLE, HlgConfig
 from .layers import check_images
-from .modeling_hlg import HlgHeadConv, HlgModel, HlgPreTrainedModel, HlgPyramidConv
+from .modeling_hlg import HlgModel, HlgPreTrainedModel
 from .pipelines import known_to_pipelines
 from .position_groups import divide
 
@@ -81,14 +82,12 @@ class HlgFeaturePyramid(nn.Module):
     def __init__(self, config: HlgConfig):
         super().__init__()
         in_channels, hidden_size = config.hidden_sizes[1:], config.pyramid_hidden_size
-        self.lateral_convs = nn.ModuleList(
-            HlgPyramidConv(channels, hidden_size, kernel_size=1) for channels in in_channels
-        )
+        self.lateral_convs = nn.ModuleList(nn.Conv2d(channels, hidden_size, kernel_size=1) for channels in in_channels)
         self.output_convs = nn.ModuleList(
             [
-                *(HlgPyramidConv(hidden_size, hidden_size, kernel_size=3, padding=1) for _ in in_channels),
-                HlgPyramidConv(in_channels[-1], hidden_size, kernel_size=3, stride=2, padding=1),
-                HlgPyramidConv(hidden_size, hidden_size, kernel_size=3, stride=2, padding=1),
+                *(nn.Conv2d(hidden_size, hidden_size, kernel_size=3, padding=1) for _ in in_channels),
+                nn.Conv2d(in_channels[-1], hidden_size, kernel_size=3, stride=2, padding=1),
+                nn.Conv2d(hidden_size, hidden_size, kernel_size=3, stride=2, padding=1),
             ]
         )
 
@@ -117,11 +116,10 @@ class HlgDetectionHead(nn.Module):
         hidden_size, num_layers = config.detector_hidden_size, config.detector_num_layers
         in_channels = [config.pyramid_hidden_size, *[hidden_size] * (num_layers - 1)]
         self.num_labels = config.num_labels
-        self.class_convs = nn.ModuleList(HlgHeadConv(channels, hidden_size, 3) for channels in in_channels)
-        self.box_convs = nn.ModuleList(HlgHeadConv(channels, hidden_size, 3) for channels in in_channels)
-        bias = -math.log((1 - PRIOR_SCORE) / PRIOR_SCORE)
-        self.classifier = HlgHeadConv(hidden_size, config.num_anchors * config.num_labels, 3, initial_bias=bias)
-        self.box_regressor = HlgHeadConv(hidden_size, config.num_anchors * 4, 3)
+        self.class_convs = nn.ModuleList(nn.Conv2d(channels, hidden_size, 3, padding=1) for channels in in_channels)
+        self.box_convs = nn.ModuleList(nn.Conv2d(channels, hidden_size, 3, padding=1) for channels in in_channels)
+        self.classifier = nn.Conv2d(hidden_size, config.num_anchors * config.num_labels, 3, padding=1)
+        self.box_regressor = nn.Conv2d(hidden_size, config.num_anchors * 4, 3, padding=1)
 
     def forward(self, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         class_states, box_states = level, level
@@ -237,6 +235,20 @@ class HlgForObjectDetection(HlgPreTrainedModel):
         self.neck = HlgFeaturePyramid(config)
         self.bbox_head = HlgDetectionHead(config)
         self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        # By the convolutions themselves: of modules without weights of their own, transformers does not ask.
+        if not isinstance(module, nn.Conv2d):
+            return
+        if module in self.neck.modules():
+            init.xavier_uniform_(module.weight)
+            init.zeros_(module.bias)
+        elif module in self.bbox_head.modules():
+            init.normal_(module.weight, std=0.01)
+            scores = module is self.bbox_head.classifier
+            init.constant_(module.bias, -math.log((1 - PRIOR_SCORE) / PRIOR_SCORE) if scores else 0.0)
 
     @can_return_tuple
     def forward(

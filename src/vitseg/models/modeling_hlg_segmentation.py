@@ -10,13 +10,13 @@ mmsegmentation; see `modeling_hlg` for the encoder and for what is called a quir
 
 import torch
 from torch import nn
+from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_hlg import ATTENTION_WINDOW, IMAGE_MULTIPLE, HlgConfig
-from .layers import ConvLayer, resize
+from .layers import ConvLayer, channels_first, channels_last, resize
 from .modeling_hlg import (
     HlgAttention,
-    HlgHeadConv,
     HlgModel,
     HlgModelOutput,
     HlgPositionBias,
@@ -25,7 +25,7 @@ from .modeling_hlg import (
 )
 from .modeling_semantic import Prediction, SemanticSegmentationModel, pixel_cross_entropy
 from .pipelines import known_to_pipelines
-from .position_groups import Grouping, channels_first, channels_last, cut, pad_to_multiple
+from .position_groups import Grouping, cut, pad_to_multiple
 
 
 class HlgDecoderAttention(nn.Module):
@@ -89,12 +89,12 @@ class HlgDecoderLayer(GradientCheckpointingLayer):
         groups = Grouping(grid, shape, self.dilated, maps.device)
         tokens = groups.split(maps)
         normalized = self.local_layernorm(tokens).flatten(0, 1)  # (batch * groups, positions, hidden)
-        attended = self.attention(normalized, normalized, self.attention.position_bias(groups.shape))
+        attended = self.attention(normalized, normalized, self.attention.position_bias(normalized, groups.shape))
         tokens = tokens + attended.unflatten(0, (maps.shape[0], -1))
 
         summaries = self.summary_layernorm(tokens.mean(dim=2))
         tokens = cut(groups.merge(tokens), height, width).flatten(1, 2)
-        bias = self.attention.position_bias((height, width), key_grid=groups.grid)
+        bias = self.attention.position_bias(tokens, (height, width), key_grid=groups.grid)
         tokens = tokens + self.attention(self.global_layernorm(tokens), summaries, bias)
         tokens = tokens + self.mlp(self.mlp_layernorm(tokens))
         return channels_first(tokens.unflatten(1, (height, width)))
@@ -136,7 +136,7 @@ class HlgAuxiliaryHead(nn.Module):
         super().__init__()
         self.conv_layer = ConvLayer(in_channels, hidden_size, kernel_size=3)
         self.dropout = nn.Dropout2d(config.decoder_dropout)
-        self.classifier = HlgHeadConv(hidden_size, config.num_labels, kernel_size=1)
+        self.classifier = nn.Conv2d(hidden_size, config.num_labels, kernel_size=1)
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.dropout(self.conv_layer(feature_map)))
@@ -176,6 +176,13 @@ class HlgForSemanticSegmentation(HlgPreTrainedModel, SemanticSegmentationModel):
             for head in config.auxiliary_heads
         )
         self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if any(module is head.classifier for head in self.auxiliary_head):
+            init.normal_(module.weight, std=0.01)
+            init.zeros_(module.bias)
 
     def predict(self, features: HlgModelOutput, size: torch.Size, for_losses: bool = False) -> Prediction:
         """As in the base class; the details are the feature maps."""

@@ -75,9 +75,9 @@ class PlainVitEmbeddings(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         if config.token_sharing is not None:
             # Here, so that a model without token sharing neither imports it nor the policy network.
-            from .token_sharing import embed_shared
+            from .token_sharing import take_shared
 
-            self.embed_shared = embed_shared
+            self.take_shared = take_shared
 
     def interpolate_positions(self, rows: int, columns: int) -> torch.Tensor:
         """
@@ -107,16 +107,17 @@ class PlainVitEmbeddings(nn.Module):
         self, pixel_values: torch.Tensor, policy_logits: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, tuple[int, int], "SharedTokens | None"]:
         check_images(pixel_values, self.config.num_channels)
-        pixel_values = pad_to_patches(pixel_values.to(self.patch_embeddings.weight.dtype), self.config.patch_size)
+        pixel_values = pad_to_patches(pixel_values.to(self.position_embeddings.dtype), self.config.patch_size)
         rows, columns = (side // self.config.patch_size for side in pixel_values.shape[-2:])
         positions = self.interpolate_positions(rows, columns)
         shared_tokens = None
-        if policy_logits is None:
-            # Contiguous: else all sums up to the last layer have the convolution's order, and each norm copies them.
-            tokens = self.patch_embeddings(pixel_values).flatten(2).transpose(1, 2).contiguous()
-            tokens = self.layernorm(tokens)
-        else:
-            tokens, positions, shared_tokens = self.embed_shared(self, pixel_values, positions, policy_logits)
+        if policy_logits is not None:
+            pixel_values, positions, shared_tokens = self.take_shared(
+                self.config, pixel_values, positions, policy_logits
+            )
+        # Contiguous: else all sums up to the last layer have the convolution's order, and each norm copies them.
+        tokens = self.patch_embeddings(pixel_values).flatten(2).transpose(1, 2).contiguous()
+        tokens = self.layernorm(tokens)
         for name in ("distillation_token", "cls_token"):
             if hasattr(self, name):
                 tokens = torch.cat((getattr(self, name).expand(tokens.shape[0], -1, -1), tokens), dim=1)

@@ -57,8 +57,9 @@ class SctNetConvLayer(nn.Module):
         return self.activation(self.norm(self.conv(maps)))
 
     def fuse(self) -> None:
-        """Fold the norm into the convolution, for evaluation."""
-        self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
+        """Fold the norm into the convolution, for evaluation. An adapted one, which is a class of its own, stays."""
+        if type(self.conv) is nn.Conv2d:
+            self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
 
 
 class SctNetPreActivation(nn.Module):
@@ -326,6 +327,13 @@ class SctNetPreTrainedModel(PreTrainedModel):
         "hidden_states": [SctNetStage, SctNetFusion],
         "attentions": OutputRecorder(SctNetAttention, index=1),
     }
+    # Whether norms are folded into convolutions, as `SctNetForSemanticSegmentation.fuse` does.
+    is_fused = False
+
+    def save_pretrained(self, *args, **kwargs) -> None:
+        if self.is_fused:
+            raise ValueError("A fused model is only for inference: save the model that it was made of.")
+        super().save_pretrained(*args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -395,7 +403,7 @@ class SctNetBackbone(BackboneMixin, SctNetPreTrainedModel):
             ValueError: if `pixel_values` does not have 4 dimensions or the configured number of channels.
         """
         check_images(pixel_values, self.config.num_channels)
-        stem = self.stem(pixel_values.to(self.stem[0].conv.weight.dtype))
+        stem = self.stem(pixel_values.to(self.dtype))
         stage1 = self.stage1(stem)
         # Stages 1 and 2 end without a ReLU: the fusion takes their sums as they are.
         stage2 = self.stage2(self.activation(stage1))
@@ -430,8 +438,6 @@ class SctNetForSemanticSegmentation(SctNetPreTrainedModel, SemanticSegmentationM
     ```
     """
 
-    is_fused = False
-
     def __init__(self, config: SctNetConfig):
         super().__init__(config)
         channels = config.base_channels
@@ -451,22 +457,19 @@ class SctNetForSemanticSegmentation(SctNetPreTrainedModel, SemanticSegmentationM
         Every batch norm that follows a convolution is folded into it (those before a convolution with padding cannot
         be), attention's kernels are stored in both orders that they are used in, ReLUs work in place, and weights are
         laid out channels last. Fuse a model in float32 and take the copy to another dtype afterwards. The copy can
-        neither be trained nor saved.
+        neither be trained nor saved; fused again, it gives a copy like itself.
         """
         model = copy.deepcopy(self).eval()
+        if self.is_fused:
+            return model
         for module in list(model.modules()):
             if isinstance(module, SctNetConvLayer | SctNetAttention):
                 module.fuse()
             # The maps before other ReLUs are needed as they are.
             if isinstance(module, SctNetConvLayer | SctNetPreActivation | SctNetHead):
                 module.activation.inplace = True
-        model.is_fused = True
+        model.is_fused = model.backbone.is_fused = True
         return model.requires_grad_(False).to(memory_format=torch.channels_last)
-
-    def save_pretrained(self, *args, **kwargs) -> None:
-        if self.is_fused:
-            raise ValueError("A fused model is only for inference: save the model that it was made of.")
-        super().save_pretrained(*args, **kwargs)
 
 
 __all__ = ["SctNetBackbone", "SctNetForSemanticSegmentation", "SctNetPreTrainedModel"]

@@ -114,10 +114,11 @@ class SctNetTeacherForSemanticSegmentation(SemanticSegmentationModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, SctNetTeacherConvLayer):
-            init.kaiming_normal_(module.conv.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, SctNetTeacherHead):
-            init.normal_(module.classifier.weight, std=0.01)
+        # By the convolutions themselves: of modules without weights of their own, transformers does not ask.
+        if module is self.decode_head.classifier:
+            init.normal_(module.weight, std=0.01)
+        elif isinstance(module, nn.Conv2d) and module in self.decode_head.modules():
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def get_input_embeddings(self) -> nn.Module:
         return self.encoder.get_submodule("stages.0.patch_embeddings.proj")

@@ -17,7 +17,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BackboneOutput
 
 from .configuration_setr import NUM_MLA_LEVELS, SetrConfig
-from .layers import ConvLayer, resize
+from .layers import ConvLayer, channels_first, channels_last, resize
 from .modeling_decoder import DecoderModel
 from .modeling_semantic import Prediction, pixel_cross_entropy
 from .pipelines import known_to_pipelines
@@ -30,11 +30,9 @@ def upsample(feature_map: torch.Tensor, scale: int, align_corners: bool = False)
     return nn.functional.interpolate(feature_map, scale_factor=scale, mode="bilinear", align_corners=align_corners)
 
 
-class SetrChannelLayerNorm(nn.LayerNorm):
+def normalize(layernorm: nn.Module, feature_map: torch.Tensor) -> torch.Tensor:
     """Layer norm over the channels of a feature map `(batch, channels, h, w)`."""
-
-    def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
-        return super().forward(feature_map.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    return channels_first(layernorm(channels_last(feature_map)))
 
 
 class SetrUpHead(nn.Module):
@@ -49,7 +47,7 @@ class SetrUpHead(nn.Module):
         super().__init__()
         self.upsample_scales = upsample_scales
         hidden_size = config.decoder_hidden_size
-        self.layernorm = SetrChannelLayerNorm(in_channels, eps=1e-6)
+        self.layernorm = nn.LayerNorm(in_channels, eps=1e-6)
         self.layers = nn.ModuleList(
             ConvLayer(
                 in_channels if index == 0 else hidden_size, hidden_size, kernel_size, bias=config.decoder_conv_bias
@@ -59,7 +57,7 @@ class SetrUpHead(nn.Module):
         self.classifier = nn.Conv2d(hidden_size, config.num_labels, kernel_size=1)
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
-        hidden_states = self.layernorm(feature_map)
+        hidden_states = normalize(self.layernorm, feature_map)
         for layer, scale in zip(self.layers, [1, *self.upsample_scales[:-1]], strict=True):
             hidden_states = layer(upsample(hidden_states, scale))
         # A 1x1 convolution and bilinear upsampling commute: fewer channels are upsampled this way.
@@ -76,7 +74,7 @@ class SetrMlaNeck(nn.Module):
     def __init__(self, config: SetrConfig, in_channels: list[int]):
         super().__init__()
         hidden_size = config.decoder_hidden_size
-        self.layernorms = nn.ModuleList(SetrChannelLayerNorm(channels, eps=1e-6) for channels in in_channels)
+        self.layernorms = nn.ModuleList(nn.LayerNorm(channels, eps=1e-6) for channels in in_channels)
         self.lateral_layers = nn.ModuleList(
             ConvLayer(channels, hidden_size, kernel_size=1) for channels in in_channels
         )
@@ -86,7 +84,7 @@ class SetrMlaNeck(nn.Module):
 
     def forward(self, feature_maps: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
         levels = [
-            lateral(layernorm(feature_map))
+            lateral(normalize(layernorm, feature_map))
             for feature_map, layernorm, lateral in zip(feature_maps, self.layernorms, self.lateral_layers, strict=True)
         ]
         for index in reversed(range(NUM_MLA_LEVELS - 1)):
@@ -113,6 +111,7 @@ class SetrMlaHead(nn.Module):
             for _ in range(NUM_MLA_LEVELS)
         )
         kernel_size = config.mla_classifier_kernel_size
+        self.classifies_first = kernel_size == 1
         self.classifier = nn.Conv2d(
             NUM_MLA_LEVELS * config.mla_branch_size, config.num_labels, kernel_size, padding=kernel_size // 2
         )
@@ -120,7 +119,7 @@ class SetrMlaHead(nn.Module):
     def forward(self, feature_maps: list[torch.Tensor]) -> torch.Tensor:
         levels = [branch(feature_map) for branch, feature_map in zip(self.branches, feature_maps, strict=True)]
         hidden_states = torch.cat(levels, dim=1)
-        if self.classifier.kernel_size == (1, 1):
+        if self.classifies_first:
             # As in SetrUpHead, a 1x1 classifier may come before the upsampling.
             return upsample(self.classifier(hidden_states), 4, self.align_corners)
         return self.classifier(upsample(hidden_states, 4, self.align_corners))

@@ -18,20 +18,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BackboneOutput
 
 from .configuration_structtoken import StructTokenConfig
-from .layers import DropPath, as_pair, is_exporting, resize
+from .layers import DropPath, as_pair, channels_first, channels_last, is_exporting, resize
 from .modeling_decoder import DecoderModel
 from .modeling_semantic import Prediction
 from .pipelines import known_to_pipelines
-
-
-class StructTokenConv3x3(nn.Conv2d):
-    """3x3 convolution of `(batch, rows, columns, channels)`; the size and the number of channels stay."""
-
-    def __init__(self, channels: int, groups: int = 1):
-        super().__init__(channels, channels, kernel_size=3, padding=1, groups=groups)
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return super().forward(maps.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class StructTokenConvBlock(nn.Module):
@@ -47,7 +37,7 @@ class StructTokenConvBlock(nn.Module):
         hidden_size = mlp_ratio * channels
         self.fc1 = nn.Linear(channels, hidden_size)
         self.layernorm1 = nn.LayerNorm(hidden_size, eps=eps)
-        self.conv = StructTokenConv3x3(hidden_size, groups=channels)
+        self.conv = nn.Conv2d(hidden_size, hidden_size, kernel_size=3, padding=1, groups=channels)
         self.layernorm2 = nn.LayerNorm(hidden_size, eps=eps)
         self.fc2 = nn.Linear(hidden_size, channels)
         self.layernorm3 = nn.LayerNorm(channels, eps=eps)
@@ -55,7 +45,8 @@ class StructTokenConvBlock(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         maps = self.activation_fn(self.layernorm1(self.fc1(maps)))
-        maps = self.activation_fn(self.layernorm2(self.conv(maps)))
+        maps = channels_last(self.conv(channels_first(maps)))
+        maps = self.activation_fn(self.layernorm2(maps))
         return self.layernorm3(self.fc2(maps))
 
 
@@ -168,14 +159,16 @@ class StructTokenResidualBlock(nn.Module):
     def __init__(self, config: StructTokenConfig):
         super().__init__()
         self.layernorm1 = nn.LayerNorm(config.num_labels, eps=config.decoder_layer_norm_eps)
-        self.conv1 = StructTokenConv3x3(config.num_labels)
+        self.conv1 = nn.Conv2d(config.num_labels, config.num_labels, kernel_size=3, padding=1)
         self.layernorm2 = nn.LayerNorm(config.num_labels, eps=config.decoder_layer_norm_eps)
-        self.conv2 = StructTokenConv3x3(config.num_labels)
+        self.conv2 = nn.Conv2d(config.num_labels, config.num_labels, kernel_size=3, padding=1)
         self.activation_fn = nn.GELU()
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        hidden_states = self.conv1(self.activation_fn(self.layernorm1(tokens)))
-        return tokens + self.conv2(self.activation_fn(self.layernorm2(hidden_states)))
+        hidden_states = channels_first(self.activation_fn(self.layernorm1(tokens)))
+        hidden_states = channels_last(self.conv1(hidden_states))
+        hidden_states = channels_first(self.activation_fn(self.layernorm2(hidden_states)))
+        return tokens + channels_last(self.conv2(hidden_states))
 
 
 class StructTokenDecodeHead(nn.Module):
@@ -216,11 +209,11 @@ class StructTokenDecodeHead(nn.Module):
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
         batch, _, rows, columns = feature_map.shape
-        features = self.projection(feature_map.permute(0, 2, 3, 1))
-        tokens = self.interpolate_tokens(rows, columns).permute(0, 2, 3, 1).repeat(batch, 1, 1, 1)
+        features = self.projection(channels_last(feature_map))
+        tokens = channels_last(self.interpolate_tokens(rows, columns)).repeat(batch, 1, 1, 1)
         for layer in self.layers:
             tokens, features = layer(tokens, features)
-        return self.residual_block(tokens).permute(0, 3, 1, 2)
+        return channels_first(self.residual_block(tokens))
 
 
 @known_to_pipelines

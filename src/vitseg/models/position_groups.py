@@ -15,16 +15,6 @@ from torch import nn
 from .layers import is_exporting
 
 
-def channels_last(maps: torch.Tensor) -> torch.Tensor:
-    """`(batch, channels, h, w)` -> `(batch, h, w, channels)`."""
-    return maps.permute(0, 2, 3, 1)
-
-
-def channels_first(maps: torch.Tensor) -> torch.Tensor:
-    """`(batch, h, w, channels)` -> `(batch, channels, h, w)`."""
-    return maps.permute(0, 3, 1, 2)
-
-
 def pad_to_multiple(maps: torch.Tensor, multiple: int) -> torch.Tensor:
     """Zeros at the bottom and right of `(batch, channels, h, w)`, up to a multiple of a number of positions."""
     height, width = maps.shape[-2:]
