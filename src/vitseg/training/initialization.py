@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch
 import transformers
 from transformers import AutoBackbone, AutoConfig, AutoImageProcessor, PreTrainedModel, SegformerModel
 from transformers.utils import logging
