@@ -3,6 +3,7 @@
 """A user's own images and masks: every way to name the classes, to pair the files and to split them."""
 
 import json
+import unicodedata
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vitseg.data.dataset_labels import read_labels
 from vitseg.data.own_folder import open_folder
 from vitseg.data.pairs import RawDataset, encode_pair
 
 
 MASK = np.array([[7, 11, 26], [7, 255, 11]], np.uint8)
+THREE = {"7": "a", "11": "b", "26": "c"}
 
 
 def write_image(file: Path, pixels: np.ndarray) -> None:
@@ -170,11 +173,194 @@ def test_archive_with_a_folder_around(tmp_path):
     assert dataset.title == "mine"
 
 
-def test_folders_for_splits(tmp_path):
-    make_folder(tmp_path, ["training/2", "training/1", "validation/1", "test/1"])
-    dataset = open_folder(tmp_path, write_labels(tmp_path, {"7": "a", "11": "b", "26": "c"}))
-    assert names(dataset) == {"train": ["training/1", "training/2"], "validation": ["validation/1"]}
-    assert "Pairs in neither split: 1." in dataset.notes
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("{split}/images/{name}.jpg", "{split}/masks/{name}.png"),
+        ("images/{split}/{name}.jpg", "masks/{split}/{name}.png"),
+        ("mine/{split}/Images/{name}.jpg", "mine/{split}/Labels/{name}.png"),
+        ("img_dir/{split}/{name}.jpg", "ann_dir/{split}/{name}.png"),
+        ("{split}_images/{name}.jpg", "{split}_masks/{name}_mask.png"),
+        ("{split}/{name}.jpg", "{split}/{name}_mask.png"),
+    ],
+)
+@pytest.mark.parametrize(
+    "splits", [("train", "val", "test"), ("TRAIN", "Valid", "Test"), ("training", "validation", "testing")]
+)
+def test_splits_are_taken_as_people_lay_them_out(tmp_path, image, mask, splits):
+    for split in splits:
+        for name in ("1", "2"):
+            write_image(tmp_path / image.format(split=split, name=name), np.zeros((*MASK.shape, 3), np.uint8))
+            write_image(tmp_path / mask.format(split=split, name=name), MASK)
+    dataset = open_folder(tmp_path, write_labels(tmp_path, THREE))
+    found = names(dataset)
+    for split, folder in zip(("train", "validation", "test"), splits, strict=True):
+        assert [name.lower() for name in found[split]] == [f"{folder}/{name}".lower() for name in ("1", "2")]
+        assert folder.lower() in dataset.notes[0].lower()
+    assert all(pair.image and pair.annotation for pairs in dataset.splits.values() for pair in pairs)
+
+
+def test_images_and_masks_may_spell_a_split_in_two_ways(tmp_path):
+    for folder in ("images/Train", "images/val", "masks/train", "masks/validation"):
+        write_image(tmp_path / folder / "1.png", MASK)
+    dataset = open_folder(tmp_path, write_labels(tmp_path, THREE))
+    assert names(dataset) == {"train": ["Train/1"], "validation": ["val/1"]}
+    np.testing.assert_array_equal(label_map(dataset), [[0, 1, 2], [0, 255, 1]])
+
+
+def test_a_folder_for_testing_is_neither_trained_nor_validated_on(tmp_path):
+    make_folder(tmp_path, ["1", "2", "3", "test/1"])
+    dataset = open_folder(tmp_path, write_labels(tmp_path, THREE))
+    assert names(dataset)["test"] == ["test/1"]
+    assert sorted(names(dataset)["train"] + names(dataset)["validation"]) == ["1", "2", "3"]
+    listed = open_folder(tmp_path, write_labels(tmp_path, THREE), write_labels(tmp_path, "1\n", "train.txt"))
+    assert names(listed) == {"train": ["1"], "validation": ["2", "3"], "test": ["test/1"]}
+
+
+def test_images_for_testing_without_masks_are_left_out(tmp_path):
+    make_folder(tmp_path, ["train/1", "val/1", "test/1", "test/2"])
+    for name in ("1", "2"):
+        (tmp_path / f"masks/test/{name}.png").unlink()
+    dataset = open_folder(tmp_path, write_labels(tmp_path, THREE))
+    assert names(dataset) == {"train": ["train/1"], "validation": ["val/1"]}
+    assert any("2 images for testing, without masks" in note for note in dataset.notes)
+
+
+def test_a_folder_train_alone_is_all_or_no_split(tmp_path):
+    make_folder(tmp_path / "one", [f"train/{index}" for index in range(4)])
+    assert {
+        split: len(found)
+        for split, found in names(open_folder(tmp_path / "one", write_labels(tmp_path, THREE))).items()
+    } == {
+        "train": 3,
+        "validation": 1,
+    }
+    # Pictures of vehicles.
+    make_folder(tmp_path / "two", ["car/1", "train/1", "bus/1"])
+    dataset = open_folder(tmp_path / "two", write_labels(tmp_path, THREE))
+    assert "no folders for splits" in dataset.notes[0]
+    assert sum(map(len, dataset.splits.values())) == 3
+
+
+def test_pairs_in_no_split_are_told(tmp_path):
+    make_folder(tmp_path, ["train/2", "train/1", "val/1", "more/1"])
+    dataset = open_folder(tmp_path, write_labels(tmp_path, THREE))
+    assert names(dataset) == {"train": ["train/1", "train/2"], "validation": ["val/1"]}
+    assert "Pairs in no split: 1." in dataset.notes
+
+
+def test_lists_beside_the_images_make_splits(tmp_path):
+    for name in ("a", "b", "c", "d"):
+        write_image(tmp_path / f"JPEGImages/{name}.jpg", np.zeros((*MASK.shape, 3), np.uint8))
+        write_image(tmp_path / f"SegmentationClass/{name}.png", MASK)
+    lists = tmp_path / "ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    for split, listed in (("train", "a\nb\n"), ("val", "c\n"), ("test", "d\n")):
+        (lists / f"{split}.txt").write_text(listed)
+    dataset = open_folder(tmp_path, write_labels(tmp_path, THREE))
+    assert names(dataset) == {"train": ["a", "b"], "validation": ["c"], "test": ["d"]}
+    assert "ImageSets/Segmentation/val.txt" in dataset.notes[0]
+    (lists / "val.txt").write_text("nowhere\n")
+    with pytest.raises(ValueError, match=r"ImageSets/Segmentation/val\.txt lists what is not there: nowhere"):
+        open_folder(tmp_path, write_labels(tmp_path, THREE))
+
+
+def test_accents_are_the_same_however_they_are_written(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "Zürich é") for form in ("NFC", "NFD"))
+    write_image(tmp_path / f"images/{decomposed}.jpg", np.zeros((*MASK.shape, 3), np.uint8))
+    write_image(tmp_path / f"masks/{composed}.png", MASK)
+    make_folder(tmp_path, ["a"])
+    train = write_labels(tmp_path, f"{decomposed}.jpg\n", "mine.txt")
+    dataset = open_folder(tmp_path, write_labels(tmp_path, THREE), train)
+    assert names(dataset) == {"train": [composed], "validation": ["a"]}
+    np.testing.assert_array_equal(label_map(dataset), [[0, 1, 2], [0, 255, 1]])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_marks_are_no_part_of_names(tmp_path, encoding):
+    make_folder(tmp_path, ["a", "b"], np.array([[0, 1]], np.uint8))
+    (tmp_path / "names.txt").write_text("zero\none\n", encoding=encoding)
+    (tmp_path / "names.json").write_text('["zero", "one"]', encoding=encoding)
+    (tmp_path / "mine.txt").write_text("a\n", encoding=encoding)
+    for file in ("names.txt", "names.json"):
+        dataset = open_folder(tmp_path, tmp_path / file, tmp_path / "mine.txt")
+        assert dataset.labels.names == ("zero", "one")
+        assert names(dataset) == {"train": ["a"], "validation": ["b"]}
+    assert read_labels(tmp_path / "names.json").names == ("zero", "one")
+
+
+@pytest.mark.parametrize(
+    "entry", ["images/c/d.jpg masks/c/d.png", "./images/c/d.jpg", "/home/me/mine/images/c/d.jpg", "c\\d.jpg", "c/d"]
+)
+def test_lists_may_have_paths_of_any_kind(tmp_path, entry):
+    make_folder(tmp_path, ["a", "c/d"])
+    train = write_labels(tmp_path, f"{entry}\r\n", "mine.txt")
+    assert names(open_folder(tmp_path, write_labels(tmp_path, THREE), train)) == {
+        "train": ["c/d"],
+        "validation": ["a"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ("# label:color_rgb:parts:actions\nsky:0,0,255::\nroad:128,64,128::\n", "labelmap.txt"),
+        ("name,r,g,b\nsky,0,0,255\nroad,128,64,128\n", "class_dict.csv"),
+    ],
+)
+def test_tables_of_colours_as_tools_write_them(tmp_path, content, name):
+    mask = np.array([[[128, 64, 128], [0, 0, 255]]], np.uint8)
+    make_folder(tmp_path, ["a", "b"], mask)
+    dataset = open_folder(tmp_path, write_labels(tmp_path, content, name))
+    assert dataset.labels.names == ("sky", "road")
+    assert dataset.labels.palette == ((0, 0, 255), (128, 64, 128))
+    np.testing.assert_array_equal(label_map(dataset), [[1, 0]])
+
+
+def test_a_map_of_colours_names_values_where_masks_have_no_colours(tmp_path):
+    make_folder(tmp_path, ["a", "b"], np.array([[1, 0, 255]], np.uint8))
+    content = "# label:color_rgb:parts:actions\nsky:0,0,255::\nroad:128,64,128::\n"
+    dataset = open_folder(tmp_path, write_labels(tmp_path, content, "labelmap.txt"))
+    assert dataset.labels.names == ("sky", "road")
+    np.testing.assert_array_equal(label_map(dataset), [[1, 0, 255]])
+    with pytest.raises(ValueError, match="'road:::' has no name with a colour"):
+        open_folder(tmp_path, write_labels(tmp_path, "# label\nsky:0,0,255::\nroad:::\n", "labelmap.txt"))
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ("Pixel Value, Class\n7, sky\n11, road\n", "_classes.csv"),
+        ("7: sky\n11: road\n", "names.txt"),
+        ("11\troad\n7\tsky\n", "names.txt"),
+    ],
+)
+def test_numbered_names_stand_for_their_numbers(tmp_path, content, name):
+    make_folder(tmp_path, ["a", "b"], np.array([[7, 11]], np.uint8))
+    dataset = open_folder(tmp_path, write_labels(tmp_path, content, name))
+    assert dataset.labels.names == ("sky", "road")
+    np.testing.assert_array_equal(label_map(dataset), [[0, 1]])
+
+
+def test_names_may_be_many_things(tmp_path):
+    make_folder(tmp_path, ["a", "b"], np.array([[0, 1]], np.uint8))
+    for content in ("__ignore__\n_background_\n3 wheeler\n", "# mine\n_background_\n3 wheeler\n"):
+        dataset = open_folder(tmp_path, write_labels(tmp_path, content, "labels.txt"))
+        assert dataset.labels.names == ("_background_", "3 wheeler")
+
+
+def test_the_ignored_value_of_a_table_is_ignored(tmp_path):
+    make_folder(tmp_path, ["a", "b"], np.array([[0, 1, 100, 255]], np.uint8))
+    table = write_labels(tmp_path, {"names": ["zero", "one"], "ignore_index": 100})
+    with pytest.raises(ValueError, match="holds the value 255"):
+        label_map(open_folder(tmp_path, table))
+    dataset = open_folder(tmp_path, table, ignore=["255"])
+    np.testing.assert_array_equal(label_map(dataset), [[0, 1, 255, 255]])
+    assert json.loads(dataset.labels.to_json())["ignore_index"] == 255
+    with pytest.raises(ValueError, match="The ignored value is 1, but that is the class 'one'"):
+        open_folder(tmp_path, write_labels(tmp_path, {"names": ["zero", "one"], "ignore_index": 1}, "other.json"))
+    with pytest.raises(ValueError, match="says that 100 is ignored, but prepared label maps hold 255"):
+        read_labels(table)
 
 
 def test_without_lists_a_tenth_validates_always_the_same(tmp_path):

@@ -75,6 +75,66 @@ def test_report_names_the_classes_by_their_share(tmp_path, capsys):
     assert ["Not", "in", "validation:", "boat,", "car"] in lines
 
 
+def write_pairs(folder: Path, masks: dict[str, list]) -> Path:
+    for name, values in masks.items():
+        for kind in ("images", "masks"):
+            file = folder / kind / f"{name}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.array(values, np.uint8)).save(file)
+    return folder
+
+
+def test_a_class_that_occurs_nowhere_is_warned_about_where_an_unnamed_value_is_common(tmp_path, capsys):
+    source = write_pairs(tmp_path / "mine", {"train/a": [[0, 255], [0, 0]], "val/a": [[255, 255], [0, 0]]})
+    labels = tmp_path / "labels.json"
+    labels.write_text('["background", "object"]')
+    assert prepare("folder", source, tmp_path / "out", "--labels", labels) == 0
+    error = capsys.readouterr().err
+    assert "warning: object: in no mask, while 3 pixels (37.5%) are ignored, which hold 255" in error
+    assert '"255": "object"' in error
+    assert prepare("folder", source, tmp_path / "out", "--labels", labels, "--ignore", 255) == 0
+    assert "all pixels that count are background" in capsys.readouterr().err
+    labels.write_text('{"0": "background", "255": "object"}')
+    assert prepare("folder", source, tmp_path / "out", "--labels", labels) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert load_examples(tmp_path / "out", "train")[0]["label_map"].tolist() == [[0, 1], [0, 0]]
+
+
+def test_what_nothing_could_be_learnt_of_is_refused(tmp_path, capsys):
+    source = write_pairs(tmp_path / "mine", {"train/a": [[0, 1]], "val/a": [[255, 255]]})
+    labels = tmp_path / "labels.json"
+    labels.write_text('["sky", "road"]')
+    assert prepare("folder", source, tmp_path / "out", "--labels", labels) == 1
+    assert "All pixels of the split validation are ignored" in capsys.readouterr().err
+    labels.write_text('{"1": "road"}')
+    assert prepare("folder", source, tmp_path / "out", "--labels", labels, "--ignore", 0) == 1
+    assert "one class, 'road'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_masks_corrected_after_the_run_stopped_are_taken_up(tmp_path, capsys):
+    right = np.array([[0, 1, 2, 1]] * 2, np.uint8)
+    swapped = np.array([0, 2, 1], np.uint8)[right]
+    source = tmp_path / "mine"
+    write_pairs(source, {f"{index:02}": swapped.tolist() for index in range(40)})
+    Image.fromarray(right + np.uint8(9)).save(source / "masks/30.png")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("# of mine\nnothing\nsky\nroad\n")
+    assert prepare("folder", source, tmp_path / "out", "--labels", labels) == 1
+    for file in (source / "masks").iterdir():
+        Image.fromarray(right).save(file)
+    assert prepare("folder", source, tmp_path / "out", "--labels", labels) == 0
+    for split in ("train", "validation"):
+        for example in load_examples(tmp_path / "out", split):
+            np.testing.assert_array_equal(example["label_map"], right)
+    capsys.readouterr()
+    Image.fromarray(swapped).save(source / "masks/07.png")
+    assert prepare("folder", source, tmp_path / "out", "--labels", labels) == 0
+    assert "Of 40 pairs these are prepared now" in capsys.readouterr().out
+    maps = {row["file_name"]: row["label_map"] for row in load_examples(tmp_path / "out", "train")}
+    np.testing.assert_array_equal(maps["07"], swapped)
+
+
 def test_second_run_says_that_it_is_done(tmp_path, capsys):
     made = make_ade20k(tmp_path / "source")
     prepare("ade20k", made.source, tmp_path / "out")
@@ -121,7 +181,7 @@ def test_pascal_context_without_background(tmp_path):
     ("options", "message"),
     [
         (["folder"], "folder needs --labels"),
-        (["ade20k", "--labels", "a.json"], "are for folder; ade20k has its own"),
+        (["ade20k", "--labels", "a.json"], "lists of splits are for folder; ade20k has its own"),
         (["ade20k", "--classes", "59"], "--classes is for pascal-context"),
         (["ade20k", "--limit", "0"], "--limit is 0"),
         (["ade20k", "--workers", "-1"], "--workers is -1"),

@@ -12,6 +12,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
 from .augmentation import IGNORE_INDEX
+from .texts import read_text
 
 
 LABELS_FILE = "labels.json"
@@ -25,15 +26,18 @@ class DatasetLabels:
     Args:
         names: class names by train id, all different.
         palette: RGB colours (0..255) by train id, or `None`.
+        ignore_index: value of the pixels in its label maps that are of no class.
         max_names: how many names there may be: as many as a label map can tell apart, or `None` for any number where
             there are no label maps.
 
     Raises:
-        ValueError: if there are no names, more than `max_names`, one twice, or not as many colours.
+        ValueError: if there are no names, more than `max_names`, one twice, or not as many colours, or the ignored
+            value is that of a class.
     """
 
     names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...] | None = None
+    ignore_index: int = IGNORE_INDEX
     max_names: int | None = IGNORE_INDEX
 
     def __post_init__(self) -> None:
@@ -44,6 +48,11 @@ class DatasetLabels:
             raise ValueError(f"Class names must differ, but these stand there twice: {', '.join(repeated)}.")
         if self.palette is not None and len(self.palette) != len(self.names):
             raise ValueError(f"There are {len(self.palette)} colours for {len(self.names)} class names.")
+        if self.max_names is not None and 0 <= self.ignore_index < len(self.names):
+            raise ValueError(
+                f"The ignored value is {self.ignore_index}, but that is the class {self.names[self.ignore_index]!r}: "
+                "leave the name out, with the classes as an object of value -> name, or ignore another value."
+            )
 
     @property
     def id2label(self) -> dict[int, str]:
@@ -52,7 +61,7 @@ class DatasetLabels:
 
     def to_json(self) -> str:
         """The content of a `labels.json`."""
-        table: dict[str, Any] = {"names": self.names, "ignore_index": IGNORE_INDEX}
+        table: dict[str, Any] = {"names": self.names, "ignore_index": self.ignore_index}
         if self.palette is not None:
             table["palette"] = self.palette
         return json.dumps(table, indent=2) + "\n"
@@ -60,30 +69,46 @@ class DatasetLabels:
 
 def read_labels(file: str | Path) -> DatasetLabels:
     """
-    Read a label table.
+    Read the label table of prepared data.
 
     Args:
-        file: JSON with the keys `names` and, optionally, `palette`; or a list of names; or an object of train id ->
-            name, like `id2label` of a model.
+        file: JSON with the keys `names` and, optionally, `palette` and `ignore_index`, which is 255; or a list of
+            names; or an object of train id -> name, like `id2label` of a model.
 
     Raises:
         ValueError: if the file does not hold such a table.
     """
-    file = Path(file)
     try:
-        table = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(table, Mapping) and "names" in table:
-            palette = table.get("palette")
-            colors = palette if palette is None else tuple(_color(color) for color in palette)
-            return DatasetLabels(names=_names(table["names"]), palette=colors)
-        if isinstance(table, Mapping):
-            ids = {int(index): name for index, name in table.items()}
-            if sorted(ids) != list(range(len(ids))):
-                raise ValueError(f"the ids are {sorted(ids)}, expected 0 to {len(ids) - 1}")
-            table = [ids[index] for index in range(len(ids))]
-        return DatasetLabels(names=_names(table))
+        labels = labels_of(json.loads(read_text(file)))
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is not a label table: {error}") from error
+    if labels.ignore_index != IGNORE_INDEX:
+        raise ValueError(
+            f"{file} says that {labels.ignore_index} is ignored, but prepared label maps hold {IGNORE_INDEX} there. "
+            "`vitseg prepare folder` makes it so, with this table."
+        )
+    return labels
+
+
+def labels_of(table: Any) -> DatasetLabels:
+    """
+    The classes in the content of a label table, as `read_labels` describes it.
+
+    Raises:
+        TypeError, ValueError: if it is no such table.
+    """
+    if isinstance(table, Mapping) and "names" in table:
+        palette, ignore_index = table.get("palette"), table.get("ignore_index", IGNORE_INDEX)
+        if not isinstance(ignore_index, int):
+            raise ValueError(f"ignore_index is {ignore_index!r}, expected an integer")
+        colors = palette if palette is None else tuple(_color(color) for color in palette)
+        return DatasetLabels(names=_names(table["names"]), palette=colors, ignore_index=ignore_index)
+    if isinstance(table, Mapping):
+        ids = {int(index): name for index, name in table.items()}
+        if sorted(ids) != list(range(len(ids))):
+            raise ValueError(f"the ids are {sorted(ids)}, expected 0 to {len(ids) - 1}")
+        table = [ids[index] for index in range(len(ids))]
+    return DatasetLabels(names=_names(table))
 
 
 def load_labels(source: str | Path) -> DatasetLabels:

@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A user's own data: a folder `images`, and a folder `masks` with a mask of the same name for each image."""
+"""A user's own data: a folder `images`, a folder `masks` with a mask of the same name for each image, and splits."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,17 +8,24 @@ from pathlib import Path
 
 import numpy as np
 
-from ..image_files import describe_left_out, is_image_name, without_image_suffix
-from .annotations import MaskFile
-from .archives import File, FileTree
+from ..image_files import describe_left_out, without_image_suffix
+from ..images import decode_image
+from .annotations import MaskFile, TrainIds
+from .archives import FileTree
+from .layouts import SPLITS, FoundPair, find_pairs, normalize, place_of
 from .own_labels import read_own_labels
-from .pairs import Pair, RawDataset, match_up
+from .pairs import Pair, RawDataset
+from .texts import decode_text
 
 
-_TRAIN_FOLDERS = ("train", "training")
-_VALIDATION_FOLDERS = ("val", "valid", "validation")
 # Of the names in a list that are no image, an error message shows these.
 _EXAMPLES = 5
+# Images without colours have modes that begin so: one bit, grey, integers.
+_GREY_MODES = ("1", "L", "I")
+# Lists that lie with the images, such as those of VOC's layout, which labelling tools export.
+_LIST_FILE = re.compile(
+    rf"(?:(?:.*/)?(?:imagesets|splits|lists)/(?:segmentation/)?|(?:[^/]+/)?)({'|'.join(SPLITS)})\.txt"
+)
 
 
 def open_folder(
@@ -27,110 +34,135 @@ def open_folder(
     train_list: str | Path | None = None,
     val_list: str | Path | None = None,
     ignore: Sequence[str] = (),
+    test_list: str | Path | None = None,
 ) -> RawDataset:
     """
     Find the pairs in a folder of images and masks.
 
     Args:
-        source: a folder, or an archive, with `images` and `masks` in it; below these the paths of an image and its
-            mask are the same but for the suffix.
-        labels_file: what the masks' values mean. JSON: a list of names, by value; an object of value -> name, whose
-            train ids are in ascending order of value; an object of colour -> name ("#rrggbb" or "r,g,b") for masks
-            whose colours stand for classes, whose train ids are in the order of the file; or a `labels.json`. Any
-            other file: a name on each line, by value.
+        source: a folder, or an archive, with `images` and `masks` in it, or laid out in another of the ways of
+            `vitseg.data.layouts`; without these folders the paths of an image and its mask are the same but for the
+            suffix.
+        labels_file: what the masks' values mean; see [`read_own_labels`].
         train_list: a file that lists the training images, one on each line: paths below `images`, with or without
             suffix. The rest is for validation if `val_list` is not given.
         val_list: likewise for validation; the rest is for training if `train_list` is not given. Without both lists,
-            folders named train and val (or training and validation) directly below `images` make the splits, or else
-            a tenth of the pairs, drawn at random but always the same, is for validation.
+            folders for training and validation make the splits, or else lists in the source, such as
+            `ImageSets/Segmentation/train.txt`. If nothing says what is for validation, a tenth of the pairs for
+            training, drawn at random but always the same, is.
         ignore: values or colours that stand for no class and are ignored; 255 always is, unless it is a class.
+        test_list: likewise for a test split. Without it that is what lies in a folder for testing. Images for testing
+            of which none has a mask are left out.
 
     Raises:
         ValueError: if there are no images or masks, or the labels or the lists cannot be used.
     """
-    labels, train_ids = read_own_labels(labels_file, ignore)
     tree = FileTree(source)
-    image_files, mask_files = _files_below(tree, "images"), _files_below(tree, "masks")
-    images = _collect(image_files)
-    masks = {name: MaskFile(file, train_ids.is_colored) for name, file in _collect(mask_files).items()}
-    pairs = match_up(images, masks)
-    if train_list is not None or val_list is not None:
-        train, validation, how = _split_by_lists(pairs, train_list, val_list)
-    elif _in_folders(pairs, _TRAIN_FOLDERS) and _in_folders(pairs, _VALIDATION_FOLDERS):
-        train, validation = _in_folders(pairs, _TRAIN_FOLDERS), _in_folders(pairs, _VALIDATION_FOLDERS)
-        how = "The splits are the folders for training and validation."
-    else:
-        train, validation = _split_at_random(pairs)
-        how = f"There are no lists and no folders for splits: {len(validation)} pairs drawn at random validate."
-    if not train or not validation:
-        raise ValueError(f"There is no pair for {'validation' if train else 'training'} in {source}.")
-    unused = len(pairs) - len(train) - len(validation)
-    left_out = describe_left_out([*image_files, *mask_files])
+    found, others = find_pairs(tree)
+    labels, train_ids, unnamed = read_own_labels(labels_file, ignore, _has_colors(found))
+    files = {"train": train_list, "validation": val_list, "test": test_list}
+    lists = {split: _read_list(Path(file), found) for split, file in files.items() if file is not None}
+    split_of, by = (_by_lists(found, lists), "the lists") if lists else _as_found(tree, found)
+    splits = {split: [pair for pair in found if split_of[pair.name] == split] for split in files}
+    notes = [f"The splits are those of {by}." if by else "There are no lists and no folders for splits."]
+    if not splits["validation"] and not lists.keys() & {"train", "validation"}:
+        splits["train"], splits["validation"] = _draw(splits["train"])
+        notes.append(f"{len(splits['validation'])} pairs drawn at random validate.")
+    for split, purpose in (("train", "training"), ("validation", "validation")):
+        if not splits[split]:
+            raise ValueError(f"There is no pair for {purpose} in {source}.")
+    if unused := len(found) - sum(map(len, splits.values())):
+        notes.append(f"Pairs in no split: {unused}.")
+    if not any(pair.mask for pair in splits["test"]) and (unlabelled := len(splits.pop("test"))):
+        notes.append(
+            f"Left out: {unlabelled} images for testing, without masks. `vitseg predict --images` takes them."
+        )
+    if left_out := describe_left_out(others):
+        notes.append(left_out)
     return RawDataset(
         title=Path(source).resolve().stem,
         labels=labels,
         train_ids=train_ids,
-        splits={"train": train, "validation": validation},
-        notes=(how, *([left_out] if left_out else []), *([f"Pairs in neither split: {unused}."] if unused else [])),
+        splits={split: [_pair(pair, train_ids) for pair in pairs] for split, pairs in splits.items()},
+        notes=tuple(notes),
+        unnamed=unnamed,
     )
 
 
-def _files_below(tree: FileTree, folder: str) -> dict[str, File]:
-    """All files by their path below a folder."""
-    # An archive often has a folder of its own name around everything.
-    matches = ((re.fullmatch(rf"(?:[^/]+/)??{folder}/(.+)", path), tree.files[path]) for path in sorted(tree.files))
-    found = {match[1]: file for match, file in matches if match}
-    if not any(map(is_image_name, found)):
-        raise ValueError(f"There is no folder {folder!r} with image files in {tree.source}.")
-    return found
-
-
-def _collect(files: Mapping[str, File]) -> dict[str, File]:
-    """The image files by their path without suffix."""
-    found: dict[str, File] = {}
-    for path, file in files.items():
-        if is_image_name(path):
-            name = without_image_suffix(path)
-            if other := found.get(name):
-                raise ValueError(f"Which is it, {other} or {file}? Names must differ in more than the suffix.")
-            found[name] = file
-    return found
-
-
-def _split_by_lists(
-    pairs: Sequence[Pair], train_list: str | Path | None, val_list: str | Path | None
-) -> tuple[list[Pair], list[Pair], str]:
-    known = {pair.name for pair in pairs}
-    listed = [None if file is None else _read_list(Path(file), known) for file in (train_list, val_list)]
-    train, validation = (known - (other or set()) if own is None else own for own, other in (listed, listed[::-1]))
-    in_both = sorted(train & validation)
-    if in_both:
-        raise ValueError(f"Images in both lists: {len(in_both)}, for example {in_both[0]}.")
-    return (
-        [pair for pair in pairs if pair.name in train],
-        [pair for pair in pairs if pair.name in validation],
-        "The splits are those of the lists.",
-    )
-
-
-def _read_list(file: Path, known: set[str]) -> set[str]:
+def _has_colors(pairs: Sequence[FoundPair]) -> bool:
+    """Whether masks have colours, by the first one."""
+    first = next(pair.mask for pair in pairs if pair.mask)
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").split("\n")]
-    except (OSError, ValueError) as error:
+        return not decode_image(first.read()).mode.startswith(_GREY_MODES)
+    except ValueError:
+        return True  # The preparation will say what is wrong with it.
+
+
+def _pair(found: FoundPair, train_ids: TrainIds) -> Pair:
+    return Pair(found.name, found.image, MaskFile(found.mask, train_ids.is_colored) if found.mask else None)
+
+
+def _as_found(tree: FileTree, pairs: Sequence[FoundPair]) -> tuple[dict[str, str | None], str | None]:
+    """The split of each pair as the source has it, and by what; all are for training if it does not say."""
+    named = {pair.split for pair in pairs if pair.split}
+    # A folder "train" among others that are no splits may hold pictures of trains.
+    if named - {"train"} or all(pair.split for pair in pairs):
+        folders = sorted({pair.split_folder for pair in pairs if pair.split_folder})
+        rest = None if "train" in named else "train"
+        return {pair.name: pair.split or rest for pair in pairs}, f"the folders {', '.join(folders)}"
+    files = {path: SPLITS[match[1]] for path in tree.files if (match := _LIST_FILE.fullmatch(path.lower()))}
+    if files:
+        try:
+            lists = {split: _names_in(tree.files[path].read(), path, pairs) for path, split in files.items()}
+            return _by_lists(pairs, lists), f"the lists {', '.join(sorted(files))}"
+        except ValueError as error:
+            raise ValueError(f"{error} Mend or delete it, or name other lists (--train-list, --val-list).") from error
+    return {pair.name: "train" for pair in pairs}, None
+
+
+def _by_lists(pairs: Sequence[FoundPair], lists: Mapping[str, set[str]]) -> dict[str, str | None]:
+    """The split of each pair by lists; those in none are for training or validation, if that has no list."""
+    listed: dict[str, str] = {}
+    for split, names in lists.items():
+        if in_both := sorted(names & listed.keys()):
+            raise ValueError(f"Images in both lists: {len(in_both)}, for example {in_both[0]}.")
+        listed |= dict.fromkeys(names, split)
+    rest = "train" if "train" not in lists else "validation" if "validation" not in lists else None
+    tests = {pair.name for pair in pairs if pair.split == "test" and "test" not in lists}
+    return {pair.name: listed.get(pair.name, "test" if pair.name in tests else rest) for pair in pairs}
+
+
+def _read_list(file: Path, pairs: Sequence[FoundPair]) -> set[str]:
+    try:
+        return _names_in(file.read_bytes(), str(file), pairs)
+    except OSError as error:
         raise ValueError(f"Cannot read the list {file}: {error}") from error
-    names = {line if line in known else without_image_suffix(line) for line in lines if line}
-    unknown = sorted(names - known)
+
+
+def _names_in(content: bytes, file: str, pairs: Sequence[FoundPair]) -> set[str]:
+    """The names of the pairs that a list has. On a line more may follow the image, such as its mask."""
+    known = {pair.name for pair in pairs}
+    try:
+        lines = [normalize(line.strip()) for line in decode_text(content).splitlines()]
+    except ValueError as error:
+        raise ValueError(f"Cannot read the list {file}: {error}") from error
+    names = {line: _listed_name(line, known) or _listed_name(line.split()[0], known) for line in lines if line}
+    unknown = sorted(line for line, name in names.items() if name is None)
     if unknown:
         more = f" and {len(unknown) - _EXAMPLES} more" if len(unknown) > _EXAMPLES else ""
         raise ValueError(f"{file} lists what is not there: {', '.join(unknown[:_EXAMPLES])}{more}.")
-    return names
+    return {name for name in names.values() if name is not None}
 
 
-def _in_folders(pairs: Sequence[Pair], folders: Sequence[str]) -> list[Pair]:
-    return [pair for pair in pairs if "/" in pair.name and pair.name.split("/")[0].lower() in folders]
+def _listed_name(path: str, known: set[str]) -> str | None:
+    """The name of a pair whose image a list has under a path: below the folder of images, or with it."""
+    path = path.replace("\\", "/").removeprefix("./")
+    place = place_of(path)
+    names = [path, without_image_suffix(path), *([place.name(0), "/".join(place.below)] if place else [])]
+    return next((name for name in names if name in known), None)
 
 
-def _split_at_random(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+def _draw(pairs: Sequence[FoundPair]) -> tuple[list[FoundPair], list[FoundPair]]:
     num_validation = max(1, round(len(pairs) / 10))
     chosen = set(np.random.default_rng(0).permutation(len(pairs))[:num_validation].tolist())
     train = [pair for index, pair in enumerate(pairs) if index not in chosen]

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the values or colours in a user's own masks mean, as the user wrote it down."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -9,47 +10,86 @@ from pathlib import Path
 
 from .annotations import TrainIds
 from .augmentation import IGNORE_INDEX
-from .dataset_labels import DatasetLabels, read_labels
+from .dataset_labels import DatasetLabels, labels_of
+from .texts import read_text
 
 
 # Of a 16-bit mask.
 _LARGEST_VALUE = 65535
+# "road:128,64,128::", as CVAT writes it, or "road,128,64,128".
+_COLOR_LINE = re.compile(r"(?P<name>.*?)\s*[:,;]\s*(?P<value>[0-9]{1,3}, *[0-9]{1,3}, *[0-9]{1,3})\s*(?::.*)?")
+# "7, road", "7: road" or "7 road".
+_VALUE_LINE = re.compile(r"(?P<value>[0-9]+)\s*[:,;\s]\s*(?P<name>.+)")
 
 
-def read_own_labels(file: str | Path, ignore: Sequence[str] = ()) -> tuple[DatasetLabels, TrainIds]:
+def read_own_labels(
+    file: str | Path, ignore: Sequence[str] = (), masks_have_colors: bool = True
+) -> tuple[DatasetLabels, TrainIds, tuple[int, ...]]:
     """
     Read a table of labels.
 
     Args:
-        file: as `open_folder` describes it.
+        file: what the masks' values mean. JSON: a list of names, by value; an object of value -> name, whose train ids
+            are in ascending order of value; an object of colour -> name ("#rrggbb" or "r,g,b") for masks whose colours
+            stand for classes, whose train ids are in the order of the file; or a `labels.json`, whose `ignore_index`
+            is ignored. Any other file: a name on each line, by value, or after a value; or before a colour, as in
+            CVAT's `labelmap.txt`. Lines that begin with "#", and a header over values or colours, are passed by.
         ignore: values or colours that stand for no class.
+        masks_have_colors: without, a file of colours on lines is one of names, by value.
 
     Returns:
-        The classes, and what the masks' values mean.
+        The classes, what the masks' values mean, and the values that are ignored although nobody said so.
 
     Raises:
         ValueError: if the file holds no such table, or names something twice.
     """
     file = Path(file)
     try:
-        text = file.read_text(encoding="utf-8")
-        table = json.loads(text) if file.suffix.lower() == ".json" else text.split("\n")
-    except (OSError, ValueError) as error:
+        text = read_text(file)
+        table = json.loads(text) if file.suffix.lower() == ".json" else _parse_lines(text)
+        if isinstance(table, Mapping) and "names" not in table:
+            labels, raw, is_colored = _from_values(table)
+            if is_colored and not masks_have_colors and file.suffix.lower() != ".json":
+                raw, is_colored = list(labels.id2label), False
+        else:
+            labels = labels_of(table)
+            raw, is_colored = list(labels.id2label), False
+    except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is not a label table: {error}") from error
-    if isinstance(table, Mapping) and "names" not in table:
-        try:
-            return _from_values(table, ignore)
-        except ValueError as error:
-            raise ValueError(f"{file} is not a label table: {error}") from error
-    if file.suffix.lower() == ".json":
-        labels = read_labels(file)
-    else:
-        labels = DatasetLabels(names=tuple(line.strip() for line in table if line.strip()))
-    return labels, _train_ids(list(labels.id2label), ignore, is_colored=False)
+    ignored = _ignored(raw, ignore, is_colored)
+    unnamed = set() if is_colored else {labels.ignore_index} - {*raw, *ignored}
+    train_ids = {value: train for train, value in enumerate(raw)} | dict.fromkeys(ignored | unnamed, IGNORE_INDEX)
+    said = {labels.ignore_index} - {IGNORE_INDEX}
+    return (
+        dataclasses.replace(labels, ignore_index=IGNORE_INDEX),
+        TrainIds(train_ids, is_colored=is_colored),
+        tuple(unnamed - said),
+    )
 
 
-def _from_values(table: Mapping[str, str], ignore: Sequence[str]) -> tuple[DatasetLabels, TrainIds]:
-    """Labels by value, in the values' order, or by colour, in the table's order."""
+def _parse_lines(text: str) -> list[str] | dict[str, str]:
+    """Names by position, by value or by colour, whatever the lines hold."""
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    # The first line of labelme's lists, which stands for -1.
+    lines = lines[1:] if lines[:1] == ["__ignore__"] else lines
+    for pattern in (_COLOR_LINE, _VALUE_LINE):
+        matches = [pattern.fullmatch(line) for line in lines]
+        entries = [match for match in matches if match]
+        has_header = bool(entries) and not matches[0] and re.search("[,:;\t]", lines[0]) is not None
+        if entries and len(entries) == len(lines) - has_header:
+            table = {match["value"]: match["name"].strip() for match in entries}
+            if len(table) < len(entries):
+                raise ValueError("a value or colour stands there twice")
+            return table
+        if entries and pattern is _COLOR_LINE:
+            other = next(line for line, match in zip(lines, matches, strict=True) if not match)
+            raise ValueError(f"the line {other!r} has no name with a colour, as others have")
+    return lines
+
+
+def _from_values(table: Mapping[str, str]) -> tuple[DatasetLabels, list[int], bool]:
+    """Labels by value, in the values' order, or by colour, in the table's order; these; whether they are colours."""
     values = {text: _parse_value(text) for text in table}
     kinds = {is_color for _, is_color in values.values()}
     if len(kinds) != 1:
@@ -63,22 +103,20 @@ def _from_values(table: Mapping[str, str], ignore: Sequence[str]) -> tuple[Datas
     if not all(isinstance(name, str) for name in names):
         raise ValueError("expected a name for each value")
     palette = tuple((color >> 16, color >> 8 & 255, color & 255) for color in raw) if is_colored else None
-    return DatasetLabels(names=tuple(names), palette=palette), _train_ids(raw, ignore, is_colored)
+    return DatasetLabels(names=tuple(names), palette=palette), raw, is_colored
 
 
-def _train_ids(raw: Sequence[int], ignore: Sequence[str], is_colored: bool) -> TrainIds:
-    raw_to_train = {value: train for train, value in enumerate(raw)}
+def _ignored(raw: Sequence[int], ignore: Sequence[str], is_colored: bool) -> set[int]:
+    """The values that a person wants to be ignored."""
     ignored = set()
     for text in ignore:
         value, is_color = _parse_value(text)
         if is_color != is_colored:
             raise ValueError(f"{text} is to be ignored, but masks hold {'colours' if is_colored else 'values'} here")
-        if value in raw_to_train:
+        if value in raw:
             raise ValueError(f"{text} is to be ignored, but it is a class")
         ignored.add(value)
-    if not is_colored and IGNORE_INDEX not in raw_to_train:
-        ignored.add(IGNORE_INDEX)
-    return TrainIds(raw_to_train | dict.fromkeys(ignored, IGNORE_INDEX), is_colored=is_colored)
+    return ignored
 
 
 def _parse_value(text: str) -> tuple[int, bool]:

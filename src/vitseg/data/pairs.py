@@ -64,6 +64,7 @@ class RawDataset:
         train_ids: what the values in its annotation files mean.
         splits: the pairs of each split, sorted by name.
         notes: what a person should know of how the splits were made.
+        unnamed: values in the annotation files that are ignored although nobody said so.
     """
 
     title: str
@@ -71,6 +72,7 @@ class RawDataset:
     train_ids: TrainIds
     splits: Mapping[str, Sequence[Pair]]
     notes: tuple[str, ...] = ()
+    unnamed: tuple[int, ...] = ()
 
 
 def match_up(

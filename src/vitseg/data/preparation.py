@@ -99,13 +99,18 @@ def prepare(
     Raises:
         BadPairError: at the first pair that cannot be used, if `on_error` is "stop". The shards that are finished are
             kept for the next run.
-        ValueError: if an argument is out of range, the output holds something else than this data set, or nothing of a
-            split can be used.
+        ValueError: if an argument is out of range, there is only one class, the output holds something else than this
+            data set, or nothing of a split can be used.
     """
     if on_error not in ("stop", "skip"):
         raise ValueError(f"on_error is {on_error!r}; expected 'stop' or 'skip'.")
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}, but must be 1 or more.")
+    if len(dataset.labels.names) == 1:
+        raise ValueError(
+            f"{dataset.title} has one class, {dataset.labels.names[0]!r}, and a model would learn to say just that of "
+            "every pixel. Name what else there is, such as the background, in the label table."
+        )
     output = Path(output)
     recover(output)
     work = _work_folder(output)

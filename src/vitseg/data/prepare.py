@@ -14,8 +14,9 @@ The source is read as it was downloaded, packed or unpacked:
     coco-stuff-10k   cocostuff-10k-v1.1.zip
     coco-stuff-164k  train2017.zip, val2017.zip and stuffthingmaps_trainval2017.zip
     pascal-context   VOCtrainval_03-May-2010.tar, and trainval_merged.json or the folder trainval of .mat files
-    folder           images/ and masks/ with equal names; --labels tells what the masks' values mean, in a file such
-                     as ["sky", "road"], {"7": "road", "11": "building"}, {"#804080": "road"}, or a name on each line
+    folder           images/ and masks/ with equal names, in folders train, val and test or not; --labels tells what
+                     the masks' values mean, in a file such as ["sky", "road"], {"7": "road", "11": "building"},
+                     {"#804080": "road"}, a name on each line, or CVAT's labelmap.txt
 
 Every image is verified with its label map before it is written. The output folder appears when it is complete. The
 same command continues an interrupted run, and brings a finished one up to date when files or the label table have
@@ -40,6 +41,10 @@ from .preparation import REPORT_FILE, SKIPPED_FILE, BadPairError, SplitReport, p
 from .streaming import num_processors
 
 
+# A smaller share of ignored pixels than this goes without saying.
+UNNAMED_SHARE = 0.001
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", choices=(*DOWNLOADS, "folder"))
     parser.add_argument("--source", required=True, type=Path, metavar="PATH", help="folder, or the archive")
@@ -54,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--labels", type=Path, metavar="FILE", help="what the masks' values mean")
     own.add_argument("--train-list", type=Path, metavar="FILE", help="images to train on, one on each line")
     own.add_argument("--val-list", type=Path, metavar="FILE", help="images to validate on, one on each line")
+    own.add_argument("--test-list", type=Path, metavar="FILE", help="images of a test split, one on each line")
     own.add_argument("--ignore", nargs="+", default=[], metavar="VALUE", help="values or colours that are no class")
 
 
@@ -80,8 +86,9 @@ def run(args: argparse.Namespace) -> int:
 def check_arguments(args: argparse.Namespace) -> None:
     if args.dataset == "folder" and args.labels is None:
         args.usage_error("folder needs --labels")
-    if args.dataset != "folder" and (args.labels or args.train_list or args.val_list or args.ignore):
-        args.usage_error(f"--labels, --train-list, --val-list and --ignore are for folder; {args.dataset} has its own")
+    lists = args.train_list or args.val_list or args.test_list
+    if args.dataset != "folder" and (args.labels or lists or args.ignore):
+        args.usage_error(f"--labels, --ignore and the lists of splits are for folder; {args.dataset} has its own")
     if args.dataset != "pascal-context" and args.classes:
         args.usage_error("--classes is for pascal-context")
     if args.workers < 0:
@@ -97,7 +104,8 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def open_dataset(args: argparse.Namespace) -> RawDataset:
     if args.dataset == "folder":
-        return open_folder(args.source, args.labels, args.train_list, args.val_list, args.ignore)
+        lists = args.train_list, args.val_list
+        return open_folder(args.source, args.labels, *lists, ignore=args.ignore, test_list=args.test_list)
     return open_download(args.dataset, args.source, args.classes or 60)
 
 
@@ -122,9 +130,30 @@ def print_report(dataset: RawDataset, report: dict[str, SplitReport]) -> None:
         absent = [name for name, pixels in zip(dataset.labels.names, count, strict=True) if not pixels]
         if absent:
             print(f"Not in {split}: {', '.join(absent)}")
+    warn_of_missing(dataset, np.sum([entry.pixels for entry in report.values()], axis=0))
     skipped = [f"{split}: {reason}" for split, entry in report.items() for reason in entry.skipped]
     if skipped:
         print(f"Skipped {len(skipped)} pairs (listed in {SKIPPED_FILE}):", *skipped, sep="\n  ")
+
+
+def warn_of_missing(dataset: RawDataset, pixels: np.ndarray) -> None:
+    """Say so if classes occur nowhere, and what is there instead suggests that the label table is another's."""
+    names = dataset.labels.names
+    missing = [name for name, count in zip(names, pixels, strict=False) if not count]
+    share = pixels[IGNORE_INDEX] / pixels.sum()
+    if missing and dataset.unnamed and share > UNNAMED_SHARE:
+        raw_to_train = dataset.train_ids.raw_to_train.items()
+        values = " or ".join(str(raw) for raw, train in raw_to_train if train == IGNORE_INDEX)
+        print(
+            f"warning: {', '.join(missing)}: in no mask, while {pixels[IGNORE_INDEX]:,} pixels ({share:.1%}) are "
+            f"ignored, which hold {values}. The label table has no name for {dataset.unnamed[0]}: if it is a class, "
+            f'name it there, as in {{"0": "background", "{dataset.unnamed[0]}": "object"}}; if not, say --ignore '
+            f"{dataset.unnamed[0]}.",
+            file=sys.stderr,
+        )
+    elif len(missing) == len(names) - 1:
+        only = next(name for name in names if name not in missing)
+        print(f"warning: all pixels that count are {only}: a model would learn to say just that.", file=sys.stderr)
 
 
 def push_to_hub(folder: Path, name: str, private: bool) -> str:
