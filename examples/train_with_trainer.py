@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import default_collate
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
 from vitseg.data.augmentation import TrainingTransform
 from vitseg.data.dataset_labels import load_labels
@@ -26,6 +26,7 @@ from vitseg.evaluation.evaluator import evaluate_model
 from vitseg.recipes import TrainingRecipe, load_recipe
 from vitseg.training.initialization import initial_model
 from vitseg.training.optimization import build_optimizer, poly_schedule
+from vitseg.training.trainer import StepTrainer
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         return transform(image, torch.from_numpy(example["label_map"]), rng)
 
-    trainer = Trainer(
+    trainer = StepTrainer(
         model=model,
         args=TrainingArguments(
             output_dir=str(args.output),
@@ -72,7 +73,6 @@ def main(arguments: list[str] | None = None) -> int:
     )
     trainer.train()
     trainer.save_model()
-    # Given labels, a model makes one pass over an image. Its own protocol, with windows, is measured without them.
     scores = evaluate_model(model, image_processor, load_examples(args.dataset, "validation"), trainer.accelerator)
     trainer.accelerator.print(f"mean IoU {scores['mean_iou']:.4f}")
     return 0

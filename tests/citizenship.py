@@ -200,19 +200,34 @@ class Citizenship:
         assert sum(chunk_sizes) == 2 * 6
         assert max(chunk_sizes) == min(window_batch_size, 12)
 
-    def test_whole_mode_training_and_labels_make_one_pass(self, variant):
+    def test_whole_mode_and_training_make_one_pass(self, variant):
         model, pixel_values = self.small_model(variant), images(1, 3, 80, 128)
         passes = []
         model.backbone.register_forward_pre_hook(lambda module, inputs: passes.append(tuple(inputs[0].shape)))
         windowed = logits_of(model, pixel_values)
         assert passes == [(6, 3, 64, 64)]
-        labelled = logits_of(model, pixel_values, labels=label_maps(1, 80, 128))
-        logits_of(model.train(), pixel_values)
+        logits_of(model.train(), pixel_values, labels=label_maps(1, 80, 128))
         model.eval().config.inference_mode = "whole"
         whole = logits_of(model, pixel_values)
-        assert passes[1:] == [(1, 3, 80, 128)] * 3
+        assert passes[1:] == [(1, 3, 80, 128)] * 2
         assert not torch.allclose(windowed, whole, rtol=1e-3, atol=1e-5)
-        assert labelled.shape == whole.shape
+
+    def test_labels_change_no_answer(self, variant):
+        """The loss is that of one pass, the logits are those of windows; where both are one pass, it is made once."""
+        model, labels = self.small_model(variant), label_maps(1, 80, 128)
+        pixel_values, passes = images(1, 3, 80, 128), []
+        windowed = logits_of(model, pixel_values)
+        whole = model(pixel_values, labels=labels, inference_mode="whole")
+        model.backbone.register_forward_pre_hook(lambda module, inputs: passes.append(tuple(inputs[0].shape)))
+        outputs = model(pixel_values, labels=labels)
+        assert passes == [(6, 3, 64, 64), (1, 3, 80, 128)]
+        assert torch.equal(outputs.logits, windowed)
+        assert not outputs.logits.requires_grad
+        assert torch.equal(outputs.loss, whole.loss)
+        assert outputs.loss.requires_grad
+        assert outputs.loss_dict.keys() == whole.loss_dict.keys()
+        model(pixel_values[..., :64, :64], labels=labels[:, :64, :64])
+        assert passes[2:] == [(1, 3, 64, 64)]
 
     def test_windows_of_other_sizes(self, variant):
         model = self.small_model(variant, window_size=[48, 64], window_stride=[48, 32])
@@ -233,12 +248,31 @@ class Citizenship:
 
     # Labels.
 
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.int32])
+    def test_labels_of_any_integer_dtype(self, variant, dtype):
+        model, pixel_values, labels = self.small_model(variant), images(2, 3, 64, 64), label_maps(2, 64, 64)
+        expected = model(pixel_values, labels=labels)
+        outputs = model(pixel_values, labels=labels.to(dtype))
+        assert torch.equal(outputs.loss, expected.loss)
+        assert model.count_items(labels.to(dtype)).equal(model.count_items(labels))
+
+    def test_labels_that_are_no_integers_are_refused(self, variant):
+        with pytest.raises(ValueError, match=r"labels are torch.float32; expected class ids in an integer dtype"):
+            self.small_model(variant)(images(2, 3, 64, 64), labels=label_maps(2, 64, 64) / 255)
+
+    def test_what_data_sets_ignore_is_ignored_by_every_model(self, variant):
+        pixel_values, labels = images(2, 3, 64, 64), label_maps(2, 64, 64)
+        expected = self.small_model(variant)(pixel_values, labels=labels).loss
+        model = self.small_model(variant, semantic_loss_ignore_index=-100)
+        for values in (labels, labels.masked_fill(labels == 255, -100)):
+            assert torch.equal(model(pixel_values, labels=values).loss, expected)
+
     @pytest.mark.parametrize("value", [NUM_LABELS, -1, 254])
     def test_labels_outside_the_classes_are_refused(self, variant, value):
         labels = label_maps(2, 64, 64)
         labels[1, 20, 30] = value
         message = (
-            rf"value {value}, but the model has 5 classes \(0 to 4, and 255 for ignored pixels\).*do_reduce_labels"
+            rf"value {value}, but the model has 5 classes \(0 to 4, and 255 for what is ignored\).*do_reduce_labels"
         )
         with pytest.raises(ValueError, match=message):
             self.small_model(variant)(images(2, 3, 64, 64), labels=labels)

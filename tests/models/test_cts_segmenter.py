@@ -117,9 +117,10 @@ def test_small_images_are_enlarged_for_windows(name, size, enlarged):
     assert logits_of(model, pixel_values).shape == (2, NUM_LABELS, *enlarged)
     resized = nn.functional.interpolate(pixel_values, size=enlarged, mode="bilinear", align_corners=False)
     assert torch.equal(logits_of(model, pixel_values), logits_of(model, resized))
-    # One pass shows the image as it is.
-    labels = label_maps(2, *size)
-    assert logits_of(model, pixel_values, labels=labels).shape == (2, NUM_LABELS, *size)
+    # One pass shows the image as it is, and so does that of the loss.
+    outputs = model(pixel_values, labels=label_maps(2, *size))
+    assert outputs.logits.equal(logits_of(model, pixel_values))
+    assert outputs.loss.equal(model(pixel_values, labels=label_maps(2, *size), inference_mode="whole").loss)
     assert logits_of(model.train(), pixel_values).shape == (2, NUM_LABELS, *size)
     model.eval().config.inference_mode = "whole"
     assert logits_of(model, pixel_values).shape == (2, NUM_LABELS, *size)

@@ -546,6 +546,30 @@ def test_soft_targets():
     torch.testing.assert_close(hard, model(pixel_values, labels=torch.eye(5)[[1, 4]]).loss)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32])
+@OTHER_TASKS
+def test_classes_of_any_integer_dtype(model_class, dtype):
+    model, pixel_values, labels = small_model(model_class), images(2, 3, 64, 64), labels_for(model_class)
+    expected = model(pixel_values, labels=labels).loss
+    if model_class is HlgForObjectDetection:
+        labels = [{**objects, "class_labels": objects["class_labels"].to(dtype)} for objects in labels]
+    else:
+        labels = labels.to(dtype)
+    assert model(pixel_values, labels=labels).loss.equal(expected)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.tensor([1, 255]), r"labels hold the value 255, but the model has 5 classes .*Check id2label"),
+        (torch.tensor([[1], [2]]), r"labels have shape \(2, 1\); expected \(2,\), a class id for each image"),
+    ],
+)
+def test_classes_of_images_that_do_not_fit(labels, message):
+    with pytest.raises(ValueError, match=message):
+        small_model(HlgForImageClassification)(images(2, 3, 64, 64), labels=labels)
+
+
 def test_multi_label_classification():
     model = small_model(HlgForImageClassification, problem_type="multi_label_classification")
     labels = torch.tensor([[1.0, 1, 0, 0, 1], [0, 0, 0, 0, 0]])

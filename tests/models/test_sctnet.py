@@ -69,15 +69,14 @@ class TestCitizenship(Citizenship):
         assert logits.dtype == dtype
         assert (logits.argmax(dim=1) == expected).float().mean() >= 0.99
 
-    def test_whole_mode_training_and_labels_make_one_pass(self, variant):
+    def test_whole_mode_and_training_make_one_pass(self, variant):
         model, pixel_values, labels = self.small_model(variant), images(2, 3, 80, 128), label_maps(2, 80, 128)
         passes = []
         model.backbone.register_forward_pre_hook(lambda module, inputs: passes.append(tuple(inputs[0].shape)))
         windowed = logits_of(model, pixel_values)
         assert {shape[1:] for shape in passes} == {(3, 64, 64)}
         del passes[:]
-        logits_of(model, pixel_values, labels=labels)
-        logits_of(copy.deepcopy(model).train(), pixel_values)
+        logits_of(copy.deepcopy(model).train(), pixel_values, labels=labels)
         model.config.inference_mode = "whole"
         whole = logits_of(model, pixel_values)
         assert passes == [(2, 3, 80, 128)] * len(passes)

@@ -215,6 +215,11 @@ def test_the_policy_network_learns():
     assert losses[-1] < 0.5 * losses[0]
     with pytest.raises(ValueError, match=r"labels have shape \(4, 3, 2\); expected \(4, 2, 2\)"):
         model(pixel_values, labels=torch.zeros(4, 3, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match="labels hold the value 7, but the model has 2 classes"):
+        model(pixel_values, labels=torch.full((4, 2, 2), 7))
+    model.eval()
+    assert model(pixel_values, labels=labels.to(torch.uint8)).loss.equal(model(pixel_values, labels=labels).loss)
+    assert model(pixel_values, labels=labels * 0 + 255).loss == 0
 
 
 # Every method over a plain ViT.

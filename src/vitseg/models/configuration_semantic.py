@@ -82,8 +82,8 @@ class WindowedInferenceConfig(PreTrainedConfig):
     Args:
         inference_mode (`str`, *optional*, defaults to `"slide"`):
             How a model in evaluation mode treats an image larger than `window_size`: `"slide"` averages the logits of
-            overlapping windows, `"whole"` makes one pass over the image. In training mode, with labels, and in an
-            exported program there is always one pass.
+            overlapping windows, `"whole"` makes one pass over the image. In training mode and in an exported program
+            there is always one pass, and a loss is always that of one.
         window_size (`int` or pair of `int`, *optional*):
             Side, or height and width, of a window in pixels. Each method has its own default.
         window_stride (`int` or pair of `int`, *optional*):
@@ -94,7 +94,8 @@ class WindowedInferenceConfig(PreTrainedConfig):
         auxiliary_loss_weight (`float`, *optional*, defaults to 0.4):
             Weight of the loss of each auxiliary head.
         semantic_loss_ignore_index (`int`, *optional*, defaults to 255):
-            Label value of the pixels that the losses ignore.
+            Label value of the pixels that the losses ignore. So is 255, which image processors and data sets write,
+            unless it is a class.
     """
 
     keys_to_ignore_at_inference = ["loss_dict", "hidden_states", "attentions"]

@@ -18,6 +18,7 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_cts_policy import CtsPolicyNetConfig
+from .labels import check_shape, check_values, divisor, unify_ignored
 
 
 BACKBONE = "efficientnet_lite0"
@@ -56,7 +57,7 @@ class CtsPolicyNet(PreTrainedModel):
     base_model_prefix = "cts_policy"
     main_input_name = "pixel_values"
     input_modalities = ("image",)
-    # The loss is a mean over the superpatches of a batch, which the Trainer must average over accumulated batches.
+    # transformers' Trainer counts the superpatches that are ignored, too.
     accepts_loss_kwargs = False
     _auto_class = "AutoModel"
     _no_split_modules = ["CtsPolicyNet"]
@@ -88,31 +89,46 @@ class CtsPolicyNet(PreTrainedModel):
     def _can_set_attn_implementation(self) -> bool:
         return True
 
+    def count_items(self, labels: torch.Tensor) -> torch.Tensor:
+        """
+        How many items the loss of some labels is a mean over, the superpatches that are not ignored; see `count_items`
+        of a segmentation model.
+        """
+        ignore_index = self.config.semantic_loss_ignore_index
+        return (unify_ignored(labels, 2, ignore_index) != ignore_index).sum()
+
     @can_return_tuple
-    def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs) -> CtsPolicyNetOutput:
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | float | None = None,
+        **kwargs,
+    ) -> CtsPolicyNetOutput:
         r"""
         Args:
             pixel_values (`torch.Tensor` of shape `(batch, 3, height, width)`):
                 Images of any size, normalised to -1..1.
-            labels (`torch.LongTensor` of shape `(batch, ceil(height / 32), ceil(width / 32))`, *optional*):
-                1 for superpatches that hold a single class, 0 for others, and `config.semantic_loss_ignore_index`.
+            labels (`torch.Tensor` of shape `(batch, ceil(height / 32), ceil(width / 32))`, *optional*):
+                1 for superpatches that hold a single class, 0 for others, and 255 or
+                `config.semantic_loss_ignore_index` for those to ignore, in any integer dtype.
+            num_items_in_batch (`torch.Tensor`, *optional*):
+                What the loss is a mean over, if this is one of several batches of a step: the sum of their
+                [`count_items`]. By default it is what this batch holds.
 
         Raises:
-            ValueError: if `labels` do not have one value for each superpatch.
+            ValueError: if `labels` do not have one value for each superpatch, or another than these.
         """
         logits = self.head(self.backbone(pixel_values.to(self.dtype))[0])
 
         loss = None
         if labels is not None:
-            expected_shape = (logits.shape[0], *logits.shape[-2:])
-            if tuple(labels.shape) != expected_shape:
-                raise ValueError(
-                    f"labels have shape {tuple(labels.shape)}; expected {expected_shape}, a target for each "
-                    "superpatch of 32 x 32 pixels."
-                )
-            loss = nn.functional.cross_entropy(
-                logits.float(), labels.long(), ignore_index=self.config.semantic_loss_ignore_index
-            )
+            ignore_index = self.config.semantic_loss_ignore_index
+            check_shape(labels, (logits.shape[0], *logits.shape[-2:]), "superpatch of 32 x 32 pixels")
+            labels = unify_ignored(labels, logits.shape[1], ignore_index)
+            check_values(labels, logits.shape[1], ignore_index, "1 stands for a single class, 0 for several.")
+            total = nn.functional.cross_entropy(logits.float(), labels, ignore_index=ignore_index, reduction="sum")
+            loss = total / divisor(self.count_items(labels) if num_items_in_batch is None else num_items_in_batch)
         return CtsPolicyNetOutput(loss=loss, logits=logits)
 
 

@@ -23,10 +23,11 @@ from transformers.utils import TransformersKwargs
 from .configuration_cts_segmenter import CtsSegmenterConfig
 from .configuration_plain_vit import PlainVitConfig
 from .configuration_semantic import InferenceProtocol
+from .labels import divisor, unify_ignored
 from .layers import copy_tokens, is_exporting
 from .modeling_decoder import DecoderModel
 from .modeling_plain_vit import PlainVitLayer
-from .modeling_semantic import Prediction, pixel_cross_entropy
+from .modeling_semantic import NumItems, Prediction, pixel_cross_entropy
 from .pipelines import known_to_pipelines
 
 
@@ -180,13 +181,26 @@ class CtsSegmenterForSemanticSegmentation(DecoderModel):
             return logits.index_select(2, rows).index_select(3, columns)
         return logits[..., :height, :width]
 
-    def losses(self, prediction: Prediction, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The cross-entropy `decode.loss_ce`, 0 where all pixels are ignored."""
+    @property
+    def accepts_loss_kwargs(self) -> bool:
+        return super().accepts_loss_kwargs and not self.config.average_valid_pixels
+
+    def count_items(self, labels: torch.Tensor) -> torch.Tensor:
+        """As in the base class; with `config.average_valid_pixels`, of pixels that are not ignored."""
+        if not self.config.average_valid_pixels:
+            return super().count_items(labels)
         ignore_index = self.config.semantic_loss_ignore_index
-        loss = pixel_cross_entropy(prediction.logits, labels, ignore_index)
-        if self.config.average_valid_pixels:
-            loss = loss * labels.numel() / (labels != ignore_index).sum().clamp(min=1)
-        return {"decode.loss_ce": loss}
+        return (unify_ignored(labels, self.config.num_labels, ignore_index) != ignore_index).sum()
+
+    def losses(
+        self, prediction: Prediction, labels: torch.Tensor, num_items_in_batch: NumItems = None
+    ) -> dict[str, torch.Tensor]:
+        """The cross-entropy `decode.loss_ce`, 0 where all pixels are ignored."""
+        if not self.config.average_valid_pixels:
+            return super().losses(prediction, labels, num_items_in_batch)
+        loss = pixel_cross_entropy(prediction.logits, labels, self.config.semantic_loss_ignore_index)
+        num_valid = self.count_items(labels) if num_items_in_batch is None else num_items_in_batch
+        return {"decode.loss_ce": loss * labels.numel() / divisor(num_valid)}
 
 
 __all__ = ["CtsSegmenterForSemanticSegmentation"]

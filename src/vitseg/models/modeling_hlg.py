@@ -32,9 +32,14 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_hlg import ATTENTION_WINDOW, IMAGE_MULTIPLE, PREFIX_IMAGE_SIZE, HlgConfig
+from .labels import as_class_ids, check_shape, check_values
 from .layers import DropPath, channels_first, channels_last, check_images, eager_attention_forward, is_exporting
 from .pipelines import known_to_pipelines
 from .position_groups import Grouping, cut, divide, pad_to_multiple
+
+
+# The class of images that the loss of a classifier leaves out, as everywhere in PyTorch and transformers.
+IGNORED_LABEL = -100
 
 
 def normalize(batch_norm: nn.Module, maps: torch.Tensor) -> torch.Tensor:
@@ -373,8 +378,6 @@ class HlgPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
-    # Losses are means over what a batch holds, which the Trainer must average over accumulated batches.
-    accepts_loss_kwargs = False
     _no_split_modules = ["HlgStem", "HlgLayer", "HlgDecoderLayer"]
     # The other kinds of attention know no bias.
     _supports_sdpa = True
@@ -559,11 +562,21 @@ class HlgForImageClassification(HlgPreTrainedModel):
         self.classifier = nn.Linear(config.hidden_sizes[-1], config.num_labels)
         self.post_init()
 
+    def count_items(self, labels: torch.Tensor) -> torch.Tensor:
+        """
+        How many items the loss of some labels is a mean over, as transformers' Trainer counts them: the numbers that
+        are not ignored, of which shares of classes are many for each image. See `count_items` of a segmentation model.
+        """
+        if not labels.is_floating_point():
+            labels = as_class_ids(labels)
+        return labels.ne(IGNORED_LABEL).sum()
+
     @can_return_tuple
     def forward(
         self,
         pixel_values: torch.Tensor,
         labels: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | float | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> HlgImageClassifierOutput:
         r"""
@@ -571,24 +584,35 @@ class HlgForImageClassification(HlgPreTrainedModel):
             pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`):
                 Normalised images; see [`HlgModel`] for their size.
             labels (`torch.Tensor`, *optional*):
-                Class ids, int64 `(batch,)`, or a share of each class, floating point `(batch, num_labels)`, as mixup
-                and label smoothing make them; both for cross-entropy. With `config.problem_type` of another kind, what
-                that needs.
+                Class ids, integers `(batch,)` with -100 for images to ignore, or a share of each class, floating point
+                `(batch, num_labels)`, as mixup and label smoothing make them; both for cross-entropy. With
+                `config.problem_type` of another kind, what that needs.
+            num_items_in_batch (`torch.Tensor`, *optional*):
+                What the loss is a mean over, if this is one of several batches of a step: the sum of their
+                [`count_items`]. By default it is what this batch holds.
 
         Returns:
             [`HlgImageClassifierOutput`]: `logits` `(batch, num_labels)`; with `labels` also `loss` and `loss_dict`.
 
         Raises:
-            ValueError: if `pixel_values` does not have the shape or the size that the model can take.
+            ValueError: if `pixel_values` does not have the shape or the size that the model can take, or class ids do
+                not fit; their values are only looked at on the CPU.
         """
         outputs = self.backbone(pixel_values, **kwargs)
         logits = self.classifier(outputs.pooler_output)
         loss, loss_dict = None, None
         if labels is not None:
-            if self.config.problem_type in (None, "single_label_classification"):
+            if self.config.problem_type not in (None, "single_label_classification"):
+                loss = self.loss_function(labels, logits, self.config)
+            elif labels.is_floating_point():
                 loss = nn.functional.cross_entropy(logits.float(), labels)
             else:
-                loss = self.loss_function(labels, logits, self.config)
+                check_shape(labels, logits.shape[:1], "image")
+                labels = as_class_ids(labels)
+                check_values(labels, self.num_labels, IGNORED_LABEL, "Check id2label.")
+                loss = nn.functional.cross_entropy(logits.float(), labels, ignore_index=IGNORED_LABEL)
+            if num_items_in_batch is not None:
+                loss = loss * (self.count_items(labels) / num_items_in_batch)
             loss_dict = {"loss_cls": loss}
         return HlgImageClassifierOutput(
             loss=loss,

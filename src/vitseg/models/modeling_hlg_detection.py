@@ -22,6 +22,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_hlg import IMAGE_MULTIPLE, HlgConfig
+from .labels import as_class_ids
 from .layers import check_images
 from .modeling_hlg import HlgModel, HlgPreTrainedModel
 from .pipelines import known_to_pipelines
@@ -228,6 +229,8 @@ class HlgForObjectDetection(HlgPreTrainedModel):
     """RetinaNet-HLG: the HLG encoder, a feature pyramid and the head of RetinaNet."""
 
     _auto_class = "AutoModelForObjectDetection"
+    # transformers' Trainer cannot count what the losses are divided by.
+    accepts_loss_kwargs = False
 
     def __init__(self, config: HlgConfig):
         super().__init__(config)
@@ -256,6 +259,7 @@ class HlgForObjectDetection(HlgPreTrainedModel):
         pixel_values: torch.Tensor,
         pixel_mask: torch.Tensor | None = None,
         labels: list[dict[str, torch.Tensor]] | None = None,
+        num_items_in_batch: torch.Tensor | int | float | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> HlgObjectDetectionOutput:
         r"""
@@ -265,8 +269,11 @@ class HlgForObjectDetection(HlgPreTrainedModel):
             pixel_mask (`torch.Tensor` of shape `(batch, height, width)`, *optional*):
                 1 where the image is, 0 where it is padded. By default no image is padded.
             labels (`list[dict[str, torch.Tensor]]`, *optional*):
-                The objects of each image: `class_labels`, int64 `(objects,)`, and `boxes` `(objects, 4)`, centre x,
+                The objects of each image: `class_labels`, integers `(objects,)`, and `boxes` `(objects, 4)`, centre x,
                 centre y, width and height as shares of the width and height of the image without padding.
+            num_items_in_batch (`torch.Tensor`, *optional*):
+                What the losses are divided by, if this is one of several batches of a step: the sum of their
+                [`count_items`]. By default it is what this batch holds.
 
         Returns:
             [`HlgObjectDetectionOutput`].
@@ -284,10 +291,8 @@ class HlgForObjectDetection(HlgPreTrainedModel):
         pyramid = self.neck(outputs.feature_maps)
         level_logits, level_deltas = zip(*(self.bbox_head(level) for level in pyramid), strict=True)
         logits, deltas = torch.cat(level_logits, dim=1), torch.cat(level_deltas, dim=1)
-        anchors = [
-            level_anchors(self.config, stride, (level.shape[-2], level.shape[-1]), level.device)
-            for stride, level in zip(PYRAMID_STRIDES, pyramid, strict=True)
-        ]
+        grids = [(level.shape[-2], level.shape[-1]) for level in pyramid]
+        anchors = self.anchors(grids, logits.device)
         levels = torch.cat(
             [
                 torch.full(boxes.shape[:1], index, dtype=torch.uint8, device=boxes.device)
@@ -299,8 +304,9 @@ class HlgForObjectDetection(HlgPreTrainedModel):
         loss, loss_dict = None, None
         if labels is not None:
             self.check_objects(labels, len(pixel_values))
-            targets = self.find_targets(pyramid, anchors, sizes, labels)
-            loss_dict = self.compute_losses(logits, deltas, targets, [len(boxes) for boxes in anchors])
+            targets = self.find_targets(grids, anchors, sizes, labels)
+            num_items = targets.num_positive if num_items_in_batch is None else num_items_in_batch
+            loss_dict = self.compute_losses(logits, deltas, targets, [len(boxes) for boxes in anchors], num_items)
             loss = sum(loss_dict.values())
         boxes = decode_boxes(deltas.float(), torch.cat(anchors))
         limits = sizes.repeat(1, 2)[:, None]  # (batch, 1, 4), width, height, width, height
@@ -314,6 +320,28 @@ class HlgForObjectDetection(HlgPreTrainedModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def count_items(
+        self,
+        labels: list[dict[str, torch.Tensor]],
+        pixel_values: torch.Tensor,
+        pixel_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """
+        What the losses of a batch are divided by, the anchors that should find an object; arguments as in [`forward`].
+        See `count_items` of a segmentation model.
+        """
+        height, width = (-(-side // IMAGE_MULTIPLE) * IMAGE_MULTIPLE for side in pixel_values.shape[-2:])
+        grids = [(-(-height // stride), -(-width // stride)) for stride in PYRAMID_STRIDES]
+        sizes = image_sizes(pixel_values, pixel_mask)
+        return self.find_targets(grids, self.anchors(grids, sizes.device), sizes, labels).num_positive
+
+    def anchors(self, grids: list[tuple[int, int]], device: torch.device) -> list[torch.Tensor]:
+        """The anchors of each level of the pyramid, see [`level_anchors`]; `grids` are their rows and columns."""
+        return [
+            level_anchors(self.config, stride, grid, device)
+            for stride, grid in zip(PYRAMID_STRIDES, grids, strict=True)
+        ]
 
     def check_objects(self, labels: list[dict[str, torch.Tensor]], batch_size: int) -> None:
         """
@@ -334,6 +362,7 @@ class HlgForObjectDetection(HlgPreTrainedModel):
                 )
             if classes.device.type != "cpu" or torch.compiler.is_compiling():
                 continue
+            classes = as_class_ids(classes)
             outside = classes[(classes < 0) | (classes >= self.config.num_labels)]
             if outside.numel():
                 raise ValueError(
@@ -343,37 +372,43 @@ class HlgForObjectDetection(HlgPreTrainedModel):
 
     def find_targets(
         self,
-        pyramid: list[torch.Tensor],
+        grids: list[tuple[int, int]],
         anchors: list[torch.Tensor],
         sizes: torch.Tensor,
         labels: list[dict[str, torch.Tensor]],
     ) -> HlgDetectionTargets:
-        """What each anchor of each image should answer, with `labels` as in [`forward`]."""
+        """What each anchor of each image should answer; `grids` as in [`anchors`], `labels` as in [`forward`]."""
         device = sizes.device
         # At least one place, so that there is something to compare anchors with.
         count = max(1, *(len(objects["class_labels"]) for objects in labels))
         boxes = torch.stack([pad_rows(objects["boxes"].to(device).float(), count, 0.0) for objects in labels])
-        classes = torch.stack([pad_rows(objects["class_labels"].to(device), count, -1) for objects in labels])
+        ids = [as_class_ids(objects["class_labels"].to(device)) for objects in labels]
+        classes = torch.stack([pad_rows(rows, count, -1) for rows in ids])
         boxes = box_convert(boxes * sizes.repeat(1, 2)[:, None], "cxcywh", "xyxy")
         inside = torch.cat(
-            [self.inside_image(level, stride, sizes) for level, stride in zip(pyramid, PYRAMID_STRIDES, strict=True)],
+            [self.inside_image(grid, stride, sizes) for grid, stride in zip(grids, PYRAMID_STRIDES, strict=True)],
             dim=1,
         )
         return match_anchors(torch.cat(anchors), inside, boxes, classes, self.config.num_labels)
 
-    def inside_image(self, level: torch.Tensor, stride: int, sizes: torch.Tensor) -> torch.Tensor:
+    def inside_image(self, grid: tuple[int, int], stride: int, sizes: torch.Tensor) -> torch.Tensor:
         """Whether the cell of an anchor is part of its image, padded to a multiple of 32: `(batch, anchors)`."""
         padded = (sizes / IMAGE_MULTIPLE).ceil() * IMAGE_MULTIPLE
         columns, rows = (padded / stride).ceil()[:, :, None].unbind(1)  # (batch, 1) each
-        row, column = (torch.arange(side, device=level.device) for side in level.shape[-2:])
+        row, column = (torch.arange(side, device=sizes.device) for side in grid)
         inside = (row < rows)[:, :, None] & (column < columns)[:, None]
         return inside.flatten(1).repeat_interleave(self.config.num_anchors, dim=1)
 
     def compute_losses(
-        self, logits: torch.Tensor, deltas: torch.Tensor, targets: HlgDetectionTargets, lengths: list[int]
+        self,
+        logits: torch.Tensor,
+        deltas: torch.Tensor,
+        targets: HlgDetectionTargets,
+        lengths: list[int],
+        num_items: torch.Tensor | int | float,
     ) -> dict[str, torch.Tensor]:
         """Focal loss of the classes and L1 of the deltas of each level, all divided by the same number."""
-        divisor = targets.num_positive + torch.finfo(torch.float32).eps
+        divisor = num_items + torch.finfo(torch.float32).eps
         one_hot = nn.functional.one_hot(targets.labels, self.config.num_labels + 1)[..., :-1].float()
         focal = sigmoid_focal_loss(logits.float(), one_hot, alpha=FOCAL_ALPHA, gamma=FOCAL_GAMMA)
         class_losses = (focal * targets.counts[:, :, None]).split(lengths, dim=1)

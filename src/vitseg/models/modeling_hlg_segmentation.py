@@ -23,7 +23,7 @@ from .modeling_hlg import (
     HlgPreTrainedModel,
     HlgSmoothing,
 )
-from .modeling_semantic import Prediction, SemanticSegmentationModel, pixel_cross_entropy
+from .modeling_semantic import NumItems, Prediction, SemanticSegmentationModel, pixel_cross_entropy
 from .pipelines import known_to_pipelines
 from .position_groups import Grouping, cut, pad_to_multiple
 
@@ -188,13 +188,16 @@ class HlgForSemanticSegmentation(HlgPreTrainedModel, SemanticSegmentationModel):
         """As in the base class; the details are the feature maps."""
         return Prediction(self.resize_and_cut(self.decode_head(features.feature_maps), size), features.feature_maps)
 
-    def losses(self, prediction: Prediction, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def losses(
+        self, prediction: Prediction, labels: torch.Tensor, num_items_in_batch: NumItems = None
+    ) -> dict[str, torch.Tensor]:
         """`decode.loss_seg`, and `aux.loss_seg` or with several auxiliary heads `aux_0.loss_seg`, ..."""
-        ignore_index, heads = self.config.semantic_loss_ignore_index, self.config.auxiliary_heads
-        losses = {"decode.loss_seg": pixel_cross_entropy(prediction.logits, labels, ignore_index)}
-        for name, head, arguments in zip(self.auxiliary_names, self.auxiliary_head, heads, strict=True):
-            logits = self.resize_and_cut(head(prediction.details[arguments["in_index"]]), labels.shape[-2:])
-            loss = pixel_cross_entropy(logits, labels, ignore_index)
+        arguments = (labels, self.config.semantic_loss_ignore_index, num_items_in_batch)
+        losses = {"decode.loss_seg": pixel_cross_entropy(prediction.logits, *arguments)}
+        heads = zip(self.auxiliary_names, self.auxiliary_head, self.config.auxiliary_heads, strict=True)
+        for name, head, settings in heads:
+            logits = self.resize_and_cut(head(prediction.details[settings["in_index"]]), labels.shape[-2:])
+            loss = pixel_cross_entropy(logits, *arguments)
             losses[f"{name}.loss_seg"] = self.config.auxiliary_loss_weight * loss
         return losses
 

@@ -22,9 +22,10 @@ from transformers.modeling_outputs import BackboneOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_segvit import SegVitConfig
+from .labels import divisor, unify_ignored
 from .layers import as_pair, eager_attention_forward, resize
 from .modeling_decoder import DecoderModel
-from .modeling_semantic import Prediction
+from .modeling_semantic import NumItems, Prediction
 from .pipelines import known_to_pipelines
 
 
@@ -291,6 +292,24 @@ def dice_losses(masks: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return 1.0 - (2.0 * overlap + 1.0) / (probabilities.sum(dim=(1, 2)) + targets.sum(dim=(1, 2)) + 1.0)
 
 
+def classes_shown(labels: torch.Tensor, num_labels: int) -> torch.Tensor:
+    """Which classes each of the label maps `(batch, height, width)`, int64, shows: bool `(batch, num_labels)`."""
+    of_a_class = (labels >= 0) & (labels < num_labels)
+    shown = torch.zeros(labels.shape[0], num_labels + 1, dtype=torch.bool, device=labels.device)
+    shown.scatter_(1, torch.where(of_a_class, labels, num_labels).flatten(1), True)
+    return shown[:, :-1]
+
+
+def count_queries_and_masks(shown: torch.Tensor, no_object_weight: float) -> torch.Tensor:
+    """
+    What the losses are means over: queries, those whose class the image does not show with their weight, and masks.
+
+    `shown` is that of [`classes_shown`]; returns float32 `(2,)`.
+    """
+    num_masks = shown.sum(dtype=torch.float32)
+    return torch.stack((num_masks + no_object_weight * (~shown).sum(), num_masks))
+
+
 class SegVitTargets:
     """
     What the predictions for some label maps should be: query c stands for class c.
@@ -300,16 +319,16 @@ class SegVitTargets:
     fifteen times the memory and time. A compiled program, whose shapes may not depend on the data, holds them all.
 
     Args:
-        labels: class ids, `(batch, height, width)`; values outside the classes belong to no mask.
+        labels: class ids, int64 `(batch, height, width)`; values outside the classes belong to no mask.
         num_labels: number of classes.
-        average_over_processes: whether the processes of a distributed training count the masks together.
+        no_object_weight: of the queries whose class the image does not show.
+        num_items_in_batch: see [`SegVitForSemanticSegmentation.count_items`].
     """
 
-    def __init__(self, labels: torch.Tensor, num_labels: int, average_over_processes: bool):
-        of_a_class = (labels >= 0) & (labels < num_labels)
-        present = torch.zeros(labels.shape[0], num_labels + 1, dtype=torch.bool, device=labels.device)
-        present.scatter_(1, torch.where(of_a_class, labels, num_labels).flatten(1).long(), True)
-        present = present[:, :-1]
+    def __init__(
+        self, labels: torch.Tensor, num_labels: int, no_object_weight: float, num_items_in_batch: NumItems = None
+    ):
+        present = classes_shown(labels, num_labels)
         classes = torch.arange(num_labels, device=labels.device)
         self.classes = torch.where(present, classes, num_labels)  # (batch, num_labels)
         # Of each mask its image, its query, whether it counts, and (masks, height, width) where it is.
@@ -320,13 +339,13 @@ class SegVitTargets:
             self.images, self.queries = present.nonzero(as_tuple=True)
         self.shown = present[self.images, self.queries]
         self.masks = labels[self.images] == self.queries[:, None, None]
-        num_masks = present.sum(dtype=torch.float32)
-        if average_over_processes and torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(num_masks)
-            num_masks = num_masks / torch.distributed.get_world_size()
-        self.num_masks = num_masks.clamp(min=1.0)
+        self.no_object_weight = no_object_weight
+        counts = count_queries_and_masks(present, no_object_weight)
+        num_queries, num_masks = counts if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        self.share_of_queries = counts[0] / num_queries
+        self.num_masks = divisor(num_masks)
 
-    def losses(self, prediction: SegVitPrediction, no_object_weight: float) -> dict[str, torch.Tensor]:
+    def losses(self, prediction: SegVitPrediction) -> dict[str, torch.Tensor]:
         """
         The loss terms of a prediction, in float32 and not yet weighted against each other.
 
@@ -334,11 +353,12 @@ class SegVitTargets:
         pixels belong to no mask.
         """
         class_weights = prediction.class_logits.new_ones(prediction.class_logits.shape[-1], dtype=torch.float32)
-        class_weights[-1] = no_object_weight
+        class_weights[-1] = self.no_object_weight
         masks = prediction.masks[self.images, self.queries].float()
         masks = resize(masks[:, None], self.masks.shape[-2:])[:, 0]
         return {
-            "ce": nn.functional.cross_entropy(
+            "ce": self.share_of_queries
+            * nn.functional.cross_entropy(
                 prediction.class_logits.float().transpose(1, 2), self.classes, weight=class_weights
             ),
             "mask": (focal_losses(masks, self.masks) * self.shown).sum() / self.num_masks,
@@ -415,20 +435,46 @@ class SegVitForSemanticSegmentation(DecoderModel):
         answer = SegVitPrediction(answer.class_logits, resize(masks, as_pair(self.config.mask_size)))
         return Prediction(resize(self.class_scores(*answer), size), [*auxiliary, answer])
 
-    def losses(self, prediction: Prediction, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    @property
+    def accepts_loss_kwargs(self) -> bool:
+        """What transformers' Trainer counts are pixels."""
+        return False
+
+    def count_items(self, labels: torch.Tensor) -> torch.Tensor:
+        """As in the base class: queries, weighted, and masks, `(2,)`; see [`count_queries_and_masks`]."""
+        shown = classes_shown(self.without_ignored(labels), self.config.num_labels)
+        return count_queries_and_masks(shown, self.config.no_object_weight)
+
+    def without_ignored(self, labels: torch.Tensor) -> torch.Tensor:
+        """Labels with -1, which is no class, where they are ignored; the ignored value may be that of a class."""
+        ignore_index = self.config.semantic_loss_ignore_index
+        labels = unify_ignored(labels, self.config.num_labels, ignore_index)
+        return labels.masked_fill(labels == ignore_index, -1)
+
+    def losses(
+        self, prediction: Prediction, labels: torch.Tensor, num_items_in_batch: NumItems = None
+    ) -> dict[str, torch.Tensor]:
         """
         `decode.loss_ce`, `decode.loss_mask` and `decode.loss_dice` of the answer, and the same with `_0`, `_1`, ... of
         the predictions before it.
+
+        Raises:
+            ValueError: if `num_items_in_batch` are not those of [`count_items`].
         """
         config = self.config
+        if num_items_in_batch is not None and tuple(torch.as_tensor(num_items_in_batch).shape) != (2,):
+            raise ValueError(
+                f"num_items_in_batch is {num_items_in_batch}, but the losses are means over queries and over masks: "
+                "give the sum of count_items(labels) of the batches of a step."
+            )
         *auxiliary, answer = prediction.details
-        labels = labels.masked_fill(labels == config.semantic_loss_ignore_index, -1)
-        targets = SegVitTargets(labels, config.num_labels, average_over_processes=self.training)
+        labels = self.without_ignored(labels)
+        targets = SegVitTargets(labels, config.num_labels, config.no_object_weight, num_items_in_batch)
         weights = {"ce": config.class_weight, "mask": config.mask_weight, "dice": config.dice_weight}
-        terms = targets.losses(answer, config.no_object_weight)
+        terms = targets.losses(answer)
         losses = {f"decode.loss_{name}": weights[name] * term for name, term in terms.items()}
         for index, auxiliary_prediction in enumerate(auxiliary[: config.num_auxiliary_losses]):
-            for name, term in targets.losses(auxiliary_prediction, config.no_object_weight).items():
+            for name, term in targets.losses(auxiliary_prediction).items():
                 losses[f"decode.loss_{name}_{index}"] = config.auxiliary_loss_weight * weights[name] * term
         return losses
 

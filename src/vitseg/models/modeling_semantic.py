@@ -8,8 +8,9 @@ A method gives its backbone, [`predict`](SemanticSegmentationModel.predict) and
 [`losses`](SemanticSegmentationModel.losses).
 """
 
+import functools
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
@@ -20,8 +21,13 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_semantic import InferenceProtocol, WindowedInferenceConfig
+from .labels import check_shape, check_values, unify_ignored
 from .layers import check_images, is_exporting
 from .sliding_window import slide_inference
+
+
+# What the sums in a loss are divided by, if not by what the batch itself holds; see `count_items` of a model.
+NumItems: TypeAlias = torch.Tensor | int | float | None
 
 
 @dataclass
@@ -56,43 +62,38 @@ class Prediction(NamedTuple):
     details: Any = None
 
 
-def check_labels(labels: torch.Tensor, pixel_values: torch.Tensor, num_labels: int, ignore_index: int) -> None:
+def label_maps(labels: torch.Tensor, pixel_values: torch.Tensor, config: WindowedInferenceConfig) -> torch.Tensor:
     """
-    Refuse label maps that do not fit the images, or that hold a value outside the classes.
-
-    Values are only looked at on the CPU: on an accelerator that would stall every step.
+    Labels of images as losses take them: int64, with `config.semantic_loss_ignore_index` where they are ignored.
 
     Raises:
-        ValueError: naming the shapes, or the offending value, the number of classes and what to do.
+        ValueError: if they are no integers, do not fit the images, or hold a value outside the classes.
     """
-    expected_shape = (pixel_values.shape[0], *pixel_values.shape[-2:])
-    if tuple(labels.shape) != expected_shape:
-        raise ValueError(
-            f"labels have shape {tuple(labels.shape)}; expected {expected_shape}, a class id for each pixel of "
-            "pixel_values."
-        )
-    if labels.device.type != "cpu" or torch.compiler.is_compiling():
-        return
-    outside = labels[(labels != ignore_index) & ((labels < 0) | (labels >= num_labels))]
-    if outside.numel():
-        raise ValueError(
-            f"labels hold the value {outside[0].item()}, but the model has {num_labels} classes (0 to "
-            f"{num_labels - 1}, and {ignore_index} for ignored pixels). If 0 means 'no class' in your label maps, set "
-            "do_reduce_labels=True in the image processor; else check id2label."
-        )
+    check_shape(labels, (pixel_values.shape[0], *pixel_values.shape[-2:]), "pixel of pixel_values")
+    labels = unify_ignored(labels, config.num_labels, config.semantic_loss_ignore_index)
+    check_values(
+        labels,
+        config.num_labels,
+        config.semantic_loss_ignore_index,
+        "If 0 means 'no class' in your label maps, set do_reduce_labels=True in the image processor; else check "
+        "id2label.",
+    )
+    return labels
 
 
-def pixel_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, ignore_index: int) -> torch.Tensor:
+def pixel_cross_entropy(
+    logits: torch.Tensor, labels: torch.Tensor, ignore_index: int, num_items_in_batch: NumItems = None
+) -> torch.Tensor:
     """
     Cross-entropy averaged over *all* pixels: ignored ones add nothing to the sum but count in the mean.
 
     This is mmsegmentation's default reduction, which the published models were trained with; PyTorch's own mean
-    divides by the pixels that are not ignored. `logits` is `(batch, num_labels, height, width)`, `labels` an integer
-    tensor `(batch, height, width)`.
+    divides by the pixels that are not ignored. `logits` is `(batch, num_labels, height, width)`, `labels` int64
+    `(batch, height, width)`, and `num_items_in_batch` the pixels to average over, by default those of `labels`.
     """
     # In float32: the sum over the pixels of an image is more than float16 can hold.
-    total = nn.functional.cross_entropy(logits.float(), labels.long(), ignore_index=ignore_index, reduction="sum")
-    return total / labels.numel()
+    total = nn.functional.cross_entropy(logits.float(), labels, ignore_index=ignore_index, reduction="sum")
+    return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 
 
 class SemanticSegmentationModel(PreTrainedModel):
@@ -100,16 +101,14 @@ class SemanticSegmentationModel(PreTrainedModel):
     A segmentation model whose configuration is a [`WindowedInferenceConfig`].
 
     In evaluation mode an image larger than `config.window_size` is segmented in overlapping windows, as most published
-    results were, unless `config.inference_mode` is `"whole"`. In training mode and with labels, there is one pass over
-    the whole image, whatever its size; so there is in an exported program.
+    results were, unless `config.inference_mode` is `"whole"`. In training mode there is one pass over the whole image,
+    whatever its size; so there is in an exported program. Losses are always those of one pass.
     """
 
     config: WindowedInferenceConfig
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
-    # The loss is a mean over what a batch holds, which the Trainer must average over accumulated batches.
-    accepts_loss_kwargs = False
     _can_compile_fullgraph = True
     _auto_class = "AutoModelForSemanticSegmentation"
 
@@ -124,6 +123,30 @@ class SemanticSegmentationModel(PreTrainedModel):
         """Channels of the images that the model takes."""
         return self.config.num_channels
 
+    @property
+    def accepts_loss_kwargs(self) -> bool:
+        """
+        Whether what transformers' Trainer counts, labels other than -100, is what [`count_items`] counts. Where it is
+        not, the Trainer averages the losses of accumulated batches.
+        """
+        return self.config.semantic_loss_ignore_index != -100
+
+    def count_items(self, labels: torch.Tensor) -> torch.Tensor:
+        """
+        How many items the losses of some labels are means over: here all pixels, ignored ones included.
+
+        An optimization step over several batches, in this process and others, has the same gradient however its images
+        are divided among them, if every forward pass is given the sum of their counts as `num_items_in_batch`, and
+        the gradients of all are summed. Where gradients are averaged instead, give the mean of the counts.
+
+        Args:
+            labels: as in [`forward`].
+
+        Returns:
+            A tensor on the device of `labels`, to be added to those of other batches.
+        """
+        return labels.new_full((), labels.numel(), dtype=torch.int64)
+
     @can_return_tuple
     def forward(
         self,
@@ -133,22 +156,29 @@ class SemanticSegmentationModel(PreTrainedModel):
         window_size: int | tuple[int, int] | None = None,
         window_stride: int | tuple[int, int] | None = None,
         window_batch_size: int | None = None,
+        num_items_in_batch: NumItems = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SegmentationOutput:
         r"""
         Args:
             pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`):
                 Normalised images of any size.
-            labels (`torch.LongTensor` of shape `(batch, height, width)`, *optional*):
-                Class ids from 0 to `num_labels - 1`, and `config.semantic_loss_ignore_index` for ignored pixels. With
-                labels there is always one pass over whole images, whose logits differ from those of windows.
+            labels (`torch.Tensor` of shape `(batch, height, width)`, *optional*):
+                Class ids from 0 to `num_labels - 1` in any integer dtype, and for ignored pixels
+                `config.semantic_loss_ignore_index`, or 255 unless that is a class. On the CPU other values are
+                refused; on an accelerator, where looking at them would stall every step, they are not noticed here.
             inference_mode, window_size, window_stride, window_batch_size (*optional*):
                 The test protocol of this call, where it is not the configuration's; see [`WindowedInferenceConfig`]. A
                 `window_size` without a `window_stride` has the stride that a configuration gives it.
+            num_items_in_batch (`torch.Tensor`, *optional*):
+                What the losses are means over, if this is one of several batches of a step: the sum of their
+                [`count_items`]. By default it is what this batch holds.
 
         Returns:
-            [`SegmentationOutput`]: `logits` of shape `(batch, num_labels, height, width)`; with `labels` also `loss`
-            and `loss_dict`, whose terms `losses` of the method names.
+            [`SegmentationOutput`]: `logits` of shape `(batch, num_labels, height, width)`, the same with `labels` as
+            without; with `labels` also `loss` and `loss_dict`, whose terms `losses` of the method names. The losses
+            are those of one pass over whole images. In evaluation mode, where windows make the logits of a larger
+            image, that pass comes on top, and the logits have no gradients.
 
         Raises:
             ValueError: if `pixel_values` or `labels` do not fit the model or each other, if windows would leave gaps,
@@ -159,17 +189,51 @@ class SemanticSegmentationModel(PreTrainedModel):
         kwargs.setdefault("output_hidden_states", self.config.output_hidden_states)
         kwargs.setdefault("output_attentions", self.config.output_attentions)
         if labels is not None:
-            check_labels(labels, pixel_values, self.config.num_labels, self.config.semantic_loss_ignore_index)
-        slides = labels is None and protocol.mode == "slide" and not self.training and not is_exporting()
-        if slides:
-            pixel_values = self.enlarge(pixel_values, protocol)
-        if not slides or protocol.is_one_window(pixel_values):
-            return self.segment(pixel_values, labels, **kwargs)
+            labels = label_maps(labels, pixel_values, self.config)
+        slides = protocol.mode == "slide" and not self.training and not is_exporting()
+        shown = self.enlarge(pixel_values, protocol) if slides else pixel_values
+        is_one_pass = not slides or protocol.is_one_window(shown)
+        answer = self.segment if is_one_pass else functools.partial(self.slide, protocol=protocol)
+        if labels is None:
+            return answer(shown, **kwargs)
+        if is_one_pass and shown is pixel_values:
+            return self.segment(pixel_values, labels, num_items_in_batch, **kwargs)
+        with torch.no_grad():
+            outputs = answer(shown, **kwargs)
+        whole = self.segment(pixel_values, labels, num_items_in_batch)
+        return SegmentationOutput(**{**outputs, "loss": whole.loss, "loss_dict": whole.loss_dict})
+
+    def segment(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        num_items_in_batch: NumItems = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SegmentationOutput:
+        """One pass over whole images; arguments and result as in [`forward`]."""
+        features = self.run_backbone(pixel_values, **kwargs)
+        prediction = self.predict(features, pixel_values.shape[-2:], for_losses=labels is not None)
+        loss, loss_dict = None, None
+        if labels is not None:
+            loss_dict = self.losses(prediction, labels, num_items_in_batch)
+            loss = sum(loss_dict.values())
+        return SegmentationOutput(
+            loss=loss,
+            logits=prediction.logits,
+            loss_dict=loss_dict,
+            hidden_states=features.hidden_states,
+            attentions=features.attentions,
+        )
+
+    def slide(
+        self, pixel_values: torch.Tensor, protocol: InferenceProtocol, **kwargs: Unpack[TransformersKwargs]
+    ) -> SegmentationOutput:
+        """The logits of images larger than a window."""
         if kwargs["output_hidden_states"] or kwargs["output_attentions"]:
+            image, window = (" x ".join(map(str, size)) for size in (pixel_values.shape[-2:], protocol.window_size))
             raise ValueError(
-                f"An image of {pixel_values.shape[-2]} x {pixel_values.shape[-1]} pixels is segmented in windows of "
-                f"{window_size or self.config.window_size}, which have no common hidden states or attentions. Set "
-                "config.inference_mode = 'whole' to get those of one pass over the image."
+                f"An image of {image} pixels is segmented in windows of {window}, which have no common hidden states "
+                "or attentions. Set config.inference_mode = 'whole' to get those of one pass over the image."
             )
         logits = slide_inference(
             lambda windows: self.segment(windows, **kwargs).logits,
@@ -179,24 +243,6 @@ class SemanticSegmentationModel(PreTrainedModel):
             window_batch_size=protocol.window_batch_size,
         )
         return SegmentationOutput(logits=logits)
-
-    def segment(
-        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
-    ) -> SegmentationOutput:
-        """One pass over whole images; arguments and result as in [`forward`]."""
-        features = self.run_backbone(pixel_values, **kwargs)
-        prediction = self.predict(features, pixel_values.shape[-2:], for_losses=labels is not None)
-        loss, loss_dict = None, None
-        if labels is not None:
-            loss_dict = self.losses(prediction, labels)
-            loss = sum(loss_dict.values())
-        return SegmentationOutput(
-            loss=loss,
-            logits=prediction.logits,
-            loss_dict=loss_dict,
-            hidden_states=features.hidden_states,
-            attentions=features.attentions,
-        )
 
     def enlarge(self, pixel_values: torch.Tensor, protocol: InferenceProtocol) -> torch.Tensor:
         """Images as the protocol of windows shows them: as they are, unless the method enlarges small ones."""
@@ -217,12 +263,18 @@ class SemanticSegmentationModel(PreTrainedModel):
         """
         raise NotImplementedError
 
-    def losses(self, prediction: Prediction, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def losses(
+        self, prediction: Prediction, labels: torch.Tensor, num_items_in_batch: NumItems = None
+    ) -> dict[str, torch.Tensor]:
         """
         The weighted terms of the loss, by the names the originals log them under.
 
         Here it is the cross-entropy of the pixels alone, `decode.loss_ce`.
+
+        Args:
+            prediction: see [`predict`].
+            labels: int64 `(batch, height, width)`, class ids and the ignore index of the configuration.
+            num_items_in_batch: see [`forward`].
         """
-        return {
-            "decode.loss_ce": pixel_cross_entropy(prediction.logits, labels, self.config.semantic_loss_ignore_index)
-        }
+        ignore_index = self.config.semantic_loss_ignore_index
+        return {"decode.loss_ce": pixel_cross_entropy(prediction.logits, labels, ignore_index, num_items_in_batch)}

@@ -19,7 +19,7 @@ from transformers.modeling_outputs import BackboneOutput
 from .configuration_setr import NUM_MLA_LEVELS, SetrConfig
 from .layers import ConvLayer, channels_first, channels_last, resize
 from .modeling_decoder import DecoderModel
-from .modeling_semantic import Prediction, pixel_cross_entropy
+from .modeling_semantic import NumItems, Prediction, pixel_cross_entropy
 from .pipelines import known_to_pipelines
 
 
@@ -195,13 +195,15 @@ class SetrForSemanticSegmentation(DecoderModel):
             logits = self.decode_head(feature_maps[self.config.decoder_in_index])
         return Prediction(resize(logits, size), feature_maps)
 
-    def losses(self, prediction: Prediction, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def losses(
+        self, prediction: Prediction, labels: torch.Tensor, num_items_in_batch: NumItems = None
+    ) -> dict[str, torch.Tensor]:
         """`decode.loss_seg` of the decode head, and `aux_0.loss_seg`, `aux_1.loss_seg`, ... of the auxiliary heads."""
-        ignore_index = self.config.semantic_loss_ignore_index
-        losses = {"decode.loss_seg": pixel_cross_entropy(prediction.logits, labels, ignore_index)}
-        for index, (head, arguments) in enumerate(zip(self.auxiliary_head, self.config.auxiliary_heads, strict=True)):
-            head_logits = resize(head(prediction.details[arguments["in_index"]]), labels.shape[-2:])
-            loss = pixel_cross_entropy(head_logits, labels, ignore_index)
+        arguments = (labels, self.config.semantic_loss_ignore_index, num_items_in_batch)
+        losses = {"decode.loss_seg": pixel_cross_entropy(prediction.logits, *arguments)}
+        for index, (head, settings) in enumerate(zip(self.auxiliary_head, self.config.auxiliary_heads, strict=True)):
+            head_logits = resize(head(prediction.details[settings["in_index"]]), labels.shape[-2:])
+            loss = pixel_cross_entropy(head_logits, *arguments)
             losses[f"aux_{index}.loss_seg"] = self.config.auxiliary_loss_weight * loss
         return losses
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..data.dataset_labels import DatasetLabels
@@ -62,6 +63,10 @@ class ClassificationTask(Task):
             smoothing, count = self.training.label_smoothing, len(self.labels.names)
             labels = nn.functional.one_hot(labels, count).float() * (1 - smoothing) + smoothing / count
         return {**batch, "pixel_values": pixel_values, "labels": labels}
+
+    def count_items(self, model: PreTrainedModel, batch: Mapping[str, Any]) -> torch.Tensor:
+        """As in the base class: a share of each class in each image, as `prepare_batch` makes them."""
+        return super().count_items(model, batch) * len(self.labels.names)
 
     def measure(self, given: Validation) -> Mapping[str, float]:
         return evaluate_classifier(

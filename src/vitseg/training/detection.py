@@ -7,6 +7,8 @@ from itertools import islice
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
+from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..data.dataset_labels import DatasetLabels
@@ -42,6 +44,9 @@ class DetectionTask(Task):
         commonest = counts.argsort(descending=True)[:10].tolist()
         listed = ", ".join(f"{counts[index]} {self.labels.names[index]}" for index in commonest)
         return f"Objects of {len(examples)} images: {listed}."
+
+    def count_items(self, model: PreTrainedModel, batch: Mapping[str, Any]) -> torch.Tensor:
+        return model.count_items(**send_to_device(batch, model.device, non_blocking=True))
 
     def measure(self, given: Validation) -> Mapping[str, float]:
         return evaluate_detector(

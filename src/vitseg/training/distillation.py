@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ..models.layers import resize
 from ..models.modeling_sctnet import SctNetForSemanticSegmentation, SctNetHead
-from ..models.modeling_semantic import SegmentationOutput, check_labels, pixel_cross_entropy
+from ..models.modeling_semantic import NumItems, SegmentationOutput, label_maps, pixel_cross_entropy
 from .teacher import Teacher
 
 
@@ -90,11 +90,15 @@ class Distillation(nn.Module):
         names = (name for name, _ in self.named_parameters())
         return [name for name in names if not name.startswith(("student.", "teacher."))]
 
-    def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor) -> SegmentationOutput:
+    def forward(
+        self, pixel_values: torch.Tensor, labels: torch.Tensor, num_items_in_batch: NumItems = None
+    ) -> SegmentationOutput:
         """
         Args:
             pixel_values: normalised images `(batch, channels, height, width)`.
-            labels: class ids `(batch, height, width)`, and the ignore index of the student's configuration.
+            labels: as the student takes them.
+            num_items_in_batch: what the losses are means over, if this is one of several batches of a step: the sum of
+                the student's `count_items` of their labels. Images count by their pixels.
 
         Returns:
             [`SegmentationOutput`]: the student's `logits`, `(batch, num_labels, height, width)`; `loss`, and its terms
@@ -104,19 +108,21 @@ class Distillation(nn.Module):
             ValueError: if `pixel_values` or `labels` do not fit the model or each other.
         """
         student, size = self.student, pixel_values.shape[-2:]
-        ignore_index = student.config.semantic_loss_ignore_index
-        check_labels(labels, pixel_values, student.config.num_labels, ignore_index)
+        labels = label_maps(labels, pixel_values, student.config)
+        arguments = (labels, student.config.semantic_loss_ignore_index, num_items_in_batch)
         stage2, stage3, stage4, fused = student.backbone(pixel_values).feature_maps
         logits = resize(student.decode_head(fused), size)
         auxiliary_logits = resize(self.auxiliary_head(stage2), size)
-        auxiliary_loss = pixel_cross_entropy(auxiliary_logits, labels, ignore_index)
+        auxiliary_loss = pixel_cross_entropy(auxiliary_logits, *arguments)
         loss_dict = {
-            "decode.loss_ce": pixel_cross_entropy(logits, labels, ignore_index),
+            "decode.loss_ce": pixel_cross_entropy(logits, *arguments),
             "aux_0.loss_ce": self.auxiliary_loss_weight * auxiliary_loss,
         }
         if self.alignment is not None and self.teacher is not None:
             images = pixel_values.to(student.dtype)
-            loss_dict["aux_1.loss_guidance"] = self.alignment(images, stage3, stage4, fused, self.teacher)
+            guidance = self.alignment(images, stage3, stage4, fused, self.teacher)
+            share = 1 if num_items_in_batch is None else labels.numel() / num_items_in_batch
+            loss_dict["aux_1.loss_guidance"] = guidance * share
         loss = sum(loss_dict.values(), torch.zeros_like(auxiliary_loss))
         return SegmentationOutput(loss=loss, logits=logits, loss_dict=loss_dict)
 

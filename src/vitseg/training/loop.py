@@ -110,10 +110,11 @@ class Training:
         """One optimizer step; returns the learning rate it was made at."""
         accelerator, state, max_norm = self.accelerator, self.state, self.recipe.training.max_gradient_norm
         state.trained.train()
+        num_items = self.count_items(step_batches)
         for batch in step_batches:
             arguments = self.task.prepare_batch(send_to_device(batch, accelerator.device, non_blocking=True))
             with accelerator.accumulate(state.trained):
-                outputs = state.trained(**arguments)
+                outputs = state.trained(**arguments, num_items_in_batch=num_items)
                 accelerator.backward(outputs.loss)
                 if max_norm is not None and accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(state.trained.parameters(), max_norm)
@@ -121,6 +122,20 @@ class Training:
                 state.optimizer.zero_grad()
             state.progress.losses.add({"loss": outputs.loss, **(outputs.get("loss_dict") or {})})
         return state.end_step()
+
+    def count_items(self, step_batches: list[dict[str, Any]]) -> torch.Tensor | None:
+        """
+        What the losses of a step's batches are means over, so that the gradient is that of all its images together
+        however they are divided among batches and processes; `None` where one batch holds all of them.
+
+        It is the mean over the batches: Accelerate averages losses over the batches of a process, and gradients over
+        processes.
+        """
+        count = len(step_batches) * self.accelerator.num_processes
+        if count == 1:
+            return None
+        items = [self.task.count_items(self.state.model, batch) for batch in step_batches]
+        return self.accelerator.reduce(torch.stack(items).sum(dim=0)) / count
 
     def load_step(
         self, batches: Iterator[dict[str, Any]], stop: StopRequest, watch: Stopwatch

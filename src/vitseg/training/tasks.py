@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from torch import nn
 from transformers import PreTrainedModel
@@ -120,6 +121,10 @@ class Task(ABC):
     def prepare_batch(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
         """The arguments of the trained module's forward pass, of a batch of the stream on its device."""
         return batch
+
+    def count_items(self, model: PreTrainedModel, batch: Mapping[str, Any]) -> torch.Tensor:
+        """What the losses of a batch of the stream are means over, as the model counts it on its device."""
+        return model.count_items(batch["labels"].to(model.device, non_blocking=True))
 
     @abstractmethod
     def measure(self, given: Validation) -> Mapping[str, float]:
