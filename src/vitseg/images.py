@@ -1,43 +1,140 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Encoded images, read in one way wherever they come from: a file, a row of a data set, an archive."""
+"""Encoded images, read in one way wherever they come from, a file, a row of a data set or an archive: one function for
+pictures, one for label maps."""
 
 import os
 import threading
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal, TypeAlias, TypeVar
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
 
+from .models.images import UnsuitableImageError, check_format, to_ids, to_rgb
+
+
+Decoded = TypeVar("Decoded")
+
+# Which way pictures stand that have an EXIF orientation: turned as it says, or as they are stored.
+Orientation: TypeAlias = Literal["upright", "stored"]
 
 # The environment variable that allows pictures of more pixels than Pillow does.
 MAX_PIXELS = "VITSEG_MAX_IMAGE_PIXELS"
 _opening = threading.Lock()
 
+# What an EXIF orientation asks for; it and the sides of the picture change places from the fifth on.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
-def decode_image(encoded: bytes) -> Image.Image:
+
+def read_picture(
+    encoded: bytes | dict[str, Any],
+    what: str | None = None,
+    orientation: Orientation | None = None,
+    label_size: tuple[int, int] | None = None,
+) -> Image.Image:
     """
-    The content of an image file as it is stored: in its own mode, not turned.
+    A picture in 8-bit RGB, on white where it is transparent; see `to_rgb`.
+
+    Args:
+        encoded: the content of its file, or a dictionary with the content as `bytes`.
+        what: what it is, for messages; by default "the image" with the `path` in the dictionary.
+        orientation: which way it stands if it has an EXIF orientation: "upright", as people see it, or as "stored".
+            `None` is "upright", unless it has `label_size` as stored alone.
+        label_size: width and height of its label map.
 
     Raises:
-        ValueError: if there is nothing, it is of no known format, or damaged, or has more pixels than Pillow takes for
-            safe (twice `PIL.Image.MAX_IMAGE_PIXELS`, 179 million) and VITSEG_MAX_IMAGE_PIXELS, if set, allows.
+        ValueError: naming `what` it is, if it is missing, cannot be decoded, has more pixels than Pillow takes for
+            safe (twice `PIL.Image.MAX_IMAGE_PIXELS`, 179 million) and VITSEG_MAX_IMAGE_PIXELS, if set, allows, or if
+            its numbers do not say what is black and what is white.
     """
-    if not encoded:
-        raise ValueError("the file is empty")
+
+    def convert(image: Image.Image) -> Image.Image:
+        stored = to_rgb(image)
+        turn = _TURNS.get(exif_orientation(image))
+        if turn is None or orientation == "stored":
+            return stored
+        upright = stored.transpose(turn)
+        return stored if orientation is None and upright.size != label_size == stored.size else upright
+
+    path = encoded.get("path") if isinstance(encoded, dict) else None
+    return _decode(encoded, what or (f"the image {path}" if path else "an image"), convert)
+
+
+def read_label_map(encoded: bytes | dict[str, Any], what: str, is_colored: bool = False) -> np.ndarray:
+    """
+    What a label map holds, which is never turned; see `to_ids`.
+
+    Args:
+        encoded: the content of its file, or a dictionary with the content as `bytes`.
+        what: what it is, for messages.
+        is_colored: whether its colours count: `0xRRGGBB`.
+
+    Returns:
+        `(height, width)`: uint8, or int32 where it holds more than 8 bits.
+
+    Raises:
+        ValueError: naming `what` it is, if it is missing, cannot be decoded, is in a lossy format, or does not hold
+            one integer (or colour) per pixel that can be told.
+    """
+    return _decode(encoded, what, _to_colors if is_colored else to_ids)
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an opened image, 1 (as it is) to 8; 1 where it has none or that is damaged."""
+    if image.format == "TIFF":  # Pillow turns these by itself.
+        return 1
     try:
-        image = open_header(BytesIO(encoded))
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # whatever such data lead Pillow to
+        return 1
+    return orientation if orientation in _TURNS else 1
+
+
+def stored_size(encoded: Any) -> tuple[int, int] | None:
+    """Width and height of an encoded image as it is stored, of which no more than its start is read; `None` for
+    anything else."""
+    try:
+        return open_header(BytesIO(encoded["bytes"] if isinstance(encoded, dict) else encoded)).size
+    except Exception:  # whatever it is
+        return None
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened image when it is turned as its EXIF orientation says."""
+    width, height = image.size
+    return (height, width) if exif_orientation(image) >= 5 else (width, height)
+
+
+def _decode(encoded: bytes | dict[str, Any], what: str, convert: Callable[[Image.Image], Decoded]) -> Decoded:
+    data = encoded["bytes"] if isinstance(encoded, dict) else encoded
+    if data is None:
+        raise ValueError(f"{what} is missing.")
+    if not data:
+        raise ValueError(f"{what} is empty: its file has no content.")
+    try:
+        image = open_header(BytesIO(data))
         _check_size(image)
-        image.load()
+        return convert(image)
+    except UnsuitableImageError as error:
+        raise ValueError(f"{what} {error}") from error
     except UnidentifiedImageError:
-        raise ValueError("not an image of a known format") from None
+        raise ValueError(f"Cannot decode {what}: not an image of a known format") from None
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to.
-        raise ValueError(str(error) or type(error).__name__) from error
-    return image
+        raise ValueError(f"Cannot decode {what}: {str(error) or type(error).__name__}") from error
 
 
-def open_header(file: str | Path | BytesIO) -> Image.Image:
+def open_header(file: str | Path | BinaryIO) -> Image.Image:
     """An image of any size, whose header alone is read yet: Pillow's limit is set aside for that moment."""
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -61,29 +158,10 @@ def _check_size(image: Image.Image) -> None:
         )
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says, or as it is where its EXIF data are damaged."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # whatever such data lead Pillow to
-        return image
-
-
-def open_image(encoded: bytes | dict[str, Any], what: str) -> Image.Image:
-    """
-    An image of a data set, as it is stored.
-
-    Args:
-        encoded: the content of its file, or a dictionary with the content as `bytes`.
-        what: what it is, for the message.
-
-    Raises:
-        ValueError: naming `what` it is, if it is missing or cannot be decoded.
-    """
-    data = encoded["bytes"] if isinstance(encoded, dict) else encoded
-    if not data:
-        raise ValueError(f"{what} is missing.")
-    try:
-        return decode_image(data)
-    except ValueError as error:
-        raise ValueError(f"Cannot decode {what}: {error}") from error
+def _to_colors(image: Image.Image) -> np.ndarray:
+    check_format(image)
+    if image.mode[0] in "IF":
+        raise UnsuitableImageError(f"has mode {image.mode!r} and no colours, but the label table names colours.")
+    # By way of RGBA, because straight to RGB Pillow warns about palettes with transparency.
+    red, green, blue = np.moveaxis(np.asarray(image.convert("RGBA").convert("RGB"), dtype=np.int32), -1, 0)
+    return red << 16 | green << 8 | blue

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Annotation files give exactly their values, and the table of values is held to."""
 
+import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -24,8 +26,12 @@ def on_disk(path: Path, content: bytes) -> File:
 
 def mask_file(path: Path, image: Image.Image, is_colored: bool = False, **options) -> MaskFile:
     stream = BytesIO()
-    image.save(stream, path.suffix[1:].replace("jpg", "jpeg"), **options)
+    image.save(stream, **({"format": path.suffix[1:].replace("jpg", "jpeg")} | options))
     return MaskFile(on_disk(path, stream.getvalue()), is_colored)
+
+
+def read(path: Path) -> np.ndarray:
+    return MaskFile(on_disk(path, path.read_bytes())).read()
 
 
 def mat_file(path: Path, variables: dict, key: str = "S", **options) -> MatFile:
@@ -147,11 +153,89 @@ def test_values_that_are_not_in_the_table_are_told(tmp_path):
         TrainIds({0: 0}, is_colored=True).of(colors)
 
 
-def test_lossy_masks_are_warned_of(tmp_path):
-    blocks = np.kron(np.array([[0, 90], [180, 40]], np.uint8), np.ones((7, 5), np.uint8))
-    lossy = mask_file(tmp_path / "a.jpg", Image.fromarray(blocks), quality=60)
-    table = {0: 0, 40: 1, 90: 2, 180: 3}
-    with pytest.raises(ValueError, match=r"a\.jpg holds .* JPEG .* PNG"):
-        TrainIds(table).of(lossy)
-    flat = mask_file(tmp_path / "b.jpg", Image.new("L", (16, 16), 90))
-    np.testing.assert_array_equal(TrainIds(table).of(flat), np.full((16, 16), 2))
+# Masks whose values are not, or may not be, what their author meant.
+
+
+BLOCKS = np.kron(np.array([[0, 1, 2], [2, 3, 0]], np.uint8), np.ones((7, 5), np.uint8))
+
+
+@pytest.mark.parametrize("is_colored", [False, True])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+@pytest.mark.parametrize(
+    "options", [{"format": "JPEG"}, {"format": "WEBP"}, {"format": "TIFF", "compression": "jpeg"}]
+)
+def test_lossy_masks_are_refused_whatever_their_suffix(options, name, is_colored, tmp_path):
+    blocks = BLOCKS if not is_colored else np.stack([BLOCKS] * 3, axis=-1)
+    lossy = mask_file(tmp_path / name, Image.fromarray(blocks), is_colored, **options)
+    # Every value that came about is an id.
+    ids = {value | value << 8 | value << 16 if is_colored else value: 0 for value in range(256)}
+    with pytest.raises(ValueError, match=rf"{name} is {options['format']}.*PNG"):
+        TrainIds(ids, is_colored=is_colored).of(lossy)
+
+
+def grey_png(values: np.ndarray, bits: int) -> bytes:
+    """A PNG of a few bits for each pixel, as ImageMagick and labelling tools write them."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width = values.shape
+    digits = ["".join(f"{value:0{bits}b}" for value in row) for row in values.tolist()]
+    rows = b"".join(b"\0" + int(row + "0" * (-len(row) % 8), 2).to_bytes(-(-len(row) // 8), "big") for row in digits)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_grey_masks_of_a_few_bits_hold_ids(bits, tmp_path):
+    ids = np.arange(15, dtype=np.uint8).reshape(3, 5) % min(2**bits, 15)
+    (tmp_path / "a.png").write_bytes(grey_png(ids, bits))
+    np.testing.assert_array_equal(read(tmp_path / "a.png"), ids)
+
+
+@pytest.mark.parametrize("largest", [3, 18, 255, 1000, 65535])
+@pytest.mark.parametrize("plain", [False, True])
+def test_pgm_masks_hold_ids_whatever_their_largest_grey_is(largest, plain, tmp_path):
+    ids = np.arange(4).reshape(2, 2) % (largest + 1)
+    content = ids.astype(">u2" if largest > 255 else np.uint8).tobytes()
+    body = " ".join(map(str, ids.ravel())).encode() if plain else content
+    (tmp_path / "a.pgm").write_bytes(b"P%d 2 2 %d\n" % (2 if plain else 5, largest) + body)
+    np.testing.assert_array_equal(read(tmp_path / "a.pgm"), ids)
+
+
+def test_a_mask_that_counts_from_white_is_refused(tmp_path):
+    # Portable bitmaps have 1 for black.
+    (tmp_path / "a.pbm").write_bytes(b"P1 2 1\n1 0\n")
+    with pytest.raises(ValueError, match=r"a\.pbm counts down from white"):
+        read(tmp_path / "a.pbm")
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "GIF", "TIFF"])
+def test_a_palette_of_grey_levels_that_are_not_their_positions_is_refused(image_format, tmp_path):
+    mask = Image.fromarray(BLOCKS[:, :10] % 2)
+    mask.putpalette([0, 0, 0, 255, 255, 255])
+    mask.save(tmp_path / "a.png", format=image_format)
+    with pytest.raises(ValueError, match=r"a\.png has a palette of grey levels .*convert\('L'\)"):
+        read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    "palette",
+    [
+        [level for level in range(256) for _ in range(3)],  # Whichever is meant.
+        [120, 120, 120, 180, 120, 120, 6, 230, 230, 80, 50, 50],  # ADE20K's, whose first class is grey.
+    ],
+)
+def test_other_palettes_have_positions(palette, tmp_path):
+    for name, ids in {"a.png": BLOCKS, "b.png": np.zeros_like(BLOCKS)}.items():
+        mask = Image.fromarray(ids)
+        mask.putpalette(palette)
+        mask.save(tmp_path / name)
+        np.testing.assert_array_equal(read(tmp_path / name), ids)
+
+
+def test_a_mask_of_several_pages_is_refused(tmp_path):
+    pages = [Image.fromarray(BLOCKS), Image.fromarray(BLOCKS[::-1])]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(ValueError, match=r"a\.tif holds 2 pictures"):
+        read(tmp_path / "a.tif")

@@ -352,7 +352,7 @@ def spoil(ade: Miniature, kind: str) -> str:
         return f"Cannot decode the image of {image}"
     if kind == "empty":
         image.write_bytes(b"")
-        return f"the image of {image} is missing"
+        return f"the image of {image} is empty"
     if kind == "size":
         write_mask(ade.source, "ADE_train_00000003", np.zeros((5, 9), np.uint8))
         return f"The image of {image} is {mask.shape[1]} x {mask.shape[0]} pixels, its label map 9 x 5"

@@ -419,7 +419,7 @@ def test_images_are_turned_to_fit_their_label_maps(tmp_path, stored_size, orient
         (GREY, Image.new("RGB", (4, 2)), "label map of street has mode 'RGB'"),
         (encode(GREY)[:-40], labels_with(), "Cannot decode the image of street"),
         (GREY, b"no label map", "Cannot decode the label map of street"),
-        (b"", labels_with(), "image of street is missing"),
+        (b"", labels_with(), "image of street is empty"),
     ],
 )
 def test_samples_that_cannot_be_used_are_named(tmp_path, image, label, message):

@@ -17,7 +17,7 @@ from vitseg import SetrImageProcessor
 from vitseg.data.image_labels import load_labelled_images
 from vitseg.data.objects import load_images_with_objects
 from vitseg.data.streaming import SegmentationStream, load_examples
-from vitseg.images import decode_image, upright
+from vitseg.images import read_picture
 from vitseg.inference.pictures import read_image
 from vitseg.inference.predict import DatasetImages, ImageFiles
 from vitseg.models.images import to_rgb
@@ -145,7 +145,7 @@ def test_everyone_sees_the_same_pixels(kind, path, folder):
 
 @pytest.mark.parametrize("kind", ["RGB", "RGBA", "L"])
 def test_arrays_and_tensors_look_like_pictures(kind):
-    array = np.array(decode_image(PICTURES[kind][0])).reshape(HEIGHT, WIDTH, -1)
+    array = np.array(Image.open(BytesIO(PICTURES[kind][0]))).reshape(HEIGHT, WIDTH, -1)
     for image in (array, torch.tensor(array)):
         np.testing.assert_array_equal(processed(image), PICTURES[kind][1])
     wide = array.astype(np.uint16) * 256 + 7
@@ -175,7 +175,7 @@ def test_damaged_files_are_refused_with_a_reason(image_format):
         for place in rng.integers(0, len(whole), 1 + trial % 4):
             damaged[place] = rng.integers(256)
         try:
-            image = to_rgb(upright(decode_image(bytes(damaged[: len(whole) - trial % 3 * 20]))))
+            image = read_picture(bytes(damaged[: len(whole) - trial % 3 * 20]), "it")
         except ValueError as error:
             reasons.append(str(error))
         else:
@@ -184,14 +184,22 @@ def test_damaged_files_are_refused_with_a_reason(image_format):
     assert all(reasons)
 
 
-def test_a_picture_whose_exif_data_are_damaged_is_used_as_it_is():
+@pytest.mark.parametrize(
+    ("entry", "damage", "size"),
+    [
+        # The resolution becomes a text where a fraction is expected; the orientation can still be read.
+        (b"\x01\x1a\x00\x05", b"\x01\x1a\x00\x02", (HEIGHT, WIDTH)),
+        # There is no orientation 255.
+        (b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06", b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\xff", (WIDTH, HEIGHT)),
+        (b"Exif\x00\x00MM", b"Exif\x00\x00??", (WIDTH, HEIGHT)),
+    ],
+)
+def test_a_picture_is_turned_if_its_exif_data_can_be_read_that_far(entry, damage, size):
     exif = Image.Exif()
     exif[0x0112] = exif[0x011A] = 6
     whole = encoded(Image.fromarray(COLOURS), format="JPEG", exif=exif)
-    # The resolution becomes a text where a fraction is expected.
-    damaged = whole.replace(b"\x01\x1a\x00\x05", b"\x01\x1a\x00\x02")
-    assert damaged != whole
-    assert upright(decode_image(damaged)).size == (WIDTH, HEIGHT)
+    assert entry in whole
+    assert read_picture(whole.replace(entry, damage)).size == size
 
 
 class TestVeryLargePictures:
@@ -204,23 +212,23 @@ class TestVeryLargePictures:
 
     @pytest.mark.filterwarnings("error")
     def test_below_the_limit_there_is_no_warning(self):
-        assert decode_image(encoded(Image.new("L", (15, 10)))).size == (15, 10)
+        assert read_picture(encoded(Image.new("L", (15, 10)))).size == (15, 10)
 
     def test_above_it_the_way_out_is_named(self):
         with pytest.raises(ValueError, match=r"30 x 10 pixels are more than 200.*VITSEG_MAX_IMAGE_PIXELS=300"):
-            decode_image(encoded(Image.new("L", (30, 10))))
+            read_picture(encoded(Image.new("L", (30, 10))))
 
     @pytest.mark.filterwarnings("error")
     def test_which_leaves_pillow_as_it_was(self, monkeypatch):
         monkeypatch.setenv("VITSEG_MAX_IMAGE_PIXELS", "300")
-        assert decode_image(encoded(Image.new("L", (30, 10)))).size == (30, 10)
+        assert read_picture(encoded(Image.new("L", (30, 10)))).size == (30, 10)
         assert Image.MAX_IMAGE_PIXELS == 100
         with pytest.raises(ValueError, match="31 x 10 pixels are more than 300"):
-            decode_image(encoded(Image.new("L", (31, 10))))
+            read_picture(encoded(Image.new("L", (31, 10))))
         with pytest.raises(Image.DecompressionBombError):
             Image.open(BytesIO(encoded(Image.new("L", (30, 10)))))
 
     def test_a_limit_is_a_number(self, monkeypatch):
         monkeypatch.setenv("VITSEG_MAX_IMAGE_PIXELS", "1e9")
         with pytest.raises(ValueError, match="VITSEG_MAX_IMAGE_PIXELS is '1e9'"):
-            decode_image(encoded(Image.new("L", (3, 1))))
+            read_picture(encoded(Image.new("L", (3, 1))))

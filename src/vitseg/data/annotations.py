@@ -13,7 +13,7 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from ..images import decode_image
+from ..images import read_label_map
 from .archives import File
 
 
@@ -76,21 +76,7 @@ class MaskFile(_AnnotationFile):
     is_colored: bool = False
 
     def read(self) -> np.ndarray:
-        encoded = self.file.read()
-        try:
-            image = decode_image(encoded)
-        except ValueError as error:
-            raise ValueError(f"Cannot decode {self}: {error}") from error
-        if self.is_colored:
-            # By way of RGBA, because straight to RGB Pillow warns about palettes with transparency.
-            red, green, blue = np.moveaxis(np.asarray(image.convert("RGBA").convert("RGB"), dtype=np.int32), -1, 0)
-            return red << 16 | green << 8 | blue
-        if len(image.getbands()) != 1 or image.mode == "F":
-            raise ValueError(
-                f"{self} has mode {image.mode!r}; expected one integer per pixel. If its colours stand for classes, "
-                "the label table must name colours."
-            )
-        return np.asarray(image)
+        return read_label_map(self.file.read(), str(self), self.is_colored)
 
 
 @dataclass(frozen=True)
@@ -228,9 +214,7 @@ class TrainIds:
         train_ids = np.where(self._raw[entry] == raw, self._train[entry], other)
         unknown = np.unique(raw[train_ids == _UNKNOWN])
         if unknown.size:
-            lossy = str(annotation).lower().endswith((".jpg", ".jpeg"))
-            hint = " JPEG changes values: masks must be in a lossless format such as PNG." if lossy else ""
-            raise ValueError(f"{annotation} holds {self._describe(unknown)}, not in the label table.{hint}")
+            raise ValueError(f"{annotation} holds {self._describe(unknown)}, not in the label table.")
         return train_ids.astype(np.uint8)
 
     def _describe(self, values: np.ndarray) -> str:

@@ -15,7 +15,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
 
 from ..image_files import is_hidden, visible_files
 
@@ -55,6 +57,12 @@ class File:
         """Another text for another file, and for the same file once it has changed."""
         return f"{self.name} {self.size} {self.version}"
 
+    def open(self) -> BinaryIO:
+        """The content as a stream, of which no more is read from disk than is asked for, but in tar files."""
+        if self.member is not None:
+            return cast(BinaryIO, self._zip().open(self.member))
+        return BytesIO(self.read()) if self.offset else self.container.open("rb")
+
     def read(self) -> bytes:
         """
         The content.
@@ -64,7 +72,7 @@ class File:
         """
         try:
             if self.member is not None:
-                return _open_zip(self.container, self.container.stat().st_mtime_ns, os.getpid()).read(self.member)
+                return self._zip().read(self.member)
             with self.container.open("rb") as file:
                 file.seek(self.offset)
                 content = file.read(self.size)
@@ -73,6 +81,9 @@ class File:
         if len(content) != self.size:
             raise ValueError(f"Cannot read {self}: it ends after {len(content)} of {self.size} bytes.")
         return content
+
+    def _zip(self) -> zipfile.ZipFile:
+        return _open_zip(self.container, self.container.stat().st_mtime_ns, os.getpid())
 
 
 class FileTree:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..images import open_image
+from ..images import read_label_map
 from ..models.image_processing_semantic import reduce_labels
 from .shards import COUNT_FEATURES, class_counts
 from .streaming import parquet_files
@@ -79,8 +79,8 @@ def _count(files: list[str], split: str) -> pa.Table:
 
 
 def _count_row(row: dict[str, Any], index: int) -> dict[str, list[int]]:
-    label_map = open_image(row["label"], f"label map {index} (from 0) of the split")
-    return class_counts(*np.unique(np.asarray(label_map), return_counts=True))
+    label_map = read_label_map(row["label"], f"label map {index} (from 0) of the split")
+    return class_counts(*np.unique(label_map, return_counts=True))
 
 
 def _flat(table: pa.Table, column: str) -> np.ndarray:

@@ -18,9 +18,8 @@ import numpy as np
 import torch
 from timm.data import Mixup, create_transform
 
-from ..images import open_image
+from ..images import read_picture
 from ..models.image_processing_semantic import SemanticImageProcessor
-from ..models.images import to_rgb
 from ..recipes import ClassificationTraining
 from .streaming import Example, ExampleStream, load_undecoded, load_with_images
 
@@ -101,7 +100,7 @@ class ClassificationStream(ExampleStream):
             )
         example: Example = {"labels": torch.tensor(label)}
         if self.transform is not None:
-            image = to_rgb(open_image(row["image"], "an image"))
+            image = read_picture(row["image"])
             with seeded(int(rng.integers(2**32))):
                 example["pixel_values"] = self.transform(image)
         return example

@@ -18,10 +18,9 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
-from ..images import open_image
+from ..images import read_picture
 from ..models.image_processing_hlg import read_objects, relative_boxes
 from ..models.image_processing_semantic import SemanticImageProcessor, keep_ratio_size, resize_bilinear
-from ..models.images import to_rgb
 from ..recipes import DetectionTraining
 from .streaming import Example, ExampleStream, load_with_images
 
@@ -103,7 +102,7 @@ class DetectionStream(ExampleStream):
     collate = staticmethod(collate_objects)
 
     def make_example(self, row: Example, rng: np.random.Generator) -> Example:
-        image = torch.from_numpy(np.array(to_rgb(open_image(row["image"], "an image")))).permute(2, 0, 1)
+        image = torch.from_numpy(np.array(read_picture(row["image"]))).permute(2, 0, 1)
         boxes, classes = read_objects(as_annotations(row["objects"]), (image.shape[-2], image.shape[-1]))
         if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < self.num_labels:
             raise ValueError(

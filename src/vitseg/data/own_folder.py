@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..image_files import describe_left_out, without_image_suffix
-from ..images import decode_image
+from ..images import open_header
 from .annotations import MaskFile, TrainIds
 from .archives import FileTree
 from .layouts import SPLITS, FoundPair, find_pairs, normalize, place_of
@@ -93,8 +93,9 @@ def _has_colors(pairs: Sequence[FoundPair]) -> bool:
     """Whether masks have colours, by the first one."""
     first = next(pair.mask for pair in pairs if pair.mask)
     try:
-        return not decode_image(first.read()).mode.startswith(_GREY_MODES)
-    except ValueError:
+        with first.open() as file, open_header(file) as image:
+            return not image.mode.startswith(_GREY_MODES)
+    except Exception:
         return True  # The preparation will say what is wrong with it.
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..image_files import without_image_suffix
+from ..images import Orientation
 from .annotations import Annotation, TrainIds
 from .archives import File
 from .dataset_labels import DatasetLabels
@@ -36,11 +37,13 @@ class Pair:
             without suffix; the folders are left out in data sets where names differ without them.
         image: an image file.
         annotation: the annotation.
+        orientation: which way images of the data set stand that have an EXIF orientation; see `find_orientation`.
     """
 
     name: str
     image: File | None
     annotation: Annotation | None
+    orientation: Orientation | None = None
 
     @property
     def size(self) -> int:
@@ -50,7 +53,8 @@ class Pair:
     @property
     def stamp(self) -> str:
         """Another text for another pair, and for the same once one of its files has changed."""
-        return "\n".join([self.name, *("" if part is None else part.stamp for part in (self.image, self.annotation))])
+        parts = ("" if part is None else part.stamp for part in (self.image, self.annotation))
+        return "\n".join([self.name, *parts, self.orientation or ""])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,5 +114,5 @@ def encode_pair(pair: Pair, train_ids: TrainIds) -> EncodedPair:
         **class_counts(np.arange(256), counts),
     }
     # What training will do with it, so that training has nothing to complain about.
-    decode_example(row | {"file_name": str(pair.image)})
+    decode_example(row | {"file_name": str(pair.image)}, pair.orientation)
     return row, counts

@@ -20,17 +20,19 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from ..images import Orientation
 from ..replacing import recover, replacing, write_json
 from .annotations import TrainIds
 from .augmentation import IGNORE_INDEX
 from .dataset_labels import LABELS_FILE
+from .orientation import describe_orientation, find_orientation
 from .pairs import READER_VERSION, EncodedPair, Pair, RawDataset, encode_pair
 from .shards import Row, dataset_card, shard_name, write_shard
 
@@ -71,6 +73,7 @@ def prepare(
     limit: int | None = None,
     on_error: str = "stop",
     workers: int = 0,
+    orientation: Orientation | None = None,
     tell: Callable[[str], object] = print,
 ) -> dict[str, SplitReport]:
     """
@@ -91,6 +94,8 @@ def prepare(
         limit: pairs of each split to take, from the first; `None` takes all.
         on_error: what to do at a pair that cannot be used. "stop" raises; "skip" leaves it out and reports it.
         workers: number of processes that verify and encode; 0 does it in this one.
+        orientation: which way images stand that have an EXIF orientation: "upright", or as they are "stored"; `None`
+            is what the sizes of their label maps prove.
         tell: is called with a sentence on what is there already and what is made anew, if anything is.
 
     Returns:
@@ -99,8 +104,8 @@ def prepare(
     Raises:
         BadPairError: at the first pair that cannot be used, if `on_error` is "stop". The shards that are finished are
             kept for the next run.
-        ValueError: if an argument is out of range, there is only one class, the output holds something else than this
-            data set, or nothing of a split can be used.
+        ValueError: if an argument is out of range, there is only one class, the pairs do not prove the orientation,
+            the output holds something else than this data set, or nothing of a split can be used.
     """
     if on_error not in ("stop", "skip"):
         raise ValueError(f"on_error is {on_error!r}; expected 'stop' or 'skip'.")
@@ -114,8 +119,11 @@ def prepare(
     output = Path(output)
     recover(output)
     work = _work_folder(output)
-    shards = _plan(dataset, limit, work)
-    about = _describe(dataset, shards)
+    pairs = (pair for pairs in dataset.splits.values() for pair in pairs[:limit])
+    if orientation := orientation or find_orientation(pairs):
+        tell(describe_orientation(orientation))
+    shards = _plan(dataset, limit, orientation, work)
+    about = _describe(dataset, shards) | ({"orientation": orientation} if orientation else {})
     earlier = _read_finished(output, dataset.title) if output.exists() else None
     if earlier is not None and earlier["about"] == about and _is_whole(output, earlier, on_error):
         tell(f"{output} was already complete.")
@@ -259,14 +267,14 @@ class _Shard:
         return record is not None and (on_error == "skip" or not record.skipped)
 
 
-def _plan(dataset: RawDataset, limit: int | None, work: Path) -> list[_Shard]:
+def _plan(dataset: RawDataset, limit: int | None, orientation: Orientation | None, work: Path) -> list[_Shard]:
     shards = []
     train_ids = dataset.train_ids
     meaning = json.dumps(
         [READER_VERSION, list(train_ids.raw_to_train.items()), train_ids.default, train_ids.is_colored]
     )
     for split, pairs in dataset.splits.items():
-        pairs = pairs[:limit]
+        pairs = [replace(pair, orientation=orientation) for pair in pairs[:limit]]
         by_size = math.ceil(sum(pair.size for pair in pairs) / SHARD_BYTES)
         parts = np.array_split(np.arange(len(pairs)), min(len(pairs), max(MIN_SHARDS, by_size)))
         for index, part in enumerate(parts):
@@ -352,7 +360,7 @@ def _write_shard(shard: _Shard, results: Iterable[EncodedPair | str], on_error: 
                 skipped.append(result)
 
     shard.discard()
-    write_shard(rows(), shard.file)
+    write_shard(rows(), shard.file, orientation=shard.pairs[0].orientation)
     images = len(shard.pairs) - len(skipped)
     shard.write_record(SplitReport(images=images, pixels=pixels.tolist(), skipped=skipped))
 

@@ -53,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=num_processors(), metavar="N", help="processes (%(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="take the first N images of each split")
     parser.add_argument("--on-error", choices=("stop", "skip"), default="stop", help="at a pair of no use (stop)")
+    parser.add_argument(
+        "--orientation",
+        choices=("upright", "stored"),
+        help="label maps were drawn on images turned as their EXIF orientation says, or as they are stored (what the "
+        "sizes prove)",
+    )
     parser.add_argument("--push-to-hub", metavar="NAME", help="publish as this data set of the Hub")
     parser.add_argument("--private", action="store_true", help="publish for yourself only")
     own = parser.add_argument_group("folder")
@@ -68,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         print(f"Looking through {args.source}", flush=True)
         dataset = open_dataset(args)
-        report = prepare(dataset, args.output, limit=args.limit, on_error=args.on_error, workers=args.workers)
+        options = {"limit": args.limit, "on_error": args.on_error, "workers": args.workers}
+        report = prepare(dataset, args.output, orientation=args.orientation, **options)
         print_report(dataset, report)
         print(f"{args.output} is complete.")
         if args.push_to_hub:

@@ -5,13 +5,14 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features, Image, List, Value
 
+from ..images import Orientation
 from .augmentation import IGNORE_INDEX
 from .dataset_labels import LABELS_FILE, DatasetLabels
 
@@ -23,6 +24,9 @@ GROUP_BYTES = 8 * 1024**2
 # The classes that a label map shows, and their numbers of pixels.
 COUNT_FEATURES = {"class_ids": List(Value("int32")), "class_pixels": List(Value("int64"))}
 FEATURES = Features({"image": Image(), "label": Image(), "file_name": Value("string"), **COUNT_FEATURES})
+
+# In the footers: which way images stand that have an EXIF orientation.
+_ORIENTATION = b"vitseg.orientation"
 
 Row = Mapping[str, Any]
 
@@ -38,7 +42,9 @@ def shard_name(split: str, index: int, count: int) -> str:
     return f"{split}-{index:05d}-of-{count:05d}.parquet"
 
 
-def write_shard(rows: Iterable[Row], file: Path, group_rows: int = GROUP_ROWS) -> None:
+def write_shard(
+    rows: Iterable[Row], file: Path, group_rows: int = GROUP_ROWS, orientation: Orientation | None = None
+) -> None:
     """
     Write a Parquet file; the same rows always give the same bytes.
 
@@ -48,8 +54,12 @@ def write_shard(rows: Iterable[Row], file: Path, group_rows: int = GROUP_ROWS) -
             time.
         file: where to.
         group_rows: rows in a row group at most; fewer where encoded images and label maps pass `GROUP_BYTES`.
+        orientation: which way images stand that have an EXIF orientation, which the footer says; `None` if there are
+            none.
     """
     schema = FEATURES.arrow_schema
+    if orientation is not None:
+        schema = schema.with_metadata({**schema.metadata, _ORIENTATION: orientation.encode()})
     with pq.ParquetWriter(file, schema) as writer:
         group: list[Row] = []
         group_bytes = 0
@@ -62,6 +72,12 @@ def write_shard(rows: Iterable[Row], file: Path, group_rows: int = GROUP_ROWS) -
             group_bytes += row_bytes
         if group:
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
+
+
+def read_orientation(metadata: pq.FileMetaData) -> Orientation | None:
+    """What the footer of a Parquet file says of images that have an EXIF orientation; `None` if it says nothing."""
+    value = (metadata.metadata or {}).get(_ORIENTATION)
+    return cast(Orientation, value.decode()) if value in (b"upright", b"stored") else None
 
 
 def dataset_card(

@@ -26,11 +26,11 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 from tqdm.auto import tqdm
 
-from ..images import open_image, upright
+from ..images import Orientation, read_label_map, read_picture
 from ..models.image_processing_semantic import reduce_labels
-from ..models.images import to_rgb
 from .augmentation import IGNORE_INDEX
 from .repetition import STEPS, Visits, draw_repetitions, in_steps
+from .shards import read_orientation
 
 
 COLUMNS = ("image", "label", "file_name")
@@ -256,7 +256,7 @@ class SegmentationStream(ExampleStream):
         self.do_reduce_labels = do_reduce_labels
 
     def make_example(self, row: Example, rng: np.random.Generator) -> Example:
-        example = decode_example(row)
+        example = decode_example(row, self._blocks.orientation)
         image = torch.from_numpy(np.array(example["image"])).permute(2, 0, 1)
         # Bytes are compared many times faster by NumPy than by torch.
         label_map = example["label_map"]
@@ -290,8 +290,10 @@ class _RowGroups:
         self._columns = list(columns)
         self._groups: list[tuple[str, pq.FileMetaData, int]] = []
         self.lengths: list[int] = []
+        self.orientation: Orientation | None = None
         for file in tqdm(parquet_files(source, split), desc="Reading Parquet footers", unit="file", delay=2):
             metadata = _read_metadata(file, columns)
+            self.orientation = read_orientation(metadata)
             for group in range(metadata.num_row_groups):
                 self._groups.append((file, metadata, group))
                 self.lengths.append(metadata.row_group(group).num_rows)
@@ -334,6 +336,7 @@ class _CachedRows:
 
     def __init__(self, source: str | Path, split: str, columns: Sequence[str]) -> None:
         self._dataset = load_undecoded(source, split, columns)
+        self.orientation = load_orientation(source, split)
         self.lengths = [1] * len(self._dataset)
 
     def read(self, block: int, rows: np.ndarray) -> list[Example]:
@@ -351,11 +354,16 @@ def load_undecoded(source: str | Path, split: str, columns: Sequence[str]) -> da
     return dataset.select_columns(list(columns))
 
 
+def load_orientation(source: str | Path, split: str) -> Orientation | None:
+    """Which way the images of a split stand that have an EXIF orientation, if the data set says so."""
+    return read_orientation(pq.read_metadata(parquet_files(source, split)[0]))
+
+
 def load_with_images(source: str | Path, split: str, columns: Sequence[str]) -> datasets.Dataset:
     """A split as a map-style data set of some columns, with `image` as a PIL image in RGB, for evaluation."""
 
     def decode(batch: dict[str, list]) -> dict[str, list]:
-        return batch | {"image": [to_rgb(open_image(encoded, "an image")) for encoded in batch["image"]]}
+        return batch | {"image": [read_picture(encoded) for encoded in batch["image"]]}
 
     return load_undecoded(source, split, columns).with_transform(decode)
 
@@ -382,26 +390,30 @@ def load_examples(source: str | Path, split: str, do_reduce_labels: bool = False
             cannot be used.
     """
 
-    decode = functools.partial(_decode_batch, do_reduce_labels=do_reduce_labels)
+    orientation = load_orientation(source, split)
+    decode = functools.partial(_decode_batch, do_reduce_labels=do_reduce_labels, orientation=orientation)
     return load_undecoded(source, split, COLUMNS).with_transform(decode)
 
 
-def _decode_batch(batch: dict[str, list], do_reduce_labels: bool) -> dict[str, list]:
+def _decode_batch(batch: dict[str, list], do_reduce_labels: bool, orientation: Orientation | None) -> dict[str, list]:
     rows = (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))
-    examples = [decode_example(row) for row in rows]
+    examples = [decode_example(row, orientation) for row in rows]
     if do_reduce_labels:
         examples = [example | {"label_map": reduce_labels(example["label_map"])} for example in examples]
     return {key: [example[key] for example in examples] for key in ("image", "label_map", "file_name")}
 
 
-def decode_example(row: Example) -> Example:
+def decode_example(row: Example, orientation: Orientation | None = None) -> Example:
     """Decodes a row of the data set.
 
-    An image in any mode becomes 8-bit RGB; see `to_rgb`. Its EXIF orientation is applied, as OpenCV does, unless only
-    the image as stored has the size of the label map. Label maps are never turned.
+    An image in any mode becomes 8-bit RGB, see `to_rgb`, and is turned as its EXIF orientation says, as OpenCV and
+    `datasets` do, unless the data set says otherwise or only the image as stored has the size of the label map. Label
+    maps are never turned.
 
     Args:
         row: `image` and `label` (the bytes of a file, or a dictionary with `bytes`) and `file_name`.
+        orientation: which way images stand that have an EXIF orientation, if the data set says so; see
+            `vitseg.data.orientation`.
 
     Returns:
         `image`: a PIL image in mode "RGB". `label_map`: the stored values, an array `(height, width)`, uint8, or int32
@@ -412,24 +424,15 @@ def decode_example(row: Example) -> Example:
             integer per pixel, or the sizes differ.
     """
     name = row["file_name"]
-    stored = open_image(row["image"], f"the image of {name}")
-    label = open_image(row["label"], f"the label map of {name}")
-    if len(label.getbands()) != 1 or label.mode == "F":
+    label_map = read_label_map(row["label"], f"the label map of {name}")
+    height, width = label_map.shape
+    image = read_picture(row["image"], f"the image of {name}", orientation, label_size=(width, height))
+    if image.size != (width, height):
         raise ValueError(
-            f"The label map of {name} has mode {label.mode!r}; expected one integer per pixel, its class id. Turn "
-            "colours into ids first."
+            f"The image of {name} is {image.width} x {image.height} pixels, its label map {width} x {height}: they "
+            "must have the same width and height."
         )
-    image = upright(stored)
-    if image.size != label.size == stored.size:
-        image = stored
-    if image.size != label.size:
-        raise ValueError(
-            f"The image of {name} is {image.width} x {image.height} pixels, its label map {label.width} x "
-            f"{label.height}: they must have the same width and height."
-        )
-    label_map = np.asarray(label)
-    label_map = label_map.astype(np.uint8 if label_map.dtype.itemsize == 1 else np.int32)
-    return {"image": to_rgb(image), "label_map": label_map, "file_name": name}
+    return {"image": image, "label_map": label_map, "file_name": name}
 
 
 def num_processors() -> int:

@@ -10,9 +10,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from ..image_files import describe_left_out, is_image_name, printable, visible_files
-from ..images import decode_image, upright
+from ..images import read_picture
 from ..label_maps import origin_of
-from ..models.images import to_rgb
 
 
 # How the files end that `vitseg segment` writes for an image, and where `vitseg predict` writes. The first says that
@@ -82,4 +81,4 @@ def read_image(path: Path) -> Image.Image:
         OSError: if the file cannot be read.
         ValueError: if it is no image, or damaged.
     """
-    return to_rgb(upright(decode_image(path.read_bytes())))
+    return read_picture(path.read_bytes(), "the image")

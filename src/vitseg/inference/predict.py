@@ -34,15 +34,14 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
-from ..data.streaming import parquet_files
+from ..data.streaming import load_orientation, parquet_files
 from ..evaluation.inference import predict_images
 from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work
 from ..evaluation.progress import identity, model_stamp
 from ..evaluation.submission import FORMATS, check_classes, save_label_map, write_zip
 from ..image_files import printable, without_image_suffix
-from ..images import open_image, upright
+from ..images import read_picture, stored_size
 from ..label_maps import origin_of
-from ..models.images import to_rgb
 from ..replacing import write_json
 from .loading import class_names, load_model, palette_for
 from .pictures import PREDICTIONS, find_images, read_image
@@ -93,7 +92,10 @@ class ImageFiles:
 
 
 class DatasetImages:
-    """The images of a split, by the names in its column `file_name`, or by number if there is none."""
+    """
+    The images of a split, by the names in its column `file_name`, or by number if there is none. With an EXIF
+    orientation they stand as the data set says, or as the label map does that may be beside them.
+    """
 
     note = None
 
@@ -103,17 +105,22 @@ class DatasetImages:
         has_names = "file_name" in rows.column_names
         names = rows["file_name"] if has_names else map(str, range(len(rows)))
         self.names = [PurePosixPath(without_image_suffix(name)).name for name in names]
-        self.images = rows.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
+        self.orientation = load_orientation(name, split)
+        rows = rows.select_columns([column for column in ("image", "label") if column in rows.column_names])
+        self.rows = rows.cast_column("image", datasets.Image(decode=False))
+        if isinstance(rows.features.get("label"), datasets.Image):
+            self.rows = self.rows.cast_column("label", datasets.Image(decode=False))
 
     def encoded(self, index: int) -> bytes:
-        """The content of an image's file; empty if it is missing."""
-        return self.images[index]["image"]["bytes"] or b""
+        """Which way an image stands, and the content of its file; empty if it is missing."""
+        return (self.orientation or "").encode() + (self.rows[index]["image"]["bytes"] or b"")
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        name = self.names[index]
+        name, row = self.names[index], self.rows[index]
         check_name(name)
-        image = open_image(self.images[index]["image"], f"the image of {name}")
-        return {"image": to_rgb(upright(image)), "file_name": name}
+        label_size = stored_size(row.get("label"))
+        image = read_picture(row["image"], f"the image of {name}", self.orientation, label_size)
+        return {"image": image, "file_name": name}
 
 
 def predict(args: argparse.Namespace, accelerator: Accelerator) -> int:
