@@ -26,6 +26,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from huggingface_hub.errors import StrictDataclassError
+
 from . import __version__
 from .extras import MissingExtraError, require
 from .recipes.lookup import unknown_name
@@ -69,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if unknown:
             args.usage_error(_unknown_argument(unknown[0], args.options))
         return args.run(args)
-    except (MissingExtraError, OSError, ValueError) as error:
+    except (MissingExtraError, OSError, StrictDataclassError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

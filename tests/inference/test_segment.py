@@ -473,6 +473,16 @@ class TestRefusals:
         err = self.fail(capsys, "--model", folder, photos / "rgb.png", "--output", tmp_path / "out")
         assert message in err
 
+    def test_classes_that_count_from_one(self, photos, tmp_path, capsys):
+        folder = save_tiny_setr(tmp_path / "model", NAMES)
+        config = json.loads((folder / "config.json").read_text())
+        config["id2label"] = {str(index): name for index, name in enumerate(NAMES, start=1)}
+        (folder / "config.json").write_text(json.dumps(config))
+        err = self.fail(capsys, "--model", folder, photos / "rgb.png", "--output", tmp_path / "out")
+        assert f"cannot load a model from {folder}: id2label has the ids [1, 2, 3, 4, 5]; expected 0 to 4" in err
+        assert main(["export", "--model", str(folder), "--output", str(tmp_path / "exported")]) == 1
+        assert "id2label has the ids [1, 2, 3, 4, 5]; expected 0 to 4" in capsys.readouterr().err
+
     def test_damaged_weights(self, model, photos, tmp_path, capsys):
         folder = save_tiny_setr(tmp_path / "model", NAMES)
         weights = folder / "model.safetensors"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub.errors import HFValidationError, StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
@@ -56,14 +56,25 @@ def load_model(
         image_processor = AutoImageProcessor.from_pretrained(name)
     except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"cannot load a model from {name}: {str(error).splitlines()[0]}") from error
+    except StrictDataclassError as error:  # which wraps what the configuration's own checks raise
+        raise ValueError(f"cannot load a model from {name}: {error.__cause__ or error}") from error
     if model.config.num_labels > 255:
         raise ValueError(f"{name} has {model.config.num_labels} classes; a label map of bytes holds 255 at most.")
+    class_names(model)  # which refuses a model that does not name them
     return tune(model).to(device, dtype), image_processor
 
 
 def class_names(model: PreTrainedModel) -> list[str]:
-    """The names of a model's classes, by class id."""
-    return [model.config.id2label[index] for index in range(model.config.num_labels)]
+    """
+    The names of a model's classes, by class id.
+
+    Raises:
+        ValueError: if `id2label` does not name the ids from 0 on.
+    """
+    id2label = model.config.id2label
+    if sorted(id2label) != list(range(len(id2label))):
+        raise ValueError(f"id2label of the model has the ids {sorted(id2label)}; expected 0 to {len(id2label) - 1}.")
+    return [id2label[index] for index in range(len(id2label))]
 
 
 def palette_for(names: Sequence[str]) -> Palette:

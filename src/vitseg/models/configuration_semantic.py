@@ -163,6 +163,11 @@ class WindowedInferenceConfig(PreTrainedConfig):
     def validate_architecture(self):
         super().validate_architecture()
         self.protocol()
+        if sorted(self.id2label) != list(range(self.num_labels)):
+            raise ValueError(
+                f"id2label has the ids {sorted(self.id2label)}; expected 0 to {self.num_labels - 1}, as logits are "
+                "counted. That label maps count from 1 is said by do_reduce_labels of the image processor."
+            )
 
     def protocol(
         self,
