@@ -55,10 +55,10 @@ ENCODERS: dict[str, tuple[type, PreTrainedConfig]] = {
 PYRAMIDS = ("convnext", "dinov3_convnext", "swin")
 
 
-def save_encoder(name: str, folder: Path) -> PreTrainedModel:
+def save_encoder(name: str, folder: Path, seed: int = 0) -> PreTrainedModel:
     """Writes one of `ENCODERS` and its image processor to a folder; returns it in evaluation mode."""
     model_class, config = ENCODERS[name]
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = model_class(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():

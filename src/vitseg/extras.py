@@ -13,6 +13,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "data": _DATA,
     "eval": _EVAL,
     "train": _EVAL,
+    "adapters": ("peft",),
     "detection": ("pycocotools",),
     "export": ("onnx", "onnx_ir", "onnxruntime", "onnxscript"),
 }

@@ -1,9 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""
-Pretrained weights as the start of an encoder: those of timm, of Google's JAX ViT, of SCTNet's authors, and of any
-backbone of transformers.
-"""
+"""ImageNet weights as the start of an encoder: those of timm, of Google's JAX ViT, and of SCTNet's authors."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -12,8 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
-from transformers.utils import logging
+from transformers import PreTrainedModel
 
 from . import cts_segmenter, plain_vit, sctnet
 from .reading import read_checkpoint
@@ -64,42 +60,6 @@ def load_timm_weights(encoder: PreTrainedModel, name: str) -> None:
     import timm
 
     fill_encoder(encoder, timm.create_model(name, pretrained=True).state_dict())
-
-
-def load_backbone_weights(backbone: PreTrainedModel, source: str) -> list[str]:
-    """
-    Load the encoder of a transformers model into a backbone of the same architecture.
-
-    Args:
-        backbone: of the class that AutoBackbone has for that model; for a ViT, DeiT, MAE or MSN, a
-            [`PlainVitBackbone`].
-        source: folder, or repository on the Hub.
-
-    Returns:
-        The names of the backbone's parameters that the model does not have, and that stay as they are: norms over the
-        feature maps of pyramids, which transformers adds.
-
-    Raises:
-        ValueError: if the weights are not those of such an encoder; it names what is missing or of another shape.
-    """
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # for heads, which are left out
-    try:
-        if backbone.config.model_type == "plain_vit":
-            fill_encoder(backbone, AutoModel.from_pretrained(source, dtype=torch.float32).state_dict())
-            return []
-        loaded, info = type(backbone).from_pretrained(
-            source, config=backbone.config, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"The weights of {source} do not fit a {type(backbone).__name__}: {error}") from error
-    finally:
-        logging.set_verbosity(verbosity)
-    missing = sorted(info["missing_keys"])
-    if needed := [name for name in missing if loaded.get_parameter_or_buffer(name).ndim > 1]:
-        raise ValueError(f"{source} lacks weights of a {type(backbone).__name__}: {', '.join(needed)}.")
-    backbone.load_state_dict(loaded.state_dict())
-    return missing
 
 
 def fill_encoder(encoder: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -1,8 +1,8 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-The plain ViT under the names of others: the blocks that originals share, and pretrained weights of timm, of
-transformers and of Google's JAX implementation (https://github.com/google-research/vision_transformer).
+The plain ViT under the names of others: the blocks that originals share, and ImageNet weights of timm and of Google's
+JAX implementation (https://github.com/google-research/vision_transformer).
 """
 
 import math
@@ -62,23 +62,18 @@ def token_rules(config: PlainVitConfig, theirs: str) -> list[Rule]:
     ]
 
 
-# Pretrained weights.
+# ImageNet weights.
 
 
 def encoder_rules(config: PlainVitConfig, names: Iterable[str]) -> list[Rule]:
     """
-    The table that renames a whole ViT, in timm's names, transformers' or JAX's, for a backbone of the same widths and
-    depth.
+    The table that renames a whole ViT, in timm's names or JAX's, for a backbone of the same widths and depth.
 
     The position embedding is resized to the backbone's grid as the originals do it: the last rows that make a square
     are the grid, resized without antialiasing by the backbone's `interpolation_mode`; the first row is the class
     token's, the second one DeiT's distillation token's, which is skipped where the backbone has no such token.
     """
-    if any("/" in name for name in names):
-        return _jax_rules(config)
-    return (
-        _transformers_rules(config) if any(name.startswith("embeddings.") for name in names) else _timm_rules(config)
-    )
+    return _jax_rules(config) if any("/" in name for name in names) else _timm_rules(config)
 
 
 def _timm_rules(config: PlainVitConfig) -> list[Rule]:
@@ -89,19 +84,6 @@ def _timm_rules(config: PlainVitConfig) -> list[Rule]:
         _optional(config.use_final_norm, r"norm\.(weight|bias)", r"layernorm.\1"),
         Rule(r"patch_embed\.proj\.(weight|bias)", r"embeddings.patch_embeddings.\1"),
         *layer_rules("blocks", "layers", TIMM_NAMES),
-    ]
-
-
-def _transformers_rules(config: PlainVitConfig) -> list[Rule]:
-    """For ViT, DeiT, MAE's encoder and MSN, which share their names with our blocks."""
-    return [
-        Rule(r"pooler\..*", reason="what follows the encoder, which a backbone does not have"),
-        Rule("embeddings.mask_token", reason="takes part in pretraining alone"),
-        *_embedding_rules(config, "embeddings.cls_token", "embeddings.position_embeddings"),
-        _optional(config.use_distillation_token, "embeddings.distillation_token", "embeddings.distillation_token"),
-        Rule(r"embeddings\.patch_embeddings\.projection\.(weight|bias)", r"embeddings.patch_embeddings.\1"),
-        _optional(config.use_final_norm, r"layernorm\.(weight|bias)", r"layernorm.\1"),
-        Rule(r"(layers\..*)", r"\1"),
     ]
 
 

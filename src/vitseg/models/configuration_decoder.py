@@ -21,6 +21,10 @@ class DecoderConfig(WindowedInferenceConfig):
         backbone_config (`PreTrainedConfig` or `dict`, *optional*):
             Configuration of the backbone: a [`PlainVitConfig`], or that of any transformers backbone. Each method has
             its published one as default.
+        feature_stride (`int`, *optional*):
+            Pixels of the image that a position of the decoder's feature maps stands for: all of the backbone's are
+            resized to that. By default they stay as the backbone gives them. Needed for pyramids, such as Swin and
+            ConvNeXt, whose maps differ in size.
         kwargs:
             Arguments of [`WindowedInferenceConfig`]. `window_size` defaults to the backbone's `image_size`.
     """

@@ -9,6 +9,7 @@ A method gives its backbone, [`predict`](SemanticSegmentationModel.predict) and
 """
 
 import functools
+import os
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -111,6 +112,26 @@ class SemanticSegmentationModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _can_compile_fullgraph = True
     _auto_class = "AutoModelForSemanticSegmentation"
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
+    ) -> Any:
+        """As in transformers; also for a folder with an adapter, which is merged into its encoder."""
+        # Imported here, so that most folders do without.
+        from .adapters import find_adapter, load_adapted
+
+        folder = find_adapter(pretrained_model_name_or_path, kwargs)
+        if folder is not None:
+            config = cls.config_class.from_pretrained(folder)
+            kwargs["state_dict"] = load_adapted(cls(config), folder).state_dict()
+            kwargs.pop("adapter_kwargs", None)  # of the Auto classes
+            if "config" not in kwargs:
+                kwargs["config"], kwargs = cls.config_class.from_pretrained(
+                    folder, return_unused_kwargs=True, **kwargs
+                )
+            pretrained_model_name_or_path = None
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.backbone.get_input_embeddings()

@@ -14,12 +14,11 @@ from transformers import MODEL_FOR_BACKBONE_MAPPING, AutoConfig, AutoImageProces
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from ..models.adapters import PLAIN_VITS
 from ..models.configuration_plain_vit import PlainVitConfig
 from .changes import CROP_SIZE, Values, apply_changes
 
 
-# Plain ViTs of transformers, which has no backbone classes for them; ours computes the same.
-PLAIN_VITS = ("deit", "vit", "vit_mae", "vit_msn")
 # What of transformers' configurations is not about the architecture.
 BOOKKEEPING = {"architectures", "dtype", "id2label", "label2id", "out_features", "out_indices", "problem_type"}
 BOOKKEEPING |= {"stage_names", "transformers_version"}
@@ -76,9 +75,6 @@ def put_on_backbone(values: Values, source: str) -> None:
         values["model"]["feature_stride"] = FEATURE_STRIDE
     values["image_processor"] = {**values["image_processor"], **_pixel_statistics(source)}
     _fit_sizes(values, PYRAMID_STRIDE if is_pyramid else config.patch_size)
-    if is_plain:
-        # Positions are resized once, when the weights are loaded.
-        values["model"]["backbone_config"]["image_size"] = list(values["training"]["crop_size"])
     values["training"]["pretrained"] = {"model": source}
     values["name"] = f"{values['name']}-on-{source.rstrip('/').rpartition('/')[2]}"
 

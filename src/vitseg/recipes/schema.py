@@ -53,6 +53,29 @@ class PretrainedWeights:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoraRecipe:
+    """
+    Low-rank adapters of an encoder (https://arxiv.org/abs/2106.09685), the rest of which is frozen.
+
+    Args:
+        rank: of the two matrices whose product is added to a layer's weight.
+        targets: the last names of the layers that get them, such as `"q_proj"`; all linear ones by default.
+        alpha: the product is multiplied by `alpha / rank`; `None` for twice the rank.
+        dropout: on what an adapter reads.
+    """
+
+    rank: int
+    targets: tuple[str, ...] = ()
+    alpha: float | None = None
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"The rank of the adapters is {self.rank}; expected at least 1.")
+        _check_share("dropout", self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
 class OptimizationRecipe:
     """
     What the training of all tasks has in common.
@@ -71,6 +94,9 @@ class OptimizationRecipe:
         batch_size: images per optimizer step, over all devices.
         max_gradient_norm: gradients of all parameters together are scaled down to this norm; `None` leaves them.
         pretrained: the backbone's weights at the start, or `None`.
+        freeze: names of modules that do not learn, such as `"backbone"`.
+        layer_decay: the learning rate of each block of the backbone in parts of that of the next; the last block has
+            the rate that is its own, the embeddings the least. `None` for the same rate in all.
     """
 
     optimizer: str
@@ -85,8 +111,12 @@ class OptimizationRecipe:
     batch_size: int
     max_gradient_norm: float | None = None
     pretrained: PretrainedWeights | None = None
+    freeze: tuple[str, ...] = ()
+    layer_decay: float | None = None
 
     def __post_init__(self) -> None:
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay is {self.layer_decay}; expected more than 0 and at most 1.")
         _check_choice("optimizer", self.optimizer, OPTIMIZERS)
         for name in ("learning_rate", "iterations", "batch_size"):
             if getattr(self, name) <= 0:
@@ -118,6 +148,7 @@ class TrainingRecipe(OptimizationRecipe):
             the schedule has when the warm-up ends; iteration 0 is made at the full rate), see `poly_schedule`.
         teacher: SCTNet's teacher, a model that knows the same classes: a folder or a repository on the Hub. `None` (or
             `"none"`) for none.
+        lora: low-rank adapters in the encoder, or `None`.
     """
 
     power: float = 0.9
@@ -132,6 +163,7 @@ class TrainingRecipe(OptimizationRecipe):
     rare_class_sampling: float | None = None
     warmup_rule: str = "mmcv"
     teacher: str | None = None
+    lora: LoraRecipe | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

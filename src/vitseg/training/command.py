@@ -40,12 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             group.add_argument(f"--{name.replace('_', '-')}", **kind | fields[name].metadata)
 
     what = parser.add_argument_group("what to train")
-    add(what, "recipe", "dataset", "output", "backbone", "init", "policy", "labels", "reduce_labels")
+    add(what, "recipe", "dataset", "output", "backbone", "save_adapter", "init", "policy", "labels", "reduce_labels")
     add(what, "train_split", "validation_split")
     how = parser.add_argument_group("changes to the recipe")
     how.add_argument("--iterations", type=positive_int, metavar="N", help="optimizer steps")
     how.add_argument("--batch-size", type=positive_int, metavar="N", help="images per step, over all devices")
     how.add_argument("--learning-rate", type=float, metavar="X", help="base learning rate")
+    how.add_argument("--freeze", nargs="+", metavar="MODULE", help="modules that do not learn, such as backbone")
+    how.add_argument("--lora", type=positive_int, metavar="RANK", help="low-rank adapters in a frozen backbone")
+    how.add_argument("--lora-targets", nargs="+", metavar="LAYER", help="layers that get them (all linear ones)")
     how.add_argument("--teacher", metavar="MODEL|none", help="SCTNet's teacher: a model folder or Hub name")
     how.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other: training.power=1.0")
     add(how, "ema", "seed")
@@ -58,8 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(args).items() if value is not None}
     options = {field.name: given[field.name] for field in dataclasses.fields(TrainingOptions) if field.name in given}
-    short = ("iterations", "batch_size", "learning_rate", "teacher")
+    short = ("iterations", "batch_size", "learning_rate", "freeze", "teacher")
     changes = {f"training.{name}": given[name] for name in short if name in given}
+    if args.lora is not None:
+        changes["training.lora"] = {"rank": args.lora, "targets": args.lora_targets or []}
+    elif args.lora_targets:
+        args.usage_error("--lora-targets names layers for adapters; give their rank with --lora.")
     changes |= read_assignments(args.set)
     try:
         return Training(TrainingOptions(**options, changes=changes)).run()

@@ -11,8 +11,9 @@ import transformers
 from transformers import AutoBackbone, AutoConfig, AutoImageProcessor, PreTrainedModel, SegformerModel
 from transformers.utils import logging
 
-from ..conversion.encoders import load_backbone_weights, load_encoder_weights, load_timm_weights
+from ..conversion.encoders import load_encoder_weights, load_timm_weights
 from ..methods import METHODS, TASKS
+from ..models.adapters import load_encoder
 from ..models.image_processing_semantic import SemanticImageProcessor
 from ..recipes import Recipe
 from ..replacing import standing
@@ -62,7 +63,7 @@ def _load_backbone(backbone: PreTrainedModel, init: str, recipe: Recipe) -> list
     if init not in PRETRAINED:
         load_encoder_weights(backbone, init)
     elif recipe.training.pretrained is not None and (source := recipe.training.pretrained.model) is not None:
-        return load_backbone_weights(backbone, source)
+        return load_encoder(backbone, source)
     else:
         load_timm_weights(backbone, _timm_model(recipe))
     return []

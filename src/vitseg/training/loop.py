@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from ..data.loading import train_loader
 from ..data.streaming import ExampleStream, default_workers
 from ..recipes import load_recipe, recipe_to_json
+from .adaptation import Adaptation
 from .checkpoints import all_finite, find_checkpoint, load_checkpoint, save_checkpoint
 from .classification import ClassificationTask
 from .detection import DetectionTask
@@ -109,7 +110,7 @@ class Training:
     def make_step(self, step_batches: list[dict[str, Any]]) -> float:
         """One optimizer step; returns the learning rate it was made at."""
         accelerator, state, max_norm = self.accelerator, self.state, self.recipe.training.max_gradient_norm
-        state.trained.train()
+        state.begin_step()
         num_items = self.count_items(step_batches)
         for batch in step_batches:
             arguments = self.task.prepare_batch(send_to_device(batch, accelerator.device, non_blocking=True))
@@ -218,7 +219,8 @@ class Training:
             model = start.model
             enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
             enable()
-        state = TrainingState(start, training, self.accelerator, self.ema)
+        self.adaptation = Adaptation(start.model, training, options.save_adapter)
+        state = TrainingState(start, self.adaptation.frozen, training, self.accelerator, self.ema)
         # From here on, processes may drop different paths.
         set_seed(options.seed, device_specific=True)
         return state
@@ -353,7 +355,9 @@ class Training:
         """Write the model as it is validated to a folder of the run. All processes call this."""
         model = self.state.evaluated_model()
         if self.accelerator.is_main_process:
-            self.folder.save_model(name, model, self.state.image_processor)
+            with self.folder.replacing(name) as folder:
+                self.adaptation.save_model(model, folder)
+                self.state.image_processor.save_pretrained(folder)
 
     def finish(self) -> None:
         self.save_model("model")

@@ -3,6 +3,7 @@
 """The originals' parameter groups and learning-rate schedules."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ def parameter_groups(
     weight_decay: float,
     rules: Mapping[str, Mapping[str, float]],
     decay_vectors: bool = True,
+    layer_decay: float | None = None,
 ) -> list[dict[str, Any]]:
     """
     Trainable parameters grouped by learning rate and weight decay.
@@ -33,20 +35,49 @@ def parameter_groups(
         weight_decay: of the parameters that no rule matches.
         rules: text -> `{"lr_mult": ..., "decay_mult": ...}`, factors that are 1 when not given.
         decay_vectors: whether weight decay applies to parameters of one dimension, such as biases, too.
+        layer_decay: see [`layer_factors`].
 
     Returns:
         Groups for an optimizer, with `params`, `lr` and `weight_decay`.
     """
     texts = sorted(sorted(rules), key=len, reverse=True)
+    factors = layer_factors([name for name, _ in model.named_parameters()], layer_decay or 1.0)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         rule = next((rules[text] for text in texts if text in name), {})
         decay = weight_decay * rule.get("decay_mult", 1.0) if decay_vectors or parameter.ndim > 1 else 0.0
-        key = (learning_rate * rule.get("lr_mult", 1.0), decay)
+        key = (learning_rate * rule.get("lr_mult", 1.0) * factors[name], decay)
         groups.setdefault(key, []).append(parameter)
     return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
+
+
+def layer_factors(names: Sequence[str], layer_decay: float) -> dict[str, float]:
+    """
+    Factors on the learning rates of a model's parameters, by their names: less for the blocks further from the output
+    (https://arxiv.org/abs/2106.08254, appendix). Outside the backbone, in its last block and after it they are 1.
+
+    Args:
+        names: of all parameters, in their order. The backbone's contain "backbone.", and those of a block its number,
+            or the numbers of its stage and in it.
+        layer_decay: the factor of each block in parts of that of the next, more than 0 and at most 1.
+    """
+    blocks = {}
+    for name in names:
+        _, backbone, rest = name.partition("backbone.")
+        if backbone and (numbers := re.findall(r"\.(\d+)\.", rest)):
+            blocks[name] = tuple(int(number) for number in numbers[:2])
+    order = sorted(set(blocks.values()))
+    factors, has_begun = {}, False
+    for name in names:
+        has_begun = has_begun or name in blocks
+        if name in blocks:
+            factors[name] = layer_decay ** (len(order) - 1 - order.index(blocks[name]))
+        else:
+            is_embedding = "backbone." in name and not has_begun
+            factors[name] = layer_decay ** len(order) if is_embedding else 1.0
+    return factors
 
 
 def build_optimizer(model: nn.Module, recipe: OptimizationRecipe, *, fused: bool = False) -> torch.optim.Optimizer:
@@ -57,7 +88,14 @@ def build_optimizer(model: nn.Module, recipe: OptimizationRecipe, *, fused: bool
     tensor lies in memory, so that a run which was stopped and goes on ends with other bits than one that was not.
     """
     decay_vectors = getattr(recipe, "decay_vectors", True)
-    groups = parameter_groups(model, recipe.learning_rate, recipe.weight_decay, recipe.parameter_rules, decay_vectors)
+    groups = parameter_groups(
+        model,
+        recipe.learning_rate,
+        recipe.weight_decay,
+        recipe.parameter_rules,
+        decay_vectors,
+        recipe.layer_decay,
+    )
     if recipe.optimizer == "sgd":
         momentum, nesterov = recipe.momentum, recipe.nesterov
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=momentum, nesterov=nesterov, fused=fused)

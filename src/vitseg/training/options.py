@@ -36,6 +36,7 @@ class TrainingOptions:
     init: str | None = option(
         None, "weights at the start (default: the recipe's)", metavar="pretrained|none|FILE|MODEL"
     )
+    save_adapter: bool = option(False, "save heads and adapters alone, beside a pretrained backbone's name")
     policy: str | None = option(None, "trained policy network, for a model that shares tokens", metavar="MODEL")
     labels: Path | None = field(
         default=None,

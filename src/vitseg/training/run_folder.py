@@ -4,11 +4,9 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
-
-from transformers import PreTrainedModel
-from transformers.image_processing_utils import BaseImageProcessor
 
 from ..evaluation.plots import plot_training
 from ..replacing import recover, replacing, write_json
@@ -83,11 +81,9 @@ class RunFolder:
         self.checkpoints.mkdir(exist_ok=True)
         self.metrics.rewind(step)
 
-    def save_model(self, name: str, model: PreTrainedModel, image_processor: BaseImageProcessor) -> None:
-        """Write the model and its image processor to a folder of this name, in place of what was there."""
-        with replacing(self.path / name) as folder:
-            model.save_pretrained(folder)
-            image_processor.save_pretrained(folder)
+    def replacing(self, name: str) -> AbstractContextManager[Path]:
+        """A folder to write a model to, which then takes the place of what was at this name."""
+        return replacing(self.path / name)
 
     def draw_curves(self) -> None:
         """Draw what `metrics.jsonl` holds, once it holds a loss."""

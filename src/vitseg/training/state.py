@@ -4,7 +4,7 @@
 
 import copy
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator, DistributedType
 from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
+from torch import nn
 from transformers import PreTrainedModel
 
 from ..recipes import OptimizationRecipe
@@ -104,6 +105,7 @@ class TrainingState:
 
     Args:
         start: the model, on the CPU.
+        frozen: its modules that stay in evaluation mode.
         recipe: says how it is optimized.
         accelerator: prepares it, and saves and loads its checkpoints.
         ema: decay of a moving average of the weights, which is then validated and saved; `None` for none.
@@ -113,9 +115,15 @@ class TrainingState:
     """
 
     def __init__(
-        self, start: ModelToTrain, recipe: OptimizationRecipe, accelerator: Accelerator, ema: float | None
+        self,
+        start: ModelToTrain,
+        frozen: Sequence[nn.Module],
+        recipe: OptimizationRecipe,
+        accelerator: Accelerator,
+        ema: float | None,
     ) -> None:
         self.accelerator = accelerator
+        self.frozen = frozen
         self.image_processor = start.image_processor
         self.model, trained = start.model, start.trained
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
@@ -146,6 +154,12 @@ class TrainingState:
             copy_full_weights(self.model, self.whole)
             return self.whole
         return self.model
+
+    def begin_step(self) -> None:
+        """Training mode, but for what is frozen: nothing is dropped there, and no statistics change."""
+        self.trained.train()
+        for module in self.frozen:
+            module.eval()
 
     def end_step(self) -> float:
         """Count a step of the optimizer as made; returns the learning rate it was made at."""

@@ -1,0 +1,153 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Models saved as what was learned over a pretrained encoder: a PEFT adapter and the heads, and which encoder they belong
+to. Loaded, they are ordinary models, with the adapter merged.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModel
+from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import CONFIG_NAME, cached_file, find_adapter_config_file, logging
+
+
+# Beside PEFT's own files: the `source` of the encoder, and the `digest` of its weights.
+ENCODER_FILE = "encoder.json"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+ADDED_NORMS = "hidden_states_norms."
+HUB_ARGUMENTS = {"cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token"}
+# Plain ViTs of transformers, which has no backbone classes for them; ours computes the same.
+PLAIN_VITS = ("deit", "vit", "vit_mae", "vit_msn")
+
+
+def load_encoder(backbone: PreTrainedModel, source: str) -> list[str]:
+    """
+    Load the encoder of a transformers model into a backbone of the same architecture.
+
+    Args:
+        backbone: of the class that AutoBackbone has for that model; for one of `PLAIN_VITS`, a [`PlainVitBackbone`].
+        source: folder, or repository on the Hub.
+
+    Returns:
+        The names of the backbone's parameters that the model does not have, and that stay as they are: those of
+        `added_modules`, or some of them.
+
+    Raises:
+        ValueError: if the weights are not those of such an encoder.
+    """
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # for heads, which are left out
+    try:
+        if AutoConfig.from_pretrained(source).model_type in PLAIN_VITS:
+            encoder = AutoModel.from_pretrained(source, dtype=torch.float32)
+            backbone.load_state_dict(_our_names(encoder.state_dict()))
+            return []
+        loaded, info = type(backbone).from_pretrained(
+            source, config=backbone.config, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"The weights of {source} do not fit a {type(backbone).__name__}: {error}") from error
+    finally:
+        logging.set_verbosity(verbosity)
+    missing = sorted(info["missing_keys"])
+    if needed := [name for name in missing if not name.startswith(ADDED_NORMS)]:
+        raise ValueError(f"{source} lacks weights of a {type(backbone).__name__}: {', '.join(needed)}.")
+    backbone.load_state_dict(loaded.state_dict())
+    return missing
+
+
+def added_modules(backbone: PreTrainedModel) -> list[str]:
+    """
+    The modules that transformers' backbones have beyond the encoders whose weights they load: norms over the feature
+    maps of pyramids.
+    """
+    return [name for name, _ in backbone.named_modules() if name.startswith(ADDED_NORMS)]
+
+
+def _our_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The encoder of one of `PLAIN_VITS` under the names of our backbone."""
+    without = ("pooler.", "embeddings.mask_token")
+    return {
+        name.replace("patch_embeddings.projection.", "patch_embeddings."): tensor
+        for name, tensor in tensors.items()
+        if not name.startswith(without)
+    }
+
+
+def encoder_digest(backbone: PreTrainedModel) -> str:
+    """The SHA-256 of a backbone's weights in float32, in hexadecimal; without those of `added_modules`."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(backbone.state_dict().items()):
+        if not name.startswith(ADDED_NORMS):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def find_adapter(name: str | PathLike | None, arguments: Mapping[str, Any]) -> Path | None:
+    """
+    The local folder of a model that is saved as an adapter, `None` if it is no such model.
+
+    Args:
+        name: folder, or repository on the Hub, whose files are downloaded.
+        arguments: of `from_pretrained`, some of which say where and how on the Hub.
+    """
+    if name is None:
+        return None
+    hub = {key: arguments[key] for key in HUB_ARGUMENTS & arguments.keys()}
+    if find_adapter_config_file(str(name), **hub) is None:
+        return None
+    try:
+        files = [cached_file(str(name), file, **hub) for file in (CONFIG_NAME, *ADAPTER_FILES, ENCODER_FILE)]
+    except OSError:
+        return None  # an adapter beside a whole model, which is transformers' affair
+    return Path(files[-1]).parent
+
+
+def load_adapted(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """
+    Give a model, built with random weights, those of the encoder, the adapter and the heads of a folder.
+
+    Args:
+        model: of the folder's configuration, in float32.
+        folder: what `find_adapter` found.
+
+    Returns:
+        The model, with the adapter merged into the encoder's weights.
+
+    Raises:
+        ImportError: if PEFT is not installed.
+        ValueError: if the encoder cannot be had, or is not the one that the adapter was trained over.
+    """
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise ImportError(f"{folder} holds an adapter, which needs PEFT: pip install peft") from error
+    encoder = json.loads((folder / ENCODER_FILE).read_text(encoding="utf-8"))
+    load_encoder(model.backbone, encoder["source"])
+    digest = encoder_digest(model.backbone)
+    if digest != encoder["digest"]:
+        raise ValueError(
+            f"The adapter in {folder} was trained over an encoder with the digest {encoder['digest'][:12]}, but "
+            f"{encoder['source']} has {digest[:12]}: it is another, or was changed since. Put the original there, or "
+            f"name its folder as `source` in {ENCODER_FILE}."
+        )
+    with without_peft_warnings():
+        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+
+
+@contextmanager
+def without_peft_warnings() -> Iterator[None]:
+    """PEFT asks models for an attribute that transformers has renamed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        yield

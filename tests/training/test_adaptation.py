@@ -1,0 +1,136 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How much of a model learns over a pretrained encoder: nothing of it, adapters in it, all of it; what is saved."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from small_encoders import save_encoder
+from training_runs import assert_same_run, options_of, stop_after, train, weights
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
+
+from vitseg.scenes import write_scenes
+
+
+pytestmark = pytest.mark.usefixtures("own_state")
+WAYS = {"whole": [], "frozen": ["--freeze", "backbone"], "lora": ["--lora", "2"]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny_recipe) -> Path:
+    """A data set (`scenes`), a recipe (`tiny.json`), and encoders by their names."""
+    folder = tmp_path_factory.mktemp("adaptation")
+    write_scenes(folder / "scenes", num_train=12, num_validation=2)
+    training = tiny_recipe["training"] | {"iterations": 4, "batch_size": 2}
+    (folder / "tiny.json").write_text(json.dumps(tiny_recipe | {"training": training}))
+    for name in ("dinov3_vit", "swin", "vit"):
+        save_encoder(name, folder / name)
+    return folder
+
+
+def run(folder: Path, encoder: str, output: Path, *options: str) -> int:
+    return train(*options_of(folder, "tiny", output), "--backbone", folder / encoder, "--checkpoint-every=2", *options)
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """Encoder, way and further options -> the folder of a run, made once."""
+
+    def get(encoder: str, way: str, *options: str) -> Path:
+        output = folder / "-".join([encoder, way, *options])
+        if not output.exists():
+            assert run(folder, encoder, output, *WAYS[way], *options) == 0
+        return output
+
+    return get
+
+
+def answer(folder: Path) -> torch.Tensor:
+    model = AutoModelForSemanticSegmentation.from_pretrained(folder).eval()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        return model(torch.randn(1, 3, 48, 64)).logits
+
+
+@pytest.mark.parametrize("encoder", ["dinov3_vit", "swin", "vit"])
+def test_a_frozen_encoder_is_the_same_to_the_last_bit(encoder, folder, trained):
+    before = AutoModelForSemanticSegmentation.from_pretrained(trained(encoder, "frozen") / "model").backbone
+    start = weights(folder, encoder)
+    ours = {name.rpartition("patch_embeddings.projection.")[2]: value for name, value in before.state_dict().items()}
+    digests = {value.numpy().tobytes() for value in start.values()}
+    added = [name for name in ours if name.startswith("hidden_states_norms.")]
+    assert all(value.numpy().tobytes() in digests for name, value in ours.items() if name not in added)
+    heads = [weights(trained(encoder, way)) for way in ("frozen", "whole")]
+    assert any(not torch.equal(heads[0][name], heads[1][name]) for name in heads[0] if "head" in name)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("encoder", ["dinov3_vit", "swin"])
+def test_each_way_goes_on_after_a_stop_as_if_there_had_been_none(encoder, way, folder, trained, tmp_path, monkeypatch):
+    stop_after(2, monkeypatch)
+    assert run(folder, encoder, tmp_path, *WAYS[way]) == 143
+    monkeypatch.undo()
+    assert run(folder, encoder, tmp_path, *WAYS[way], "--resume") == 0
+    assert_same_run(tmp_path, trained(encoder, way))
+
+
+def test_adapters_change_the_encoder_and_leave_an_ordinary_model(folder, trained):
+    frozen, adapted = (weights(trained("dinov3_vit", way)) for way in ("frozen", "lora"))
+    assert frozen.keys() == adapted.keys()
+    changed = {name for name in frozen if "backbone" in name and not torch.equal(frozen[name], adapted[name])}
+    linear = {name for name in frozen if "backbone.model.layer" in name or "backbone.layer" in name}
+    assert changed == {name for name in linear if name.endswith("weight") and frozen[name].ndim == 2}
+
+
+@pytest.mark.parametrize("way", ["frozen", "lora"])
+@pytest.mark.parametrize("encoder", ["dinov3_vit", "swin", "vit"])
+def test_an_adapter_alone_answers_as_the_whole_model(encoder, way, trained):
+    whole, alone = trained(encoder, way) / "model", trained(encoder, way, "--save-adapter") / "model"
+    assert not (alone / "model.safetensors").exists()
+    config = json.loads((alone / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"].endswith(encoder)
+    assert {"decode_head", "auxiliary_head.0"} <= set(config["modules_to_save"])
+    torch.testing.assert_close(answer(alone), answer(whole), rtol=0, atol=0)
+
+
+def test_an_adapter_is_a_model_for_every_part_of_transformers(trained, tmp_path):
+    alone = trained("dinov3_vit", "lora", "--save-adapter") / "model"
+    segmenter = pipeline("image-segmentation", model=str(alone))
+    assert segmenter.model.config.id2label[0] == "sky"
+    half, info = AutoModelForSemanticSegmentation.from_pretrained(alone, dtype="float16", output_loading_info=True)
+    assert half.dtype == torch.float16
+    assert not info["missing_keys"]
+    other = AutoModelForSemanticSegmentation.from_pretrained(alone, num_labels=3, ignore_mismatched_sizes=True)
+    assert other(torch.randn(1, 3, 32, 32)).logits.shape == (1, 3, 32, 32)
+    AutoModelForSemanticSegmentation.from_pretrained(alone).save_pretrained(tmp_path)
+    AutoImageProcessor.from_pretrained(alone).save_pretrained(tmp_path)
+    torch.testing.assert_close(answer(tmp_path), answer(alone), rtol=0, atol=0)
+
+
+def test_an_adapter_over_another_encoder_is_refused(folder, trained, tmp_path):
+    alone = trained("dinov3_vit", "lora", "--save-adapter") / "model"
+    file = alone / "encoder.json"
+    content = file.read_text()
+    save_encoder("dinov3_vit", tmp_path / "other", seed=1)
+    file.write_text(json.dumps(json.loads(content) | {"source": str(tmp_path / "other")}))
+    with pytest.raises(ValueError, match=r"trained over an encoder with the digest .* it is another"):
+        AutoModelForSemanticSegmentation.from_pretrained(alone)
+    file.write_text(content)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--freeze", "backbone", "decode_head", "auxiliary_head"], "nothing is left that learns"),
+        (["--freeze", "encoder"], "no module 'encoder' to freeze. The model has backbone, decode_head"),
+        (["--lora", "2", "--lora-targets", "query"], "no layer named query to adapt. It has .*q_proj"),
+        (["--save-adapter"], "The whole encoder learns.*--lora 8 or --freeze backbone"),
+        (["--set", "training.layer_decay=2"], "layer_decay is 2; expected more than 0 and at most 1"),
+    ],
+)
+def test_what_cannot_be_is_refused(options, message, folder, tmp_path, capsys):
+    assert run(folder, "dinov3_vit", tmp_path / "run", *options) == 1
+    assert __import__("re").search(message, capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
