@@ -71,7 +71,7 @@ def test_other_data_sets_are_counted_once(scenes, tmp_path, capfd):
     capfd.readouterr()
     for is_first in (True, False):
         assert np.array_equal(class_pixel_counts(plain, num_labels=len(SCENE_CLASSES)), expected)
-        assert ("Counting the pixels of each class" in capfd.readouterr().err) == is_first
+        assert ("class_counts split" in capfd.readouterr().err) == is_first
     # Other files of the same names are counted anew.
     write_scenes(tmp_path / "others", num_train=5, num_validation=1, seed=1, num_shards=1)
     without_counts(tmp_path / "others", plain)
@@ -96,6 +96,19 @@ def test_rows_without_counts_are_counted(scenes, tmp_path):
     write_shard(({name: row[name] for name in names} for row in rows), tmp_path / "mixed" / "train.parquet")
     counts = class_pixel_counts(tmp_path / "mixed", num_labels=len(SCENE_CLASSES))
     assert np.array_equal(counts, expected_counts(scenes, "train", len(SCENE_CLASSES)))
+
+
+def test_what_cannot_be_counted_is_named(scenes, tmp_path):
+    plain = without_counts(scenes, tmp_path / "plain")
+    data = datasets.load_dataset("parquet", data_files=str(plain / "*.parquet"), split="train")
+    (tmp_path / "unlabelled").mkdir()
+    data.remove_columns("label").to_parquet(tmp_path / "unlabelled" / "train.parquet")
+    with pytest.raises(ValueError, match=r"train\.parquet has no column label; it has image, file_name"):
+        class_pixel_counts(tmp_path / "unlabelled", num_labels=3)
+    rows = data.cast_column("label", datasets.Image(decode=False)).map(lambda row: {"label": {"bytes": b"damaged"}})
+    rows.to_parquet(plain / "train-00001-of-00002.parquet")
+    with pytest.raises(ValueError, match=r"label map 0 \(from 0\) of .*train-00001-of-00002\.parquet"):
+        class_pixel_counts(plain, num_labels=3)
 
 
 def test_factors_are_those_of_lvis():

@@ -3,12 +3,12 @@
 """
 How many pixels of each class the images of a split show.
 
-Preparation writes the counts beside the label maps. Those of other data sets are counted from their label maps, once:
-`datasets` keeps the result in its cache until the files change.
+Preparation writes the counts beside the label maps. Those of other data sets are counted once: `datasets` keeps them in
+its cache until the files change.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from ..images import read_label_map
 from ..models.image_processing_semantic import reduce_labels
 from .shards import COUNT_FEATURES, class_counts
-from .streaming import parquet_files
+from .streaming import check_columns, parquet_files
 
 
 def class_pixel_counts(
@@ -39,12 +39,12 @@ def class_pixel_counts(
         and neither do labels that are no class: it is when an image is used that they are refused.
 
     Raises:
-        ValueError: if the split is missing, or a label map cannot be decoded.
+        ValueError: if the split or the column `label` is missing, or a label map cannot be decoded.
     """
     files = parquet_files(source, split)
     table = _read_counts(files)
     if table is None:
-        table = _count(files, split)
+        table = _count(files)
     ids = reduce_labels(_flat(table, "class_ids")) if do_reduce_labels else _flat(table, "class_ids")
     images = np.repeat(np.arange(len(table)), pc.list_value_length(table["class_ids"]).to_numpy())
     is_class = ids < num_labels
@@ -65,22 +65,37 @@ def _read_counts(files: list[str]) -> pa.Table | None:
     return None if any(table[column].null_count for column in columns) else table
 
 
-def _count(files: list[str], split: str) -> pa.Table:
+def _count(files: list[str]) -> pa.Table:
     """The same, counted from the label maps."""
-    labels = datasets.load_dataset("parquet", data_files={split: files}, split=split, columns=["label"])
-    counts = labels.cast_column("label", datasets.Image(decode=False)).map(
-        _count_row,
-        with_indices=True,
-        remove_columns=["label"],
-        features=datasets.Features(COUNT_FEATURES),
-        desc="Counting the pixels of each class",
-    )
+    try:
+        counts = datasets.Dataset.from_generator(
+            _count_rows,
+            features=datasets.Features(COUNT_FEATURES),
+            gen_kwargs={"files": files, "stamps": [_stamp(file) for file in files]},
+            split=datasets.NamedSplit("class_counts"),
+        )
+    except datasets.exceptions.DatasetGenerationError as error:
+        # It says no more than that there was an error.
+        raise error.__cause__ or error from None
     return counts.with_format("arrow")[:]
 
 
-def _count_row(row: dict[str, Any], index: int) -> dict[str, list[int]]:
-    label_map = read_label_map(row["label"], f"label map {index} (from 0) of the split")
-    return class_counts(*np.unique(label_map, return_counts=True))
+def _count_rows(files: list[str], stamps: list[str]) -> Iterator[dict[str, list[int]]]:
+    for file in files:
+        with pq.ParquetFile(file) as parquet:
+            check_columns(parquet.schema_arrow.names, ["label"], file)
+            labels = (label for batch in parquet.iter_batches(100, columns=["label"]) for label in batch["label"])
+            for index, label in enumerate(labels):
+                label_map = read_label_map(label.as_py(), f"label map {index} (from 0) of {file}")
+                yield class_counts(*np.unique(label_map, return_counts=True))
+
+
+def _stamp(file: str) -> str:
+    """Another text once the file has changed. On the Hub its name has the revision."""
+    if file.startswith("hf://"):
+        return file
+    status = Path(file).stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _flat(table: pa.Table, column: str) -> np.ndarray:

@@ -327,7 +327,7 @@ def _read_metadata(file: str, columns: Sequence[str]) -> pq.FileMetaData:
         metadata = pq.read_metadata(file)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{file} is not a Parquet file: {error}") from error
-    _check_columns(metadata.schema.to_arrow_schema().names, columns, file)
+    check_columns(metadata.schema.to_arrow_schema().names, columns, file)
     return metadata
 
 
@@ -347,7 +347,7 @@ def load_undecoded(source: str | Path, split: str, columns: Sequence[str]) -> da
     """A split as a map-style data set of some columns, with images as they are stored."""
     # By its files: `datasets` caches a folder under its name, and would not notice that the files have changed.
     dataset = datasets.load_dataset("parquet", data_files={split: parquet_files(source, split)}, split=split)
-    _check_columns(dataset.column_names, columns, source)
+    check_columns(dataset.column_names, columns, source)
     for column in columns:
         if column == "image" or (columns == COLUMNS and column == "label"):
             dataset = dataset.cast_column(column, datasets.Image(decode=False))
@@ -368,7 +368,8 @@ def load_with_images(source: str | Path, split: str, columns: Sequence[str]) -> 
     return load_undecoded(source, split, columns).with_transform(decode)
 
 
-def _check_columns(found: Sequence[str], columns: Sequence[str], source: str | Path) -> None:
+def check_columns(found: Sequence[str], columns: Sequence[str], source: str | Path) -> None:
+    """Raises a ValueError unless `columns` are among those `found` in a source."""
     missing = [column for column in columns if column not in found]
     if missing:
         raise ValueError(f"{source} has no column {', '.join(missing)}; it has {', '.join(found)}.")
