@@ -3,7 +3,7 @@
 """
 How many pixels of each class the images of a split show.
 
-Preparation writes the counts beside the label maps. Those of other data sets are counted once: `datasets` keeps them in
+Preparation writes the counts beside the label maps. In other data sets they are counted once: `datasets` keeps them in
 its cache until the files change.
 """
 
