@@ -29,8 +29,9 @@ def described(capsys, subject: str) -> dict[str, list[str]]:
 class TestList:
     def test_all(self, capsys):
         assert main(["list"]) == 0
-        lines = capsys.readouterr().out.splitlines()
+        *lines, _, others = capsys.readouterr().out.splitlines()
         assert len(lines) == 2 + len(RECIPES)
+        assert others.startswith("Without published results: dinov3-setr-naive-vit-s, ")
         cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
         assert ["setr-pup-vit-l-ade20k-512-160k", "ade20k", "48.62", "50.09", "convertible"] in cells
         assert ["cts-segmenter-mask-30-vit-s-ade20k-512", "ade20k", "45.10", "", "weights never released"] in cells

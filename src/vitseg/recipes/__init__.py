@@ -6,7 +6,7 @@ One record per published result: what conversion, training, evaluation and model
 `python -m vitseg.recipes` lists them, and prints one as a file to edit.
 """
 
-from .files import POLICY_RECIPES, RECIPES, get_recipe, load_recipe, recipe_to_json
+from .files import DINOV3_RECIPES, POLICY_RECIPES, RECIPES, get_recipe, load_recipe, recipe_to_json
 from .labels import CLASS_LISTS, LABEL_SETS, LabelSet, load_id2label, load_label_set
 from .schema import (
     ClassificationTraining,
@@ -27,6 +27,7 @@ from .schema import (
 
 __all__ = [
     "CLASS_LISTS",
+    "DINOV3_RECIPES",
     "LABEL_SETS",
     "POLICY_RECIPES",
     "RECIPES",

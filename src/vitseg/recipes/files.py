@@ -1,8 +1,8 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-All recipes by name, those of published results and those of policy networks, of which nothing was published; and
-recipes as JSON files: a published recipe is printed, edited, and trained with.
+All recipes by name, those of published results, and those of policy networks and over DINOv3, of which nothing was
+published; and recipes as JSON files: a recipe is printed, edited, and trained with.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from . import cts_policy, cts_segmenter, hlg, sctnet, segvit, setr, structtoken
+from . import cts_policy, cts_segmenter, dinov3, hlg, sctnet, segvit, setr, structtoken
 from .changes import apply_changes
 from .lookup import unknown_name
 from .pretrained_backbone import put_on_backbone
@@ -29,6 +29,7 @@ RECIPES: Mapping[str, PublishedRecipe] = MappingProxyType(
     }
 )
 POLICY_RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in cts_policy.RECIPES})
+DINOV3_RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in dinov3.RECIPES})
 
 
 def get_recipe(name: str) -> PublishedRecipe:
@@ -56,8 +57,8 @@ def load_recipe(
     A recipe by its name or from a file.
 
     Args:
-        name_or_file: name of a published recipe or of one for a policy network, or a JSON file as `recipe_to_json`
-            writes it; keys that have a default may be left out.
+        name_or_file: name of a published recipe, of one for a policy network or over DINOv3, or a JSON file as
+            `recipe_to_json` writes it; keys that have a default may be left out.
         changes: dotted key -> value, such as `{"training.iterations": 1000}`, to replace what the recipe says. With
             `training.crop_size` moves what was as large as the crops, such as test windows, unless it is given, too
             (see [`apply_changes`]).
@@ -71,7 +72,7 @@ def load_recipe(
     if str(name_or_file).endswith(".json"):
         values = _read(Path(name_or_file))
     else:
-        recipes: dict[str, Recipe] = {**RECIPES, **POLICY_RECIPES}
+        recipes: dict[str, Recipe] = {**RECIPES, **POLICY_RECIPES, **DINOV3_RECIPES}
         if (name := str(name_or_file)) not in recipes:
             raise unknown_name("recipe", name, recipes, "`python -m vitseg.recipes` lists all published results.")
         values = json.loads(recipe_to_json(recipes[name]))

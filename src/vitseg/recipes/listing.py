@@ -1,10 +1,10 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""List the published results, in percent of mIoU."""
+"""List the published results, in percent of mIoU, and the recipes that nothing was published of."""
 
 import argparse
 
-from . import RECIPES
+from . import DINOV3_RECIPES, POLICY_RECIPES, RECIPES
 from .cards import results_table
 
 
@@ -15,4 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     print(results_table(recipe for recipe in RECIPES.values() if args.method in (None, recipe.method)))
+    others = [*DINOV3_RECIPES.values(), *POLICY_RECIPES.values()]
+    names = [recipe.name for recipe in others if args.method in (None, recipe.method)]
+    if names:
+        print(f"\nWithout published results: {', '.join(names)}")
     return 0

@@ -24,6 +24,8 @@ BOOKKEEPING = {"architectures", "dtype", "id2label", "label2id", "out_features",
 BOOKKEEPING |= {"stage_names", "transformers_version"}
 # Of the plain ViT, what is the training's and not the weights'.
 STOCHASTIC_DEPTH = {"drop_path_rate", "drop_path_on_attention"}
+# Of the plain ViT, what is the training's and not the weights'.
+STOCHASTIC_DEPTH = {"drop_path_rate", "drop_path_on_attention"}
 # Pixels of the input that a position of a pyramid's smallest feature map stands for, and what its maps are brought to.
 PYRAMID_STRIDE, FEATURE_STRIDE = 32, 16
 
@@ -46,10 +48,7 @@ def put_on_backbone(values: Values, source: str) -> None:
             encoder of its own or needs what the plain ViT alone can do.
     """
     published = dict(values["model"].get("backbone_config") or {})
-    if (
-        values.get("task", "segmentation") != "segmentation"
-        or published.get("model_type") != PlainVitConfig.model_type
-    ):
+    if not published:
         raise ValueError(
             f"{values['name']} has an encoder of its own, which no backbone takes the place of. Choose a recipe of "
             "SETR, SegViT, StructToken or Segmenter."
@@ -62,13 +61,11 @@ def put_on_backbone(values: Values, source: str) -> None:
     is_pyramid = hasattr(config, "depths") or not hasattr(config, "num_hidden_layers")
     arguments = {field.name for field in dataclasses.fields(config)} - BOOKKEEPING
     given = {key: value for key, value in config.to_diff_dict().items() if key in arguments}
-    kept = {
-        key: published[key] for key in ("drop_path_rate", "drop_path_on_attention") if is_plain and key in published
-    }
+    kept = STOCHASTIC_DEPTH & published.keys() if is_plain and published["model_type"] == config.model_type else set()
     values["model"]["backbone_config"] = {
         "model_type": config.model_type,
         **given,
-        **kept,
+        **{key: published[key] for key in kept},
         "out_indices": _pyramid_taps(config, published) if is_pyramid else _taps(config, published, source),
     }
     if is_pyramid:
@@ -117,8 +114,10 @@ def _refuse_lost_abilities(name: str, published: Mapping[str, Any], config: PreT
 
 def _taps(config: PreTrainedConfig, published: Mapping[str, Any], source: str) -> list[int]:
     """The blocks, counted from 1, at the published shares of the depth; no two are the same."""
-    depth, published_depth = config.num_hidden_layers, published["num_hidden_layers"]
-    wanted = published.get("out_indices") or [published_depth]
+    depth = config.num_hidden_layers
+    wanted = published.get("out_indices") or [published["num_hidden_layers"]]
+    # Of a pyramid, the last stage is the whole depth.
+    published_depth = published.get("num_hidden_layers", max(wanted))
     if len(wanted) > depth:
         raise ValueError(f"{source} has {depth} blocks, but the decoder takes {len(wanted)} feature maps.")
     taps: list[int] = []
