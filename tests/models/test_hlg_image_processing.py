@@ -190,3 +190,16 @@ def test_is_found_by_the_model_and_keeps_its_settings(tmp_path):
     assert type(loaded) is HlgImageProcessor
     assert loaded.to_dict() == processor.to_dict()
     assert (loaded.score_threshold, loaded.num_candidates, loaded.resample) == (0.3, 7, 3)
+
+
+@pytest.mark.parametrize("side", [9, 12])
+def test_what_a_crop_adds_to_a_label_map_is_ignored(side):
+    processor = HlgImageProcessor(do_resize=False, do_center_crop=True, crop_size={"height": side, "width": side})
+    image, label_map = np.zeros((8, 10, 3), np.uint8), np.full((8, 10), 3, np.uint8)
+    inputs = processor(image, label_map, return_tensors="pt")
+    assert inputs["labels"].shape == (1, side, side)
+    assert inputs["labels"].unique().tolist() == [3, 255]
+    assert (inputs["labels"] == 3).sum() == 8 * min(side, 10)
+    # The image is padded where the label map is.
+    padded = inputs["pixel_values"][0].abs().sum(dim=0) == 0
+    assert torch.equal(padded, inputs["labels"][0] == 255)

@@ -415,3 +415,131 @@ def test_save_and_load(tmp_path):
     assert inputs["pixel_values"].shape == (1, 3, 48, 48)
     assert torch.equal(inputs["pixel_values"], expected["pixel_values"])
     assert torch.equal(inputs["labels"], expected["labels"])
+
+
+# Numbers that do not mean what is done with them.
+
+FLOATS = RGB.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (FLOATS / 255, r"Image 0 holds numbers from 0 to 1; .*do_rescale=False"),
+        (torch.from_numpy(FLOATS / 255).permute(2, 0, 1), r"from 0 to 1; .*multiply by 255"),
+        (FLOATS.astype(np.float64) / 255, r"from 0 to 1; .*do_rescale=False"),
+        (np.dstack([FLOATS, FLOATS[..., :1]]) / 255, r"to 1; .*do_rescale=False"),
+        (FLOATS / 127.5 - 1, r"from -1 to 1; .*do_rescale=False and do_normalize=False"),
+        (normalized(RGB), r"from -2\.\d+ to 2\.\d+; .*do_normalize=False"),
+        (FLOATS * 257, r"from 0 to 65535; .*uint16"),
+        (np.where(RGB == 3, np.nan, FLOATS), "NaN"),
+        (RGB > 99, "booleans.*multiply by 255"),
+        (torch.from_numpy(GREY > 99), "booleans"),
+        (RGB.astype(np.int32) * 257, r"integers .*from 0 to 65535"),
+        (RGB.astype(np.int64) - 1, r"integers .*from -1 to 254"),
+        (RGB.astype(np.uint16) * 16, r"largest number is 4080 of 65535.*12 bits"),
+        (Image.fromarray(GREY.astype(np.uint16) * 16), r"An image has 16 bits.*12 bits"),
+        (Image.fromarray(GREY / np.float32(255)), r"floating-point numbers from 0 to 1"),
+        (Image.fromarray(GREY.astype(np.int32) * 300), r"integers from 0 to 76500"),
+        (Image.fromarray(GREY.astype(np.int32)), r"largest number is 255 of 65535"),
+        (np.concatenate([RGB, RGB], axis=-1), r"shape \(20, 30, 6\); expected 1 .*3 .*4 channels"),
+        (RGB[..., :2], r"shape \(20, 30, 2\)"),
+    ],
+)
+def test_numbers_that_are_not_of_the_expected_range_are_refused_with_what_they_look_like(image, message):
+    with pytest.raises(ValueError, match=message):
+        SetrImageProcessor()(image)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        RGB[..., ::-1][..., ::-1],
+        np.frombuffer(RGB.tobytes(), np.uint8).reshape(RGB.shape),
+        RGB.astype(np.int64),
+        RGB.astype(np.uint32),
+        RGB.astype(">i4"),
+        (RGB.astype(np.uint16) * 257).astype(">u2"),
+        FLOATS,
+        FLOATS.astype(np.float64),
+        np.dstack([FLOATS, np.full((20, 30), 255.0)]),
+    ],
+    ids=["flipped", "read_only", "int64", "uint32", "int32_swapped", "uint16_swapped", "float32", "float64", "rgba"],
+)
+def test_arrays_however_they_lie_in_memory(image):
+    pixel_values = SetrImageProcessor(do_resize=False)(image, return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(pixel_values[0].float(), normalized(RGB), rtol=1e-5, atol=1e-5)
+
+
+def test_who_does_not_rescale_may_have_any_numbers():
+    expected = SetrImageProcessor()(RGB, return_tensors="pt")["pixel_values"]
+    scaled = SetrImageProcessor()(FLOATS / 255, do_rescale=False, return_tensors="pt")["pixel_values"]
+    # Bytes are rounded when they are resized.
+    assert (scaled - expected).abs().max() < 0.02
+    plain = SetrImageProcessor(do_resize=False, do_rescale=False, do_normalize=False)
+    assert torch.equal(plain(normalized(RGB))["pixel_values"][0], normalized(RGB))
+    assert not SetrImageProcessor(do_normalize=False)(np.zeros_like(FLOATS))["pixel_values"][0].any()
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+def test_transparency_of_floating_point_numbers_is_scaled_as_their_colours(scale):
+    image = np.dstack([FLOATS, ALPHA.astype(np.float32)]) / 255 * scale
+    opacity = ALPHA[..., None] / 255
+    expected = (RGB * opacity + 255 * (1 - opacity)) / 255 * scale
+    np.testing.assert_allclose(converted(image), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_grey_arrays_need_no_channel():
+    for image in (GREY, torch.from_numpy(GREY), [GREY]):
+        assert np.array_equal(converted(image), grey(GREY))
+
+
+@pytest.mark.parametrize(
+    "label_map",
+    [
+        CLASS_IDS[..., None],
+        torch.from_numpy(CLASS_IDS)[..., None],
+        [CLASS_IDS[..., None]],
+        CLASS_IDS[None, ..., None],
+        torch.from_numpy(CLASS_IDS)[None, None],
+        CLASS_IDS[:, ::-1][:, ::-1],
+        CLASS_IDS.astype(">u2"),
+        CLASS_IDS.astype(np.float32),
+    ],
+    ids=["hw1", "tensor_hw1", "list_hw1", "batch_hw1", "batch_1hw", "flipped", "swapped", "whole_floats"],
+)
+def test_label_maps_may_have_a_channel_and_lie_in_memory_as_they_like(label_map):
+    inputs = SetrImageProcessor(do_resize=False)(RGB, label_map, return_tensors="pt")
+    assert torch.equal(inputs["labels"], torch.from_numpy(CLASS_IDS.astype(np.int64))[None])
+
+
+def test_as_many_label_maps_with_a_channel_as_images():
+    maps = [CLASS_IDS[..., None], REDUCED_IDS[..., None]]
+    for label_maps in (maps, np.stack(maps)):
+        labels = SetrImageProcessor(do_resize=False)([RGB, RGB], label_maps, return_tensors="pt")["labels"]
+        assert np.array_equal(labels, np.stack([CLASS_IDS, REDUCED_IDS]))
+
+
+@pytest.mark.parametrize(
+    ("label_map", "message"),
+    [
+        (CLASS_IDS / 255, r"Segmentation map 0 holds 0\.\d+.*ToTensor"),
+        (torch.from_numpy(CLASS_IDS / np.float32(255)), r"ToTensor"),
+        (np.where(CLASS_IDS == 1, np.nan, CLASS_IDS), r"holds nan"),
+        (np.where(CLASS_IDS == 1, np.inf, CLASS_IDS), r"holds inf"),
+        (Image.fromarray(CLASS_IDS.astype(np.float32)), "segmentation map has mode 'F'"),
+    ],
+)
+def test_label_maps_that_hold_no_ids_are_refused(label_map, message):
+    with pytest.raises(ValueError, match=message):
+        SetrImageProcessor()(RGB, label_map)
+
+
+def test_label_maps_from_files_are_read_as_everywhere(tmp_path):
+    Image.fromarray(CLASS_IDS).save(tmp_path / "lossy.png", format="JPEG")
+    with pytest.raises(ValueError, match="segmentation map is JPEG"):
+        SetrImageProcessor()(RGB, Image.open(tmp_path / "lossy.png"))
+    two_greys = Image.fromarray(CLASS_IDS // 255)
+    two_greys.putpalette([0, 0, 0, 255, 255, 255])
+    with pytest.raises(ValueError, match="palette of grey levels"):
+        SetrImageProcessor()(RGB, two_greys)

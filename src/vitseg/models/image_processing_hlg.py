@@ -167,7 +167,9 @@ class HlgImageProcessor(SemanticImageProcessor):
     ) -> list[torch.Tensor]:
         label_maps = super()._preprocess_labels(label_maps, **kwargs)
         if do_center_crop:
-            label_maps = [center_crop(label_map, [crop_size.height, crop_size.width]) for label_map in label_maps]
+            # Where the crop is larger, it pads with zeros: of what is left of the padding's value.
+            size = [crop_size.height, crop_size.width]
+            label_maps = [center_crop(label_map - LABEL_PADDING, size) + LABEL_PADDING for label_map in label_maps]
         return label_maps
 
     def post_process_object_detection(

@@ -9,6 +9,7 @@ neither Pillow nor torchvision does.
 """
 
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ from transformers.image_utils import (
 )
 from transformers.processing_utils import ImagesKwargs, Unpack
 
-from .images import to_rgb
+from .images import UnsuitableImageError, check_range, to_ids, to_rgb
 
 
 # OpenCV's fixed-point weights of a bilinear resize have this many bits.
@@ -213,7 +214,8 @@ class SemanticImageProcessor(TorchvisionBackend):
     """
     Image processor for semantic segmentation with the preprocessing of mmsegmentation.
 
-    Images (PIL, NumPy or tensors, with 1, 3 or 4 channels, 8 or 16 bits) are resized keeping their ratio
+    Images (PIL, NumPy or tensors, with 1, 3 or 4 channels, 8 or 16 bits, or floating-point numbers from 0 to 255; with
+    `do_rescale=False` of any range) are resized keeping their ratio
     (`size={"shortest_edge": 512, "longest_edge": 2048}`) or to a fixed size (`{"height": 512, "width": 512}`), scaled
     to 0..1 and normalised. Images that end up with different sizes cannot be stacked into one tensor: process them one
     by one, or set `do_pad=True` to pad them at the bottom and right to the largest, or to `pad_size`.
@@ -251,9 +253,9 @@ class SemanticImageProcessor(TorchvisionBackend):
         r"""
         Args:
             images (`ImageInput`):
-                One image or several.
+                One image or several, which are not turned. See [`to_rgb`] for what is made of their numbers.
             segmentation_maps (`ImageInput`, *optional*):
-                A label map of integer class ids, `(height, width)`, for each image.
+                A label map of integer class ids, `(height, width)`, for each image; a channel of its own may follow.
             kwargs:
                 Overrides of the processor's own settings for this call.
 
@@ -262,9 +264,15 @@ class SemanticImageProcessor(TorchvisionBackend):
             `labels`, int64 `(height, width)` each; with `return_tensors="pt"` stacked into one tensor.
 
         Raises:
-            ValueError: if an image is empty, or label maps and images differ in number or size.
+            ValueError: if an image is empty, or its numbers are not of the range that is expected; if label maps hold
+                something else than integers, or label maps and images differ in number or size.
         """
         return super().preprocess(images, segmentation_maps, **kwargs)
+
+    def fetch_images(self, image_url_or_urls: Any) -> Any:
+        images = super().fetch_images(image_url_or_urls)
+        is_grey = not isinstance(images, list | Image.Image) and images.ndim == 2
+        return images[None] if is_grey else images
 
     def process_image(
         self,
@@ -273,12 +281,18 @@ class SemanticImageProcessor(TorchvisionBackend):
         input_data_format: str | ChannelDimension | None = None,
         **kwargs,
     ) -> torch.Tensor:
-        if do_convert_rgb and isinstance(image, Image.Image):
-            image = to_rgb(image)
-        elif do_convert_rgb and input_data_format is None and image.ndim == 3:
-            input_data_format = infer_channel_dimension_format(image, num_channels=(1, 3, 4))
-        image = super().process_image(image, do_convert_rgb=False, input_data_format=input_data_format, **kwargs)
-        return to_rgb(image) if do_convert_rgb else image
+        if isinstance(image, np.ndarray):
+            # Flipped, read-only or from another kind of machine: torch takes only what it can write to.
+            image = np.require(image, image.dtype.newbyteorder("="), ["C", "W"])
+        try:
+            if do_convert_rgb and isinstance(image, Image.Image):
+                image = to_rgb(image)
+            elif input_data_format is None and not isinstance(image, Image.Image) and image.ndim == 3:
+                input_data_format = _channels_first_or_last(image)
+            image = super().process_image(image, do_convert_rgb=False, input_data_format=input_data_format, **kwargs)
+            return to_rgb(image) if do_convert_rgb else image
+        except UnsuitableImageError as error:
+            raise ValueError(f"An image {error}") from error
 
     def resize(
         self,
@@ -306,9 +320,15 @@ class SemanticImageProcessor(TorchvisionBackend):
         images = self._prepare_image_like_inputs(
             images, do_convert_rgb=do_convert_rgb, input_data_format=input_data_format, device=device
         )
+        # Whoever does without this factor knows how the numbers are scaled.
+        is_scaled_from_bytes = kwargs["do_rescale"] and math.isclose(kwargs["rescale_factor"], 1 / 255, rel_tol=1e-3)
         for index, image in enumerate(images):
             if 0 in image.shape:
                 raise ValueError(f"Image {index} is empty: its shape is {tuple(image.shape)}.")
+            try:
+                check_range(image, is_scaled_from_bytes)
+            except UnsuitableImageError as error:
+                raise ValueError(f"Image {index} {error}") from error
         data = {"pixel_values": self._preprocess(images, **kwargs)}
         sizes = {tuple(image.shape[-2:]) for image in data["pixel_values"]}
         if return_tensors is not None and len(sizes) > 1:
@@ -318,7 +338,7 @@ class SemanticImageProcessor(TorchvisionBackend):
             )
         if segmentation_maps is not None:
             label_maps = self._prepare_image_like_inputs(
-                segmentation_maps,
+                _without_channels(segmentation_maps, [tuple(image.shape[-2:]) for image in images]),
                 expected_ndims=2,
                 do_convert_rgb=False,
                 input_data_format=ChannelDimension.FIRST,
@@ -429,6 +449,36 @@ class SemanticImageProcessor(TorchvisionBackend):
         return results
 
 
+def _channels_first_or_last(image: np.ndarray | torch.Tensor) -> ChannelDimension:
+    if not {image.shape[0], image.shape[-1]} & {1, 3, 4}:
+        raise UnsuitableImageError(
+            f"has the shape {tuple(image.shape)}; expected 1 (grey), 3 (RGB) or 4 channels (with opacity), first or "
+            "last. Of more, choose those that the model knows."
+        )
+    return infer_channel_dimension_format(image, num_channels=(1, 3, 4))
+
+
+def _without_channels(segmentation_maps: Any, sizes: list[tuple[int, ...]]) -> Any:
+    """Label maps `(height, width)`, of images of these sizes, from what may have a channel: files, arrays, tensors."""
+    if isinstance(segmentation_maps, list | tuple):
+        if len(segmentation_maps) != len(sizes):
+            return segmentation_maps
+        return [_without_channels(*pair) for pair in zip(segmentation_maps, ([size] for size in sizes), strict=True)]
+    if isinstance(segmentation_maps, Image.Image):
+        if len(segmentation_maps.getbands()) > 1:
+            return segmentation_maps
+        try:
+            return to_ids(segmentation_maps)
+        except UnsuitableImageError as error:
+            raise ValueError(f"A segmentation map {error}") from error
+    shape = tuple(getattr(segmentation_maps, "shape", ()))
+    if len(shape) == 3 and shape == (*sizes[0], 1) and len(sizes) == 1:
+        return segmentation_maps[..., 0]
+    if len(shape) == 4 and 1 in (shape[1], shape[-1]):
+        return segmentation_maps[..., 0] if shape[-1] == 1 else segmentation_maps[:, 0]
+    return segmentation_maps
+
+
 def _check_label_maps(label_maps: list[torch.Tensor], images: list[torch.Tensor]) -> None:
     if len(label_maps) != len(images):
         raise ValueError(f"Got {len(label_maps)} segmentation maps for {len(images)} images; give one for each.")
@@ -442,4 +492,9 @@ def _check_label_maps(label_maps: list[torch.Tensor], images: list[torch.Tensor]
             raise ValueError(
                 f"Segmentation map {index} is {label_map.shape[-2]} x {label_map.shape[-1]} pixels, its image "
                 f"{image.shape[-2]} x {image.shape[-1]}: they must have the same height and width."
+            )
+        if label_map.is_floating_point() and (wrong := label_map[label_map.frac() != 0]).numel():
+            raise ValueError(
+                f"Segmentation map {index} holds {wrong[0]:g}, which is no class id. If it was divided by 255, as "
+                "torchvision's ToTensor does, use PILToTensor; if it was resized, take the nearest values."
             )

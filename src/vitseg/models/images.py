@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures and label maps of every kind as the networks see them, the same in training, evaluation and prediction."""
 
+import math
 import re
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ PictureOrTensor = TypeVar("PictureOrTensor", Image.Image, torch.Tensor)
 # Numbers of 16 bits that all stay below this are those of 12 bits or less, nearly black by their high bytes.
 _FEWEST_LEVELS = 2**12
 _LOSSLESS_FORMATS = ("BMP", "GIF", "PNG", "PPM", "TIFF")
+_BOOLEANS = "holds booleans: for black and white multiply by 255 as uint8; a mask is no image."
 _LOSSY_TIFFS = ("jpeg", "tiff_jpeg", "webp")
 
 
@@ -92,6 +94,40 @@ def check_format(image: Image.Image) -> None:
         )
 
 
+def check_range(image: torch.Tensor, is_scaled_from_bytes: bool) -> None:
+    """
+    Check that the numbers of an image are what they are taken for.
+
+    Args:
+        image: of any shape and dtype, not empty.
+        is_scaled_from_bytes: whether they are from 0 to 255, and will be divided by 255; if not, they may be anything
+            but booleans, NaN and infinite.
+
+    Raises:
+        UnsuitableImageError: saying what they look like, and what to do.
+    """
+    if image.dtype == torch.uint8:
+        return
+    if image.dtype == torch.bool:
+        raise UnsuitableImageError(_BOOLEANS)
+    low, high = (value.item() for value in image.float().aminmax())
+    if not math.isfinite(high - low):
+        raise UnsuitableImageError("holds NaN or infinite numbers.")
+    if not is_scaled_from_bytes or low == high == 0:
+        return
+    found = f"holds numbers from {low:g} to {high:g}; expected 0 to 255."
+    if low < 0:
+        raise UnsuitableImageError(
+            f"{found} If it is normalised already, pass do_rescale=False and do_normalize=False; otherwise scale it."
+        )
+    if high <= 1 and image.is_floating_point():
+        raise UnsuitableImageError(
+            f"{found} It looks scaled to 0 to 1 already: pass do_rescale=False, or multiply by 255."
+        )
+    if high > 255:
+        raise UnsuitableImageError(f"{found} Scale it, or give 16 bits as uint16.")
+
+
 def _storage(image: Image.Image) -> tuple[str, int | None]:
     """
     How a file holds its pixels, in Pillow's words, and the largest number if Pillow spreads what it holds over all of
@@ -148,7 +184,7 @@ def _tensor_to_rgb(image: torch.Tensor) -> torch.Tensor:
     if image.shape[0] not in (1, 3, 4):
         raise UnsuitableImageError(f"has {image.shape[0]} channels; expected 1 (grey), 3 (RGB) or 4 (with opacity).")
     if image.dtype == torch.bool:
-        raise UnsuitableImageError("holds booleans: multiply by 255, as uint8, for black and white.")
+        raise UnsuitableImageError(_BOOLEANS)
     if not image.is_floating_point() and image.dtype != torch.uint8:
         image = _integers_to_bytes(image)
     if image.shape[0] == 1:
