@@ -43,6 +43,11 @@ class GoldenCase:
     def config(self) -> dict[str, Any]:
         return self.description["config"]
 
+    @property
+    def original_config(self) -> dict[str, Any]:
+        """The configuration as the original has it, without what cases add to it."""
+        return {name: value for name, value in self.config.items() if name != "ori_shape"}
+
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor of the original."""
         return torch.from_numpy(fill.fill(name, tuple(self.description["state_dict"][name])))
@@ -142,7 +147,7 @@ def convert_case(case: GoldenCase, folder: Path, *options: str, method: str | No
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, original_config = folder / "original.pth", folder / "original.json"
     torch.save({"meta": {"iter": 1}, "state_dict": case.state_dict()}, checkpoint)
-    original_config.write_text(json.dumps(case.config))
+    original_config.write_text(json.dumps(case.original_config))
     output = folder / "model"
     command = ["--method", method or case.method, "--original-config", original_config, "--checkpoint", checkpoint]
     assert cli.main(["convert", *map(str, command), "--output", str(output), *options]) == 0

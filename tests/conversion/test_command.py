@@ -385,16 +385,16 @@ class TestOriginalConfig:
     def test_key_that_is_missing(self, command, authors_files):
         checkpoint, original_config = authors_files
         config = case(AUTHORS).config
-        del config["backbone"]["embed_dim"]
+        del config["decode_head"]["num_classes"]
         original_config.write_text(json.dumps(config))
-        command.assert_refused(command.convert(checkpoint, original_config), "lacks the key 'embed_dim'")
+        command.assert_refused(command.convert(checkpoint, original_config), "lacks the key 'num_classes'")
 
     def test_different_auxiliary_loss_weights(self, command, authors_files):
         checkpoint, original_config = authors_files
         config = case(AUTHORS).config
         config["auxiliary_head"][1]["loss_decode"]["loss_weight"] = 0.2
         original_config.write_text(json.dumps(config))
-        command.assert_refused(command.convert(checkpoint, original_config), "[0.2, 0.4]")
+        command.assert_refused(command.convert(checkpoint, original_config), "loss_weight=[0.4, 0.2, 0.4]")
 
 
 class TestClassNames:

@@ -51,7 +51,9 @@ MODEL_CASES = [
 def test_every_tensor_is_used_or_dropped_for_a_reason(name, command):
     golden = case(name)
     state_dict = golden.state_dict()
-    answer = command.convert(command.checkpoint({"model": state_dict}), command.original_config(golden.config))
+    answer = command.convert(
+        command.checkpoint({"model": state_dict}), command.original_config(golden.original_config)
+    )
     assert answer.status == 0, answer.err
     dropped = sum(key.startswith("encoder.head") for key in state_dict)
     assert f"Converted {len(state_dict) - dropped} of them" in answer.out
@@ -163,7 +165,7 @@ def test_a_policy_network_that_shares_nothing(command):
 
 def test_settings_of_mmsegmentation(command):
     golden = case("mmseg_tiny_mask_slide")
-    config = golden.config
+    config = golden.original_config
     config["decode_head"] |= {"drop_path_rate": 0.2, "ignore_index": 254, "drop_rate": 0.3, "attn_drop_rate": 0.3}
     converted = command.converted(golden.state_dict(), config).config
     assert (converted.decoder_drop_path_rate, converted.decoder_dropout) == (0.2, 0.3)
@@ -246,7 +248,7 @@ def test_values_that_cannot_be_converted(changes, message, command):
     [
         ("mmseg_tiny_mask", {"qkv_bias": False}, "qkv_bias=False"),
         ("mmseg_tiny_mask", {"norm_cfg": {"type": "BN"}}, "only 'LN' can be converted"),
-        ("mmseg_tiny_mask", {"act_cfg": {"type": "ReLU"}}, "only GELU can be converted"),
+        ("mmseg_tiny_mask", {"act_cfg": {"type": "ReLU"}}, "act_cfg={'type': 'ReLU'}; only 'GELU'"),
         ("mmseg_tiny_linear", {"num_convs": 1}, "num_convs=1"),
         ("mmseg_tiny_linear", {"type": "UPerHead"}, "type='UPerHead'; only 'FCNHead'"),
     ],

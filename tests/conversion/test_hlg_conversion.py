@@ -155,7 +155,7 @@ def test_segmentation_settings(hlg_command):
     golden = case("tiny_seg_96x160")
     config = copy.deepcopy(golden.config)
     config["test_cfg"] = {"mode": "slide", "crop_size": [96, 128], "stride": [64, 80]}
-    config["decode_head"]["ignore_index"] = 254
+    config["decode_head"]["ignore_index"] = config["auxiliary_head"]["ignore_index"] = 254
     config["auxiliary_head"]["loss_decode"]["loss_weight"] = 0.2
     model = converted(hlg_command, {"state_dict": golden.state_dict()}, config, "segmentation")
     assert (model.config.window_size, model.config.window_stride) == ([96, 128], [64, 80])

@@ -81,7 +81,7 @@ def test_forms_of_files(form, command, case):
 def test_settings_are_read(command, case):
     config = copy.deepcopy(case.config)
     config["backbone"] |= {"drop_path_rate": 0.25, "drop_rate": 0.125, "num_heads": 4}
-    config["decode_head"]["ignore_index"] = 254
+    config["decode_head"]["ignore_index"] = config["auxiliary_head"][0]["ignore_index"] = 254
     config["auxiliary_head"][0]["loss_decode"]["loss_weight"] = 0.5
     converted = command.converted(case.state_dict(), config).config
     assert (converted.drop_path_rate, converted.hidden_dropout_prob, converted.num_attention_heads) == (0.25, 0.125, 4)
@@ -120,8 +120,9 @@ def test_the_teacher(form, command, case):
     command.method = "sctnet_teacher"
     config = case.config
     if form == "mmsegmentation":
+        encoder = {"embed_dims": 16, "num_layers": [1, 2, 2, 1], "num_heads": [1, 2, 5, 8]}
         config = {
-            "backbone": {"type": "MixVisionTransformer", "num_heads": [1, 2, 5, 8]},
+            "backbone": {"type": "MixVisionTransformer", **encoder},
             "test_cfg": {"mode": "whole"},
         }
     state_dict = names_of(form, case.state_dict())
@@ -147,9 +148,7 @@ def test_the_published_teacher_needs_no_number_of_heads(command, case):
         if name.startswith(TEACHER)
     }
     command.method = "sctnet_teacher"
-    answer = command.convert(
-        command.checkpoint(state_dict), command.original_config({"backbone": {"type": "MixVisionTransformer"}})
-    )
+    answer = command.convert(command.checkpoint(state_dict), command.original_config({"backbone": {"type": "SCTNet"}}))
     assert answer.status == 0, answer.err
     config = AutoModelForSemanticSegmentation.from_pretrained(command.output).config
     encoder = config.encoder_config
@@ -194,8 +193,8 @@ def test_checkpoint_of_another_method(command, case):
 @pytest.mark.parametrize(
     ("part", "changes", "message"),
     [
-        ("backbone", {"type": "DDRNet"}, "type='DDRNet'; expected 'SCTNet'"),
-        ("decode_head", {"type": "FCNHead"}, "type='FCNHead'; expected 'SCTHead'"),
+        ("backbone", {"type": "DDRNet"}, "type='DDRNet'; only 'SCTNet'"),
+        ("decode_head", {"type": "FCNHead"}, "type='FCNHead'; only 'SCTHead'"),
         ("decode_head", {"in_channels": 64}, "in_channels=64; only 32"),
         ("decode_head", {"align_corners": True}, "align_corners=True"),
         ("decode_head", {"dropout_ratio": 0.1}, "dropout_ratio=0.1"),

@@ -164,7 +164,7 @@ class TestRefusals:
             ("tiny-atm", "decode_head", {"in_channels": 32}, "in_channels=32; only 64"),
             ("tiny-atm", "decode_head", {"num_heads": 5}, "is not a multiple of decoder_num_attention_heads 5"),
             ("tiny-atm", "decode_head", {"embed_dims": "wide"}, "wrong kind"),
-            ("tiny-atm", "decode_head", {"loss_decode": {"type": "CrossEntropyLoss"}}, "type='CrossEntropyLoss'"),
+            ("tiny-atm", "decode_head", {"loss_decode": {"type": "CrossEntropyLoss"}}, "only 'ATMLoss'"),
             ("tiny-atm", "backbone", {"type": "SwinTransformer"}, "backbone is a SwinTransformer"),
             ("tiny-atm", "backbone", {"num_heads": 5}, "hidden_size 64 is not a multiple of num_attention_heads 5"),
             ("tiny-shrunk", "backbone", {"with_cls_token": True}, "with_cls_token=True; only False"),
@@ -179,7 +179,7 @@ class TestRefusals:
         answer = command.convert(command.checkpoint(golden.state_dict()), command.original_config(config))
         command.assert_refused(answer, message)
 
-    @pytest.mark.parametrize(("part", "key"), [("backbone", "embed_dims"), ("decode_head", "use_stages")])
+    @pytest.mark.parametrize(("part", "key"), [("decode_head", "img_size"), ("decode_head", "num_classes")])
     def test_key_that_is_missing(self, part, key, command):
         golden = case("tiny-atm")
         config = model_config(golden)

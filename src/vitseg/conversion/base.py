@@ -80,6 +80,13 @@ class Converter(ABC):
         """The settings of the image processor that the original's configuration tells; none by default."""
         return {}
 
+    def absent_biases(self, config: PreTrainedConfig) -> str:
+        """
+        Pattern of the biases of a model of `config` that the original may be built without; they are 0 where the
+        checkpoint lacks them. None by default.
+        """
+        return ""
+
     def new_parameters(self, task: str) -> str | None:
         """Pattern of our names that the checkpoint does not hold because it belongs to another task, if any."""
         return None

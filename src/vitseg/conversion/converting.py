@@ -50,7 +50,7 @@ def convert(original: Original, file: Path, output: Path, *, half: bool = False,
     converter = original.converter(checkpoint.state_dict)
     config, image_processor = _configure(original, converter, checkpoint)
     model, renamed = _build_model(converter, config, original.task)
-    record["dropped"] = _report(checkpoint, renamed)
+    record["dropped"], record["zero"] = _report(checkpoint, renamed), renamed.zero
     _write_folder(model, image_processor, output, record, verify=verify)
     print(f"Wrote {output}: {model.num_parameters() / 1e6:.1f} M parameters, {model.config.num_labels} classes.")
 
@@ -70,6 +70,7 @@ def _record(original: Original, checkpoint: Checkpoint, half: bool) -> dict[str,
         "file": {"name": path.name, "bytes": size, "sha256": digest},
         "meta": meta,
         "dropped": {},
+        "zero": [],
         "dtype": "float16" if half else "float32",
         "vitseg": vitseg.__version__,
     }
@@ -95,18 +96,25 @@ def _configure(
     if original.recipe:
         config, image_processor = original.recipe.build_config(), original.recipe.build_image_processor()
     else:
-        try:
-            config = converter.read_config(original.config)
-        except KeyError as error:
-            raise ValueError(f"The original configuration lacks the key {error}.") from error
-        except (AttributeError, TypeError, StrictDataclassError) as error:
-            raise ValueError(f"The original configuration holds a value of the wrong kind: {error}") from error
+        config, settings = _read_original(original, converter)
         _set_label_names(config, checkpoint.meta.get("CLASSES"))
-        settings = converter.read_image_processor(original.config)
         if "size" not in settings:
             settings["size"] = {"shortest_edge": min(as_pair(config.window_size))}
         image_processor = getattr(vitseg, str(METHODS[original.method].processor_class))(**settings)
     return converter.adapt_config(config), image_processor
+
+
+def _read_original(original: Original, converter: Converter) -> tuple[PreTrainedConfig, dict[str, Any]]:
+    """Our configuration, and the settings of the image processor, for those of the original's configuration."""
+    file = original.config_file or "The original configuration"
+    try:
+        return converter.read_config(original.config), converter.read_image_processor(original.config)
+    except KeyError as error:
+        raise ValueError(f"{file} lacks the key {error}.") from error
+    except (AttributeError, TypeError, StrictDataclassError) as error:
+        raise ValueError(f"{file} holds a value of the wrong kind: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be converted. {error}" if original.config_file else str(error)) from error
 
 
 def _set_label_names(config: PreTrainedConfig, names: Sequence[str] | None) -> None:
@@ -154,7 +162,7 @@ def _fill_model(
     if pattern is None:
         with torch.device("meta"):
             model = auto_class.from_config(config)
-        renamed = rename(converter.tensors, rules, model.state_dict())
+        renamed = rename(converter.tensors, rules, model.state_dict(), absent_biases=converter.absent_biases(config))
         model.load_state_dict(renamed.state_dict, assign=True)
         return model.eval(), renamed
 
@@ -175,15 +183,20 @@ def _fill_model(
 def _report(checkpoint: Checkpoint, renamed: Renamed) -> dict[str, int]:
     """Say where the tensors went; returns how many were dropped for each reason."""
     dropped = {reason: len(names) for reason, names in renamed.dropped.items()}
-    mapped = Counter(name.partition(".")[0] for name in renamed.state_dict)
+    mapped = Counter(name.partition(".")[0] for name in renamed.state_dict if name not in renamed.zero)
     print(
         f"Converted {len(checkpoint.state_dict) - sum(dropped.values())} of them, to "
         + ", ".join(f"{count} in {module}" for module, count in mapped.items())
     )
     for reason, names in renamed.dropped.items():
-        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        print(f"Dropped {len(names)} ({reason}): {shown}")
+        print(f"Dropped {len(names)} ({reason}): {_shortened(names)}")
+    if renamed.zero:
+        print(f"Zero, because the original has no such bias ({len(renamed.zero)}): {_shortened(renamed.zero)}")
     return dropped
+
+
+def _shortened(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _write_folder(

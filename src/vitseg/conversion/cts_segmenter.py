@@ -9,17 +9,35 @@ Three families of checkpoints exist. Those of Segmenter (https://github.com/rstr
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from transformers import PreTrainedConfig
 
 from ..models.configuration_cts_policy import CtsPolicyNetConfig
 from ..models.configuration_cts_segmenter import CtsSegmenterConfig
 from ..models.configuration_plain_vit import PlainVitConfig
 from ..models.layers import as_pair
+from .arguments import refuse_unless
 from .base import Converter
-from .mmseg import BLOCK_NAMES, read_test_protocol, read_vit_config, refuse_unless, vit_rules
+from .mmseg import (
+    BLOCK_NAMES,
+    DECODE_HEAD,
+    ENCODER_DECODER,
+    FCN_HEAD,
+    GELU,
+    LN,
+    VISION_TRANSFORMER,
+    read_head,
+    read_preprocessing,
+    read_test_protocol,
+    read_vit_config,
+    tapped,
+    vit_absent_biases,
+    vit_rules,
+    vit_taps,
+)
 from .plain_vit import TIMM_NAMES, layer_rules, token_rules
 from .rules import Rule, pointwise_rules
 
@@ -35,6 +53,16 @@ NORMALIZATIONS: dict[str, dict[str, list[float]]] = {
 }
 # Data set of a `variant.yml` -> the longest side that an image is resized to, in short sides.
 LONG_SIDES = {"ade20k": 4, "pascal_context": 8, "cityscapes": 2}
+
+MASK_HEAD = DECODE_HEAD.derived(
+    "SegmenterMaskTransformerHead",
+    required=("in_channels", "num_classes", "num_layers", "num_heads", "embed_dims"),
+    carried={"mlp_ratio": MLP_RATIO, "drop_path_rate": 0.1, "drop_rate": 0.0, "attn_drop_rate": 0.0},
+    fixed={"num_fcs": 2, "qkv_bias": True},
+    parts={"act_cfg": (GELU, {"type": "GELU"}), "norm_cfg": (LN, {"type": "LN"})},
+    # It takes the classifier of the base class away, and the dropout and the width before it with that.
+    ignored=("channels", "dropout_ratio", "init_std"),
+)
 
 
 class CtsSegmenterConverter(Converter):
@@ -52,8 +80,13 @@ class CtsSegmenterConverter(Converter):
 
     @property
     def is_mmseg(self) -> bool:
-        """Whether the names are mmsegmentation's; the final norm tells them from those of its SETR."""
-        return "backbone.ln1.weight" in self.tensors
+        """Whether the names are mmsegmentation's; the head tells them from those of its SETR."""
+        head = {name for name in self.tensors if name.startswith("decode_head.")}
+        has_head = "decode_head.cls_emb" in head or head == {
+            "decode_head.conv_seg.weight",
+            "decode_head.conv_seg.bias",
+        }
+        return has_head and any(name.startswith("backbone.layers.") for name in self.tensors)
 
     def has_known_names(self) -> bool:
         return self.is_policy_net or self.is_mmseg != ("encoder.pos_embed" in self.tensors)
@@ -66,7 +99,7 @@ class CtsSegmenterConverter(Converter):
         if self.is_policy_net:
             return CtsPolicyNetConfig()
         if self.is_mmseg:
-            return _read_mmseg_config(original)
+            return _read_mmseg_config(original, self.tensors)
         net = _net_of(original)
         if net is None:
             raise ValueError(
@@ -78,6 +111,8 @@ class CtsSegmenterConverter(Converter):
     def read_image_processor(self, original: dict[str, Any]) -> dict[str, Any]:
         if self.is_policy_net:
             return {"size": {"height": 512, "width": 512}}
+        if self.is_mmseg:
+            return read_preprocessing(original)
         net = _net_of(original)
         if net is None:
             return {}
@@ -108,6 +143,9 @@ class CtsSegmenterConverter(Converter):
         if blocks and config.decoder_type == "mask_transformer":
             config.decoder_num_layers = len(blocks)
         return config
+
+    def absent_biases(self, config: PreTrainedConfig) -> str:
+        return vit_absent_biases(config.backbone_config) if self.is_mmseg else ""
 
     def rules(self, config: PreTrainedConfig) -> list[Rule]:
         if self.is_policy_net:
@@ -200,38 +238,44 @@ def _read_protocol(original: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read_mmseg_config(original: dict[str, Any]) -> CtsSegmenterConfig:
-    backbone, head = original["backbone"], original["decode_head"]
-    refuse_unless(head, align_corners=False)
-    vit = read_vit_config(backbone, [backbone["num_layers"] - 1])
-    # Its attention branch never drops.
-    vit.drop_path_on_attention = False
+def _read_mmseg_config(original: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> CtsSegmenterConfig:
+    model = ENCODER_DECODER.read(original)
+    refuse_unless(model, neck=None, auxiliary_head=None)
+    vit = VISION_TRANSFORMER.read(model["backbone"])
+    is_linear = model["decode_head"]["type"] not in MASK_HEAD.names
+    head = read_head(FCN_HEAD if is_linear else MASK_HEAD, model["decode_head"])
+    refuse_unless(head, in_channels=vit["embed_dims"])
+    taps = vit_taps(vit)
+    if taps[tapped(head, len(taps))] != vit["num_layers"] - 1:
+        raise ValueError(
+            f"The head takes in_index={head['in_index']!r} of out_indices={vit['out_indices']!r}; only the last "
+            f"layer, {vit['num_layers'] - 1}, can be converted."
+        )
+    refuse_unless(head["loss_decode"], loss_weight=1.0)
     settings: dict[str, Any] = {
-        "backbone_config": vit,
+        "backbone_config": read_vit_config(vit, [vit["num_layers"] - 1], tensors),
         "num_labels": head["num_classes"],
         "crop_padding": False,
         "enlarge_small_images": False,
-        "average_valid_pixels": False,
-        "semantic_loss_ignore_index": head.get("ignore_index", 255),
-        **read_test_protocol(original.get("test_cfg")),
+        "average_valid_pixels": head["loss_decode"]["avg_non_ignore"],
+        "semantic_loss_ignore_index": head["ignore_index"],
+        **read_test_protocol(model["test_cfg"]),
     }
-    if head["type"] == "SegmenterMaskTransformerHead":
-        if (head.get("act_cfg") or {}).get("type", "GELU") != "GELU":
-            raise ValueError(f"The decode_head has act_cfg={head['act_cfg']!r}; only GELU can be converted.")
-        refuse_unless(head, num_fcs=2, qkv_bias=True, attn_drop_rate=head.get("drop_rate", 0.0))
-        refuse_unless(head.get("norm_cfg") or {}, type="LN", eps=1e-5)
-        return CtsSegmenterConfig(
-            decoder_hidden_size=head["embed_dims"],
-            decoder_num_layers=head["num_layers"],
-            decoder_num_attention_heads=head["num_heads"],
-            decoder_mlp_ratio=head.get("mlp_ratio", MLP_RATIO),
-            decoder_dropout=head.get("drop_rate", 0.0),
-            decoder_drop_path_rate=head.get("drop_path_rate", 0.1),
-            decoder_drop_path_on_attention=False,
-            **settings,
-        )
-    refuse_unless(head, type="FCNHead", num_convs=0, concat_input=False, dropout_ratio=0)
-    return CtsSegmenterConfig(decoder_type="linear", **settings)
+    if is_linear:
+        refuse_unless(head, num_convs=0, concat_input=False, dropout_ratio=0, channels=head["in_channels"])
+        return CtsSegmenterConfig(decoder_type="linear", **settings)
+    refuse_unless(head, attn_drop_rate=head["drop_rate"])
+    refuse_unless(head["norm_cfg"], eps=1e-5)
+    return CtsSegmenterConfig(
+        decoder_hidden_size=head["embed_dims"],
+        decoder_num_layers=head["num_layers"],
+        decoder_num_attention_heads=head["num_heads"],
+        decoder_mlp_ratio=head["mlp_ratio"],
+        decoder_dropout=head["drop_rate"],
+        decoder_drop_path_rate=head["drop_path_rate"],
+        decoder_drop_path_on_attention=False,
+        **settings,
+    )
 
 
 def _encoder_rules(config: PlainVitConfig) -> list[Rule]:

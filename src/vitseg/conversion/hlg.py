@@ -10,14 +10,149 @@ its encoder and new heads, which is where the originals' training starts.
 from typing import Any
 
 from ..models.configuration_hlg import HlgConfig
+from .arguments import OriginalClass, refuse_unless, value_of_all
 from .base import Converter
-from .mmseg import as_list, read_auxiliary_weight, read_test_protocol, refuse_unless
+from .mmseg import (
+    BN,
+    DECODE_HEAD,
+    ENCODER_DECODER,
+    FCN_HEAD,
+    RELU,
+    as_list,
+    read_head,
+    read_preprocessing,
+    read_test_protocol,
+    read_training,
+    tapped,
+)
 from .rules import Rule, module_rules
 
 
 POOLINGS = {"mean": "mean", "avgpool": "mean", "maxpool": "max", "dwconv": "conv"}
 PYRAMID_STRIDES = [8, 16, 32, 64, 128]
 NUM_STAGES = 4
+
+# The encoder, as the dense tasks and as the classifiers have it.
+ENCODER = OriginalClass(
+    ("HLGTransformer",),
+    carried={
+        "img_size": 224,
+        "in_chans": 3,
+        "embed_dims": [64, 128, 256, 512],
+        "num_heads": [1, 2, 4, 8],
+        "depths": [3, 4, 6, 3],
+        "qkv_bias": False,
+        "drop_path_rate": 0.0,
+        "sr_ratios": [8, 4, 2, 1],
+        "crs_interval": [8, 4, 2, 1],
+        "h0_h1_method": None,
+        "dynamic_position_bias": False,
+        # Not an argument there, but a function.
+        "norm_eps": 1e-6,
+    },
+    fixed={"qk_scale": None, "drop_rate": 0.0, "attn_drop_rate": 0.0, "h0_att": False, "h0_h1_fusion_type": "attn"},
+    # The code stores some of them, and looks at none.
+    ignored=("patch_size", "num_classes", "mlp_ratios", "proj_dwconv", "downsampling", "use_checkpoint", "pretrained"),
+)
+CLASSIFIER = ENCODER.derived(
+    "HLGTransformer",
+    required=("num_classes",),
+    carried={"h0_h1_method": "mean", "norm_eps": 1e-5},
+    fixed={"use_cls_token": False},
+)
+HEAD = DECODE_HEAD.derived(
+    "HLGUPHead", required=("in_channels", "channels", "num_classes", "fuse_level", "depth"), carried={"sr_ratio": 4}
+)
+
+# Those of mmdetection, of release 2.
+FPN = OriginalClass(
+    ("FPN",),
+    required=("in_channels", "out_channels", "num_outs"),
+    carried={"start_level": 0, "add_extra_convs": False},
+    fixed={
+        "end_level": -1,
+        "relu_before_extra_convs": False,
+        "no_norm_on_lateral": False,
+        "conv_cfg": None,
+        "norm_cfg": None,
+        "act_cfg": None,
+        "upsample_cfg": {"mode": "nearest"},
+    },
+    ignored=("init_cfg",),
+)
+ANCHOR_GENERATOR = OriginalClass(
+    ("AnchorGenerator",),
+    required=("strides", "ratios", "octave_base_scale", "scales_per_octave"),
+    fixed={
+        "scales": None,
+        "base_sizes": None,
+        "scale_major": True,
+        "centers": None,
+        "center_offset": 0.0,
+    },
+)
+BOX_CODER = OriginalClass(
+    ("DeltaXYWHBBoxCoder",),
+    fixed={
+        "target_means": [0.0, 0.0, 0.0, 0.0],
+        "target_stds": [1.0, 1.0, 1.0, 1.0],
+        "clip_border": True,
+        "add_ctr_clamp": False,
+    },
+    ignored=("ctr_clamp",),
+)
+FOCAL_LOSS = OriginalClass(
+    ("FocalLoss",), fixed={"use_sigmoid": True, "gamma": 2.0, "alpha": 0.25, "reduction": "mean", "loss_weight": 1.0}
+)
+L1_LOSS = OriginalClass(("L1Loss",), fixed={"reduction": "mean", "loss_weight": 1.0})
+RETINA_HEAD = OriginalClass(
+    ("RetinaHead",),
+    required=("num_classes", "in_channels"),
+    carried={"stacked_convs": 4, "feat_channels": 256},
+    fixed={"conv_cfg": None, "norm_cfg": None, "reg_decoded_bbox": False},
+    parts={
+        "anchor_generator": (
+            ANCHOR_GENERATOR,
+            {
+                "type": "AnchorGenerator",
+                "octave_base_scale": 4,
+                "scales_per_octave": 3,
+                "ratios": [0.5, 1.0, 2.0],
+                "strides": PYRAMID_STRIDES,
+            },
+        ),
+        "bbox_coder": (BOX_CODER, {"type": "DeltaXYWHBBoxCoder"}),
+        # The defaults are other losses.
+        "loss_cls": (FOCAL_LOSS, None),
+        "loss_bbox": (L1_LOSS, None),
+    },
+    ignored=("init_cfg", "train_cfg", "test_cfg"),
+)
+DETECTOR = OriginalClass(
+    ("RetinaNet",),
+    required=("backbone", "neck", "bbox_head"),
+    carried={"train_cfg": None, "test_cfg": None},
+    ignored=("pretrained", "init_cfg"),
+)
+NMS = OriginalClass(("nms",), carried={"iou_threshold": 0.5})
+DETECTOR_TEST_CFG = OriginalClass(
+    ("test_cfg",),
+    carried={"nms_pre": None, "score_thr": None, "max_per_img": None},
+    fixed={"min_bbox_size": 0},
+    parts={"nms": (NMS, {"type": "nms"})},
+)
+ASSIGNER = OriginalClass(
+    ("MaxIoUAssigner",),
+    required=("pos_iou_thr", "neg_iou_thr"),
+    carried={"min_pos_iou": 0.0},
+    fixed={
+        "ignore_iof_thr": -1,
+        "gt_max_assign_all": True,
+        "match_low_quality": True,
+        "ignore_wrt_candidates": True,
+    },
+    ignored=("gpu_assign_thr",),
+)
 
 
 class HlgConverter(Converter):
@@ -43,20 +178,20 @@ class HlgConverter(Converter):
         elif "decode_head" in original:
             arguments = _read_segmenter(original)
         else:
+            classifier = CLASSIFIER.read(original)
             arguments = {
-                **_read_encoder(original, layer_norm_eps=1e-5),
-                "num_labels": original["num_classes"],
-                "window_pooling": _read_pooling(original),
+                **_read_encoder(classifier),
+                "num_labels": classifier["num_classes"],
+                "window_pooling": _read_pooling(classifier),
                 "global_bias": "prefix",
                 "use_stage_norm": False,
             }
-            refuse_unless(original, use_cls_token=False)
         return HlgConfig(**arguments)
 
     def read_image_processor(self, original: dict[str, Any]) -> dict[str, Any]:
         """The settings of a classifier's or a detector's, with the detector's own test settings."""
         if "decode_head" in original:
-            return {}
+            return read_preprocessing(original)
         if "bbox_head" not in original:
             return {
                 "size": {"shortest_edge": 256},
@@ -64,15 +199,12 @@ class HlgConverter(Converter):
                 "do_center_crop": True,
                 "crop_size": {"height": 224, "width": 224},
             }
-        test_cfg = original.get("test_cfg") or {}
-        nms = test_cfg.get("nms", {})
-        refuse_unless(test_cfg, min_bbox_size=0)
-        refuse_unless(nms, type="nms")
+        test_cfg = DETECTOR_TEST_CFG.read(original.get("test_cfg") or {})
         settings = {
-            "score_threshold": test_cfg.get("score_thr"),
-            "nms_threshold": nms.get("iou_threshold"),
-            "num_candidates": test_cfg.get("nms_pre"),
-            "max_detections": test_cfg.get("max_per_img"),
+            "score_threshold": test_cfg["score_thr"],
+            "nms_threshold": test_cfg["nms"]["iou_threshold"],
+            "num_candidates": test_cfg["nms_pre"],
+            "max_detections": test_cfg["max_per_img"],
         }
         return {
             "size": {"shortest_edge": 800, "longest_edge": 1333},
@@ -142,86 +274,82 @@ class HlgConverter(Converter):
         ]
 
 
-def _read_encoder(encoder: dict[str, Any], layer_norm_eps: float) -> dict[str, Any]:
-    refuse_unless(encoder, dynamic_position_bias=True, drop_rate=0.0, attn_drop_rate=0.0)
-    refuse_unless(encoder, h0_att=False, proj_dwconv="convbn", downsampling=["c", "sc", "sc", "sc"])
+def _read_encoder(encoder: dict[str, Any]) -> dict[str, Any]:
+    refuse_unless(encoder, dynamic_position_bias=True)
     # Only whether they are 1 has an effect.
     for key in ("sr_ratios", "crs_interval"):
-        ratios = list(encoder.get(key, (8, 4, 2, 1)))
-        if [ratio != 1 for ratio in ratios] != [True, True, True, False]:
-            raise ValueError(f"The encoder has {key}={ratios!r}; only the last, and it alone, may be 1.")
+        if [ratio != 1 for ratio in encoder[key]] != [True, True, True, False]:
+            raise ValueError(f"The encoder has {key}={encoder[key]!r}; only the last, and it alone, may be 1.")
     return {
-        "num_channels": encoder.get("in_chans", 3),
-        "hidden_sizes": list(encoder["embed_dims"]),
-        "depths": list(encoder["depths"]),
-        "num_attention_heads": list(encoder["num_heads"]),
-        "qkv_bias": encoder.get("qkv_bias", False),
-        "drop_path_rate": encoder.get("drop_path_rate", 0.0),
-        "layer_norm_eps": encoder.get("norm_eps", layer_norm_eps),
+        "num_channels": encoder["in_chans"],
+        "hidden_sizes": encoder["embed_dims"],
+        "depths": encoder["depths"],
+        "num_attention_heads": encoder["num_heads"],
+        "qkv_bias": encoder["qkv_bias"],
+        "drop_path_rate": encoder["drop_path_rate"],
+        "layer_norm_eps": encoder["norm_eps"],
     }
 
 
 def _read_pooling(encoder: dict[str, Any]) -> str:
-    method = encoder.get("h0_h1_method", "mean")
+    method = encoder["h0_h1_method"]
     if method not in POOLINGS:
         raise ValueError(f"The encoder has h0_h1_method={method!r}; expected one of {list(POOLINGS)}.")
     return POOLINGS[method]
 
 
 def _read_segmenter(original: dict[str, Any]) -> dict[str, Any]:
-    head, auxiliary_heads = original["decode_head"], as_list(original.get("auxiliary_head"))
-    refuse_unless(head, type="HLGUPHead", in_index=[0, 1, 2, 3], fuse_level=0)
-    if head.get("sr_ratio", 8) < 2:
+    model = ENCODER_DECODER.read(original)
+    refuse_unless(model, neck=None)
+    encoder, head = ENCODER.read(model["backbone"]), read_head(HEAD, model["decode_head"])
+    auxiliary_heads = [read_head(FCN_HEAD, part) for part in as_list(model["auxiliary_head"])]
+    refuse_unless(head, in_channels=encoder["embed_dims"], in_index=[0, 1, 2, 3], fuse_level=0)
+    if head["sr_ratio"] < 2:
         raise ValueError(f"decode_head has sr_ratio={head['sr_ratio']!r}; expected at least 2.")
-    dropout = head.get("dropout_ratio", 0.1)
-    for part in (head, *auxiliary_heads):
-        refuse_unless(part, align_corners=False)
     for part in auxiliary_heads:
-        refuse_unless(part, type="FCNHead", num_convs=1, kernel_size=3, concat_input=False, dropout_ratio=dropout)
-    if head.get("loss_decode", {}).get("loss_weight", 1.0) != 1.0:
-        raise ValueError(
-            f"decode_head has loss_decode={head['loss_decode']!r}; only a weight of 1.0 can be converted."
-        )
+        refuse_unless(part, num_convs=1, kernel_size=3, concat_input=False)
+        refuse_unless(part, in_channels=encoder["embed_dims"][tapped(part, NUM_STAGES)])
+        BN.read_part(part["type"], "norm_cfg", part["norm_cfg"])
+        RELU.read_part(part["type"], "act_cfg", part["act_cfg"])
+    heads = [head, *auxiliary_heads]
     return {
-        **_read_encoder(original["backbone"], layer_norm_eps=1e-6),
-        "num_labels": head["num_classes"],
+        **_read_encoder(encoder),
+        **read_training(heads),
         "inference_mode": "whole",
-        "window_size": original["backbone"].get("img_size", 512),
-        **read_test_protocol(original.get("test_cfg")),
+        "window_size": encoder["img_size"],
+        **read_test_protocol(model["test_cfg"]),
         "decoder_hidden_size": head["channels"],
-        "decoder_num_layers": head.get("depth", 2),
-        "decoder_interval": head.get("sr_ratio", 8),
-        "decoder_dropout": dropout,
+        "decoder_num_layers": head["depth"],
+        "decoder_interval": head["sr_ratio"],
+        "decoder_dropout": value_of_all(heads, "dropout_ratio"),
         "auxiliary_heads": [
-            {"in_index": part["in_index"], "hidden_size": part["channels"]} for part in auxiliary_heads
+            {"in_index": tapped(part, NUM_STAGES), "hidden_size": part["channels"]} for part in auxiliary_heads
         ],
-        "semantic_loss_ignore_index": head.get("ignore_index", 255),
-        **read_auxiliary_weight(auxiliary_heads),
     }
 
 
 def _read_detector(original: dict[str, Any]) -> dict[str, Any]:
-    neck, head = original["neck"], original["bbox_head"]
-    anchors, coder = head.get("anchor_generator", {}), head.get("bbox_coder", {})
-    refuse_unless(neck, type="FPN", start_level=1, add_extra_convs="on_input", num_outs=5)
-    refuse_unless(neck, relu_before_extra_convs=False)
-    refuse_unless(head, type="RetinaHead", in_channels=neck["out_channels"])
-    refuse_unless(anchors, strides=PYRAMID_STRIDES, center_offset=0.0)
-    refuse_unless(coder, target_means=[0.0, 0.0, 0.0, 0.0], target_stds=[1.0, 1.0, 1.0, 1.0])
-    class_loss = head.get("loss_cls", {})
-    refuse_unless(class_loss, type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0)
-    refuse_unless(head.get("loss_bbox", {}), type="L1Loss", loss_weight=1.0)
-    assigner = (original.get("train_cfg") or {}).get("assigner", {})
-    refuse_unless(assigner, pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0)
+    model = DETECTOR.read(original)
+    encoder, neck, head = (
+        ENCODER.read(model["backbone"]),
+        FPN.read(model["neck"]),
+        RETINA_HEAD.read(model["bbox_head"]),
+    )
+    anchors = head["anchor_generator"]
+    refuse_unless(neck, in_channels=encoder["embed_dims"], start_level=1, add_extra_convs="on_input", num_outs=5)
+    refuse_unless(head, in_channels=neck["out_channels"])
+    refuse_unless(anchors, strides=PYRAMID_STRIDES)
+    if (stated := (model["train_cfg"] or {}).get("assigner")) is not None:
+        refuse_unless(ASSIGNER.read(stated), pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0)
     return {
-        **_read_encoder(original["backbone"], layer_norm_eps=1e-6),
+        **_read_encoder(encoder),
         "num_labels": head["num_classes"],
         "pyramid_hidden_size": neck["out_channels"],
-        "detector_hidden_size": head.get("feat_channels", 256),
-        "detector_num_layers": head.get("stacked_convs", 4),
-        "anchor_scale": anchors.get("octave_base_scale", 4),
-        "anchor_scales_per_octave": anchors.get("scales_per_octave", 3),
-        "anchor_ratios": list(anchors.get("ratios", (0.5, 1.0, 2.0))),
+        "detector_hidden_size": head["feat_channels"],
+        "detector_num_layers": head["stacked_convs"],
+        "anchor_scale": anchors["octave_base_scale"],
+        "anchor_scales_per_octave": anchors["scales_per_octave"],
+        "anchor_ratios": anchors["ratios"],
     }
 
 

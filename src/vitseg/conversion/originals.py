@@ -27,12 +27,14 @@ class Original:
         task: what the model does, of `TASK_KEYS`.
         recipe: the published result that it belongs to, if any.
         config: otherwise the original's model dictionary, empty where none was given.
+        config_file: where that was read from.
     """
 
     method: str
     task: str
     recipe: PublishedRecipe | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    config_file: Path | None = None
 
     @property
     def converter(self) -> type[Converter]:
@@ -60,7 +62,8 @@ def of_config(method: str, file: Path | None, stated_task: str | None = None) ->
     """
     config = _read_config_file(method, file) if file else {}
     task = next((name for name, key in TASK_KEYS.items() if key in config), stated_task or "segmentation")
-    return Original(method, _check_task(method, task, stated_task, "configuration"), config=config)
+    task = _check_task(method, task, stated_task, "configuration")
+    return Original(method, task, config=config, config_file=file)
 
 
 def _check_task(method: str, task: str, stated: str | None, source: str) -> str:

@@ -33,6 +33,7 @@ def read_conversion(folder: str | Path) -> dict[str, Any] | None:
         file             name, bytes and sha256 of the original file
         meta             short entries of the record in it
         dropped          reason -> number of tensors
+        zero             our names of the biases that the original does not have
         dtype            of the weights as saved
         vitseg           version that converted
     """

@@ -61,10 +61,14 @@ def pointwise_rules(theirs: str, ours: str) -> list[Rule]:
 
 @dataclass(frozen=True)
 class Renamed:
-    """The outcome of a table of rules: tensors by their new names, and the dropped names by reason."""
+    """
+    The outcome of a table of rules: tensors by their new names, the dropped names by reason, and the new names of
+    those that the original does not have, and that are therefore 0.
+    """
 
     state_dict: dict[str, torch.Tensor]
     dropped: dict[str, list[str]]
+    zero: list[str]
 
 
 class StateDictMismatch(ValueError):
@@ -81,6 +85,7 @@ def rename(
     rules: Sequence[Rule],
     expected: Mapping[str, torch.Tensor],
     model: str = "model",
+    absent_biases: str = "",
 ) -> Renamed:
     """
     Rename `tensors` by the first rule that matches each, and check the result against `expected`.
@@ -91,6 +96,7 @@ def rename(
         expected: the state dict of the model to fill; only names, shapes and dtypes are looked at. BatchNorm's
             `num_batches_tracked` may be missing and is then 0.
         model: what is to be filled, for the error.
+        absent_biases: pattern of the biases of the model that may be missing and are then 0.
 
     Returns:
         Tensors in the dtypes of `expected`, whatever they were stored in.
@@ -118,6 +124,8 @@ def rename(
     for name, tensor in expected.items():
         if name.endswith("num_batches_tracked"):
             renamed.setdefault(name, torch.zeros(tensor.shape, dtype=torch.int64))
+    zero = [name for name in expected if name not in renamed and re.fullmatch(absent_biases, name)]
+    renamed.update({name: torch.zeros(expected[name].shape) for name in zero})
     problems = {
         "not known to the conversion": unknown,
         "missing": [f"{name} {tuple(expected[name].shape)}" for name in expected.keys() - renamed.keys()],
@@ -131,7 +139,8 @@ def rename(
     if any(problems.values()):
         raise StateDictMismatch(model, {title: sorted(lines) for title, lines in problems.items()})
     # A part of a tensor would be saved with the whole of it.
-    return Renamed({name: part.to(expected[name].dtype).contiguous() for name, part in renamed.items()}, dropped)
+    filled = {name: part.to(expected[name].dtype).contiguous() for name, part in renamed.items()}
+    return Renamed(filled, dropped, zero)
 
 
 def _transformed(tensor: torch.Tensor, rule: Rule) -> torch.Tensor:

@@ -6,10 +6,39 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..models.configuration_sctnet import SctNetConfig
+from .arguments import OriginalClass, refuse_unless
 from .base import Converter
-from .mmseg import as_list, read_test_protocol, refuse_unless
+from .mmseg import (
+    DECODE_HEAD,
+    ENCODER_DECODER,
+    as_list,
+    read_head,
+    read_preprocessing,
+    read_test_protocol,
+    read_training,
+)
 from .rules import Rule, module_rules
 
+
+BACKBONE = OriginalClass(
+    ("SCTNet",),
+    carried={
+        "layer_nums": [2, 2, 2, 2],
+        "base_channels": 64,
+        "spp_channels": 128,
+        "in_channels": 3,
+        "num_heads": 8,
+        "drop_rate": 0.0,
+        "drop_path_rate": 0.1,
+        # Not an argument there, but a number in its code.
+        "cf_inter_channels": 64,
+    },
+    ignored=("pretrained", "init_cfg"),
+)
+# Norms and activations of its heads are not the base class's.
+HEAD = DECODE_HEAD.derived("SCTHead", ignored=("norm_cfg", "act_cfg"))
+AUXILIARY_HEAD = HEAD.derived("AU_SCTHead")
+SEGMENTOR = ENCODER_DECODER.derived("EncoderDecoder_Distill", "EncoderDecoder")
 
 CLASSIFIER, ALIGNMENT = r"auxiliary_head\.0\.", r"auxiliary_head\.1\."
 ATTENTION_LAYERS = {"layer3_2": "stage3.layers.0", "layer4": "stage4.layers.0", "layer5": "stage4.layers.1"}
@@ -60,39 +89,40 @@ class SctNetConverter(Converter):
         """
         The `SctNetConfig` of `backbone`, `decode_head` and `test_cfg`, with the weight of the auxiliary head's loss.
         """
-        backbone, head = original["backbone"], original["decode_head"]
-        _refuse_other_type(backbone, "SCTNet")
-        _refuse_other_type(head, "SCTHead")
-        base_channels = backbone.get("base_channels", 64)
-        refuse_unless(head, in_channels=4 * base_channels, in_index=0, dropout_ratio=0.0, align_corners=False)
-        _read_loss_weight(head, loss_weight=1.0)
-        training: dict[str, Any] = {}
-        for auxiliary in as_list(original.get("auxiliary_head")):
+        model = SEGMENTOR.read(original)
+        refuse_unless(model, neck=None)
+        backbone, head = BACKBONE.read(model["backbone"]), read_head(HEAD, model["decode_head"])
+        base_channels = backbone["base_channels"]
+        refuse_unless(head, in_channels=4 * base_channels, in_index=0, dropout_ratio=0.0)
+        heads = [head]
+        for auxiliary in as_list(model["auxiliary_head"]):
             if auxiliary["type"] == "AU_SCTHead":
-                refuse_unless(auxiliary, in_channels=2 * base_channels, in_index=1)
-                refuse_unless(auxiliary, dropout_ratio=0.0, align_corners=False)
-                training["auxiliary_loss_weight"] = _read_loss_weight(auxiliary)
+                part = read_head(AUXILIARY_HEAD, auxiliary)
+                refuse_unless(part, in_channels=2 * base_channels, in_index=1, dropout_ratio=0.0)
+                heads.append(part)
             elif auxiliary["type"] == "VitGuidanceHead":
+                # What a teacher's model knows of it is only needed to train.
                 refuse_unless(auxiliary.get("loss_decode", {}), type="AlignmentLoss")
             else:
                 raise ValueError(
                     f"auxiliary_head has type={auxiliary['type']!r}; expected AU_SCTHead or VitGuidanceHead."
                 )
         return SctNetConfig(
-            num_channels=backbone.get("in_channels", 3),
+            num_channels=backbone["in_channels"],
             base_channels=base_channels,
-            stage_depths=list(backbone.get("layer_nums", [2, 2, 2, 2])[:3]),
-            num_attention_heads=backbone.get("num_heads", 8),
-            attention_channels=backbone.get("cf_inter_channels", 64),
-            context_channels=backbone.get("spp_channels", 128),
-            hidden_dropout_prob=backbone.get("drop_rate", 0.0),
-            drop_path_rate=backbone.get("drop_path_rate", 0.1),
+            stage_depths=backbone["layer_nums"][:3],
+            num_attention_heads=backbone["num_heads"],
+            attention_channels=backbone["cf_inter_channels"],
+            context_channels=backbone["spp_channels"],
+            hidden_dropout_prob=backbone["drop_rate"],
+            drop_path_rate=backbone["drop_path_rate"],
             decoder_hidden_size=head["channels"],
-            num_labels=head["num_classes"],
-            semantic_loss_ignore_index=head.get("ignore_index", 255),
-            **training,
-            **read_test_protocol(original.get("test_cfg")),
+            **read_training(heads),
+            **read_test_protocol(model["test_cfg"]),
         )
+
+    def read_image_processor(self, original: dict[str, Any]) -> dict[str, Any]:
+        return read_preprocessing(original)
 
     def rules(self, config: SctNetConfig) -> list[Rule]:
         return [
@@ -114,17 +144,6 @@ def training_head_rules() -> list[Rule]:
         Rule(rf"{ALIGNMENT}feature_transforms\.(weight|bias)", r"alignment.shared_projection.\1"),
         Rule(rf"{ALIGNMENT}convstage([34])\.(weight|bias)", r"alignment.stage\1_projection.\2"),
     ]
-
-
-def _refuse_other_type(part: dict[str, Any], expected: str) -> None:
-    if part["type"] != expected:
-        raise ValueError(f"The configuration has type={part['type']!r}; expected {expected!r}.")
-
-
-def _read_loss_weight(head: dict[str, Any], **expected: float) -> float:
-    loss = head.get("loss_decode", {})
-    refuse_unless(loss, type="CrossEntropyLoss", use_sigmoid=False, class_weight=None, **expected)
-    return loss.get("loss_weight", 1.0)
 
 
 def encoder_rules(config: SctNetConfig, names: Iterable[str]) -> list[Rule]:

@@ -14,8 +14,19 @@ import torch
 from transformers import SegformerConfig
 
 from ..models.configuration_sctnet_teacher import SctNetTeacherConfig
+from .arguments import OriginalClass, refuse_unless
 from .base import Converter
-from .mmseg import as_list, read_test_protocol
+from .mmseg import (
+    DECODE_HEAD,
+    ENCODER_DECODER,
+    GELU,
+    LN,
+    as_list,
+    read_head,
+    read_preprocessing,
+    read_test_protocol,
+    read_training,
+)
 from .rules import Rule, module_rules, pointwise_rules
 
 
@@ -25,8 +36,38 @@ PREFIXES = (
     ("teacher_backbone.", "teacher_head."),
     ("auxiliary_head.1.teacher_backbone.", "auxiliary_head.1.teacher_head."),
 )
-# The original's width of a head of attention.
+# Width of a head of attention in the authors' teachers.
 HEAD_WIDTH = 64
+NUM_STAGES = 4
+
+MIX_VISION_TRANSFORMER = OriginalClass(
+    ("MixVisionTransformer",),
+    carried={
+        "in_channels": 3,
+        "embed_dims": 64,
+        "num_layers": [3, 4, 6, 3],
+        "num_heads": [1, 2, 4, 8],
+        "sr_ratios": [8, 4, 2, 1],
+        "mlp_ratio": 4,
+        "drop_rate": 0.0,
+        "attn_drop_rate": 0.0,
+        "drop_path_rate": 0.0,
+    },
+    fixed={
+        "num_stages": NUM_STAGES,
+        "patch_sizes": [7, 3, 3, 3],
+        "strides": [4, 2, 2, 2],
+        "out_indices": [0, 1, 2, 3],
+        "qkv_bias": True,
+    },
+    parts={"norm_cfg": (LN, {"type": "LN", "eps": 1e-6}), "act_cfg": (GELU, {"type": "GELU"})},
+    ignored=("pretrained", "init_cfg", "with_cp"),
+)
+HEAD = DECODE_HEAD.derived("SegformerHead", fixed={"interpolate_mode": "bilinear"})
+# Of the teacher alone, or of SCTNet with it; of the former the encoder tells enough.
+SEGMENTOR = ENCODER_DECODER.derived(
+    "EncoderDecoder", "EncoderDecoder_Distill", required=("backbone",), carried={"decode_head": None}
+)
 
 
 class SctNetTeacherConverter(Converter):
@@ -51,10 +92,10 @@ class SctNetTeacherConverter(Converter):
 
     def read_config(self, original: dict[str, Any]) -> SctNetTeacherConfig:
         """
-        The `SctNetTeacherConfig` of the checkpoint, whose shapes tell all but the number of attention heads.
+        The `SctNetTeacherConfig` of the checkpoint, whose shapes tell widths and depths, and of `original`.
 
-        That is the `num_heads` of `original`: of the `backbone` of mmsegmentation's own configuration, or of the
-        `teacher` in SCTNet's `auxiliary_head`; where it is not named, heads are 64 channels wide.
+        That is mmsegmentation's own configuration, or SCTNet's, which may have the `teacher` in its `auxiliary_head`;
+        where it has not, attention heads are 64 channels wide, as in the published ones.
         """
         encoder, head = self.prefixes
         shapes = {
@@ -64,28 +105,38 @@ class SctNetTeacherConverter(Converter):
         }
         stages = range(1 + max(int(name.split(".")[1]) for name in shapes))
         hidden_sizes = [shapes[f"layers.{stage}.0.projection.weight"][0] for stage in stages]
-        teacher: dict[str, Any] = next(
-            (part["teacher"] for part in as_list(original.get("auxiliary_head")) if "teacher" in part),
-            original["backbone"] if original["backbone"].get("type") == "MixVisionTransformer" else {},
-        )
+        depths = [_depth(shapes, stage) for stage in stages]
         first_mlps = [shapes[f"layers.{stage}.1.0.ffn.layers.0.weight"] for stage in stages]
+        model = SEGMENTOR.read(original)
+        vit = _read_vit(model, hidden_sizes, depths)
+        widths = [vit["embed_dims"] * num_heads for num_heads in vit["num_heads"]]
+        if (widths, vit["num_layers"]) != (hidden_sizes, depths):
+            raise ValueError(
+                f"The original configuration's embed_dims={vit['embed_dims']}, num_heads={vit['num_heads']} and "
+                f"num_layers={vit['num_layers']} make stages of widths {widths}, but the checkpoint has widths "
+                f"{hidden_sizes} and depths {depths}. (What a configuration leaves out has the original's default.)"
+            )
         return SctNetTeacherConfig(
             encoder_config=SegformerConfig(
                 num_channels=shapes["layers.0.0.projection.weight"][1],
                 num_encoder_blocks=len(stages),
-                depths=[_depth(shapes, stage) for stage in stages],
+                depths=depths,
                 hidden_sizes=hidden_sizes,
-                num_attention_heads=list(
-                    teacher.get("num_heads", [max(size // HEAD_WIDTH, 1) for size in hidden_sizes])
-                ),
+                num_attention_heads=vit["num_heads"],
                 sr_ratios=[shapes.get(f"layers.{stage}.1.0.attn.sr.weight", [1])[-1] for stage in stages],
                 mlp_ratios=[mlp[0] // mlp[1] for mlp in first_mlps],
-                drop_path_rate=teacher.get("drop_path_rate", 0.1),
+                hidden_dropout_prob=vit["drop_rate"],
+                attention_probs_dropout_prob=vit["attn_drop_rate"],
+                drop_path_rate=vit["drop_path_rate"],
             ),
             decoder_hidden_size=self.tensors[f"{head}conv_seg.weight"].shape[1],
             num_labels=self.tensors[f"{head}conv_seg.weight"].shape[0],
-            **read_test_protocol(original.get("test_cfg")),
+            **_read_head(model),
+            **read_test_protocol(model["test_cfg"]),
         )
+
+    def read_image_processor(self, original: dict[str, Any]) -> dict[str, Any]:
+        return read_preprocessing(original)
 
     def rules(self, config: SctNetTeacherConfig) -> list[Rule]:
         encoder, head = (re.escape(prefix) for prefix in self.prefixes)
@@ -119,6 +170,38 @@ class SctNetTeacherConverter(Converter):
         if encoder.startswith("backbone"):
             return table
         return [*table, Rule(r"(backbone|decode_head)\..*", reason="the model taught")]
+
+
+def _read_vit(model: dict[str, Any], hidden_sizes: list[int], depths: list[int]) -> dict[str, Any]:
+    """The arguments of the encoder, of a checkpoint with stages of these widths and depths."""
+    backbone = model["backbone"]
+    if backbone["type"] in MIX_VISION_TRANSFORMER.names:
+        vit = MIX_VISION_TRANSFORMER.read(backbone)
+    else:
+        # SCTNet's authors write the teacher down in the code of its auxiliary head.
+        num_heads = [max(size // HEAD_WIDTH, 1) for size in hidden_sizes]
+        stated: dict[str, Any] = next(
+            (part["teacher"] for part in as_list(model["auxiliary_head"]) if "teacher" in part), {}
+        )
+        encoder = {name: value for name, value in stated.items() if name != "channels"}
+        vit = MIX_VISION_TRANSFORMER.read(
+            {"num_layers": depths, "num_heads": num_heads, "drop_path_rate": 0.1, **encoder}
+        )
+    refuse_unless(vit["norm_cfg"], eps=1e-6)
+    return vit
+
+
+def _read_head(model: dict[str, Any]) -> dict[str, Any]:
+    """What a SegFormer's own head says of its training, if it is there."""
+    if model["decode_head"] is None or model["decode_head"]["type"] not in HEAD.names:
+        return {}
+    head = read_head(HEAD, model["decode_head"])
+    refuse_unless(head, in_index=[0, 1, 2, 3])
+    training = read_training([head])
+    return {
+        "classifier_dropout_prob": head["dropout_ratio"],
+        "semantic_loss_ignore_index": training["semantic_loss_ignore_index"],
+    }
 
 
 def _depth(shapes: dict[str, torch.Size], stage: int) -> int:

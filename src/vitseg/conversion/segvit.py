@@ -2,17 +2,55 @@
 # SPDX-License-Identifier: Apache-2.0
 """SegViT (https://github.com/zbwxp/SegVit): original configurations to `SegVitConfig`, original names to ours."""
 
+from collections.abc import Mapping
 from typing import Any
+
+import torch
 
 from ..models.configuration_plain_vit import PlainVitConfig
 from ..models.configuration_segvit import SegVitConfig
 from ..recipes.labels import load_label_set
+from .arguments import OriginalClass, refuse_unless
 from .base import Converter
-from .mmseg import as_list, read_test_protocol, read_vit_config, refuse_unless, vit_rules
+from .mmseg import (
+    DECODE_HEAD,
+    ENCODER_DECODER,
+    VISION_TRANSFORMER,
+    read_head,
+    read_preprocessing,
+    read_test_protocol,
+    read_vit_config,
+    vit_absent_biases,
+    vit_rules,
+    vit_taps,
+)
 from .rules import Rule
 
 
 DECODER_TYPES = {"ATMHead": "atm", "ATMSingleHead": "single_atm", "TPNATMHead": "tpn_atm"}
+
+ATM_LOSS = OriginalClass(
+    ("ATMLoss",),
+    required=("num_classes", "dec_layers"),
+    carried={"cls_weight": 1.0, "mask_weight": 20.0, "dice_weight": 1.0, "loss_weight": 1.0},
+    fixed={"use_point": False},
+)
+ATM_HEAD = DECODE_HEAD.derived(
+    *DECODER_TYPES,
+    required=("num_classes", "img_size", "in_channels", "loss_decode"),
+    carried={
+        "embed_dims": 768,
+        "num_layers": 3,
+        "num_heads": 8,
+        "use_stages": 3,
+        "use_proj": True,
+        "shrink_ratio": None,
+    },
+    fixed={"CE_loss": False, "crop_train": False},
+    # It takes the classifier of the base class away, and what belongs to it.
+    ignored=("channels", "dropout_ratio", "in_index", "norm_cfg", "act_cfg"),
+)
+SHRINKING_VIT = VISION_TRANSFORMER.derived("vit_shrink", carried={"shrink_idx": 8})
 
 # Modules of a decoder layer that keep their weight and bias.
 LAYER_NAMES = {
@@ -41,31 +79,38 @@ class SegVitConverter(Converter):
 
     def read_config(self, original: dict[str, Any]) -> SegVitConfig:
         """The `SegVitConfig` of `backbone`, `decode_head` and `test_cfg`."""
-        backbone, head = original["backbone"], original["decode_head"]
-        if head["type"] not in DECODER_TYPES:
-            raise ValueError(f"decode_head is a {head['type']}; expected one of {sorted(DECODER_TYPES)}.")
-        if original.get("auxiliary_head"):
+        model = ENCODER_DECODER.read(original)
+        head_type = model["decode_head"]["type"]
+        if head_type not in DECODER_TYPES:
+            raise ValueError(f"decode_head is a {head_type}; expected one of {sorted(DECODER_TYPES)}.")
+        if model["auxiliary_head"]:
             raise ValueError("The original configuration has an auxiliary_head, which no SegViT has.")
-        loss = head["loss_decode"]
-        refuse_unless(head, CE_loss=False, crop_train=False, align_corners=False, in_channels=backbone["embed_dims"])
-        refuse_unless(loss, type="ATMLoss", num_classes=head["num_classes"])
-        loss_weight = loss.get("loss_weight", 1.0)
+        refuse_unless(model, neck=None)
+        head = read_head(ATM_HEAD, model["decode_head"])
+        loss = ATM_LOSS.read_part(head_type, "loss_decode", head["loss_decode"])
+        vit = _read_vit(model["backbone"])
+        refuse_unless(head, in_channels=vit["embed_dims"])
+        refuse_unless(loss, num_classes=head["num_classes"])
         return SegVitConfig(
             num_labels=head["num_classes"],
-            backbone_config=_read_backbone(backbone, head["use_stages"]),
-            decoder_type=DECODER_TYPES[head["type"]],
+            backbone_config=_read_backbone(vit, head["use_stages"], self.tensors),
+            decoder_type=DECODER_TYPES[head_type],
             decoder_hidden_size=head["embed_dims"],
             decoder_num_layers=head["num_layers"],
             decoder_num_attention_heads=head["num_heads"],
-            decoder_use_projection=head.get("use_proj", True),
+            decoder_use_projection=head["use_proj"],
             mask_size=head["img_size"],
-            query_stride=head.get("shrink_ratio") or 16,
-            class_weight=1.0 * loss_weight,
-            mask_weight=20.0 * loss_weight,
-            dice_weight=1.0 * loss_weight,
+            query_stride=head["shrink_ratio"] or 16,
+            class_weight=loss["cls_weight"] * loss["loss_weight"],
+            mask_weight=loss["mask_weight"] * loss["loss_weight"],
+            dice_weight=loss["dice_weight"] * loss["loss_weight"],
             num_auxiliary_losses=loss["dec_layers"] - 1,
-            **read_test_protocol(original.get("test_cfg")),
+            semantic_loss_ignore_index=head["ignore_index"],
+            **read_test_protocol(model["test_cfg"]),
         )
+
+    def read_image_processor(self, original: dict[str, Any]) -> dict[str, Any]:
+        return read_preprocessing(original)
 
     def adapt_config(self, config: SegVitConfig) -> SegVitConfig:
         """
@@ -78,6 +123,9 @@ class SegVitConverter(Converter):
             label_set = load_label_set(f"pascal_context{num_labels}")
             config.id2label, config.label2id = label_set.id2label, label_set.label2id
         return config
+
+    def absent_biases(self, config: SegVitConfig) -> str:
+        return vit_absent_biases(config.backbone_config)
 
     def rules(self, config: SegVitConfig) -> list[Rule]:
         table = [
@@ -97,22 +145,26 @@ class SegVitConverter(Converter):
         ]
 
 
-def _read_backbone(backbone: dict[str, Any], num_stages: int) -> PlainVitConfig:
-    shrinks = backbone["type"] == "vit_shrink"
-    if not shrinks and backbone["type"] != "VisionTransformer":
-        raise ValueError(f"backbone is a {backbone['type']}; expected a VisionTransformer or a vit_shrink.")
-    if shrinks:
+def _read_vit(backbone: dict[str, Any]) -> dict[str, Any]:
+    if backbone["type"] == "vit_shrink":
+        vit = SHRINKING_VIT.read(backbone)
         # With one the original cuts a patch off.
-        refuse_unless({"with_cls_token": True, **backbone}, with_cls_token=False)
-    # Feature maps come in the order of the layers; the head takes the first ones.
-    taps = sorted(tap % backbone["num_layers"] for tap in as_list(backbone["out_indices"]))
+        refuse_unless(vit, with_cls_token=False)
+        return vit
+    if backbone["type"] != "VisionTransformer":
+        raise ValueError(f"backbone is a {backbone['type']}; expected a VisionTransformer or a vit_shrink.")
+    return {**VISION_TRANSFORMER.read(backbone), "shrink_idx": None}
+
+
+def _read_backbone(vit: dict[str, Any], num_stages: int, tensors: Mapping[str, torch.Tensor]) -> PlainVitConfig:
+    # The head takes the first feature maps.
+    taps = vit_taps(vit)
     if num_stages > len(taps):
         raise ValueError(f"decode_head has use_stages={num_stages}, but backbone taps {len(taps)} layers.")
-    config = read_vit_config(backbone, taps[:num_stages])
-    config.drop_path_on_attention = False
+    config = read_vit_config(vit, taps[:num_stages], tensors)
     # The original tells grids with as many tokens apart no more than that, but fails on all but square ones.
     config.interpolate_by_token_count = False
-    config.shrink_layer = backbone.get("shrink_idx", 8) + 1 if shrinks else None
+    config.shrink_layer = None if vit["shrink_idx"] is None else vit["shrink_idx"] + 1
     config.validate()
     return config
 

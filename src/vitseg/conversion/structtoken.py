@@ -5,8 +5,24 @@
 from typing import Any
 
 from ..models.configuration_structtoken import StructTokenConfig
+from .arguments import refuse_unless
 from .base import Converter
-from .mmseg import as_list, read_test_protocol, read_vit_config, refuse_unless, vit_rules
+from .mmseg import (
+    DECODE_HEAD,
+    ENCODER_DECODER,
+    GELU,
+    LN,
+    VISION_TRANSFORMER,
+    read_head,
+    read_preprocessing,
+    read_test_protocol,
+    read_training,
+    read_vit_config,
+    tapped,
+    vit_absent_biases,
+    vit_rules,
+    vit_taps,
+)
 from .rules import Rule, pointwise_rules
 
 
@@ -17,6 +33,20 @@ EXTRACTIONS = {
 }
 # The original's head counts positions in these, whatever the patches of its backbone.
 TOKEN_SIZE = 16
+HEAD = DECODE_HEAD.derived(
+    *EXTRACTIONS,
+    carried={"image_h": 512, "image_w": 512, "num_layers": 2, "mlp_ratio": 4, "drop_path_rate": 0.1},
+    fixed={
+        "h_stride": TOKEN_SIZE,
+        "w_stride": TOKEN_SIZE,
+        "drop_rate": 0.0,
+        "attn_drop_rate": 0.0,
+        "interpolate_mode": "bicubic",
+    },
+    parts={"norm_cfg": (LN, {"type": "LN"}), "act_cfg": (GELU, {"type": "GELU"})},
+    # It takes the classifier of the base class away, and never calls the dropout before it.
+    ignored=("dropout_ratio",),
+)
 LAYER = r"decode_head\.layers\.(\d+)"
 
 
@@ -31,31 +61,35 @@ class StructTokenConverter(Converter):
 
     def read_config(self, original: dict[str, Any]) -> StructTokenConfig:
         """The `StructTokenConfig` of `backbone`, `decode_head` and `test_cfg`."""
-        backbone, head = original["backbone"], original["decode_head"]
-        if head["type"] not in EXTRACTIONS:
-            raise ValueError(f"decode_head has type={head['type']!r}; expected one of {list(EXTRACTIONS)}.")
-        refuse_unless(head, align_corners=False, interpolate_mode="bicubic", input_transform=None)
-        norm = head.get("norm_cfg", {})
-        refuse_unless(norm, type="LN")
-        for loss in as_list(head.get("loss_decode")):
-            refuse_unless(loss, type="CrossEntropyLoss", loss_weight=1.0, use_sigmoid=False, class_weight=None)
-
-        # The backbone's feature maps are in the order of its blocks.
-        depth = backbone["num_layers"]
-        taps = sorted(index % depth for index in as_list(backbone.get("out_indices", -1)))
+        model = ENCODER_DECODER.read(original)
+        refuse_unless(model, neck=None, auxiliary_head=None)
+        head_type = model["decode_head"]["type"]
+        if head_type not in EXTRACTIONS:
+            raise ValueError(f"decode_head has type={head_type!r}; expected one of {list(EXTRACTIONS)}.")
+        vit, head = VISION_TRANSFORMER.read(model["backbone"]), read_head(HEAD, model["decode_head"])
+        refuse_unless(head, in_channels=vit["embed_dims"])
+        taps = vit_taps(vit)
+        backbone_config = read_vit_config(vit, [taps[tapped(head, len(taps))]], self.tensors)
+        # In its own copy of the ViT the attention branch drops, too.
+        backbone_config.drop_path_on_attention = True
         return StructTokenConfig(
-            backbone_config=read_vit_config(backbone, [taps[head.get("in_index", -1)]]),
-            num_labels=head["num_classes"],
-            extraction=EXTRACTIONS[head["type"]],
-            token_grid_size=[head.get(side, 512) // TOKEN_SIZE for side in ("image_h", "image_w")],
+            backbone_config=backbone_config,
+            extraction=EXTRACTIONS[head_type],
+            token_grid_size=[head[side] // TOKEN_SIZE for side in ("image_h", "image_w")],
             decoder_hidden_size=head["channels"],
             decoder_num_layers=head["num_layers"],
-            decoder_mlp_ratio=head.get("mlp_ratio", 4),
-            decoder_drop_path_rate=head.get("drop_path_rate", 0.1),
-            decoder_mlp_layer_norm_eps=norm.get("eps", 1e-5),
-            semantic_loss_ignore_index=head.get("ignore_index", 255),
-            **read_test_protocol(original.get("test_cfg")),
+            decoder_mlp_ratio=head["mlp_ratio"],
+            decoder_drop_path_rate=head["drop_path_rate"],
+            decoder_mlp_layer_norm_eps=head["norm_cfg"]["eps"],
+            **read_training([head]),
+            **read_test_protocol(model["test_cfg"]),
         )
+
+    def read_image_processor(self, original: dict[str, Any]) -> dict[str, Any]:
+        return read_preprocessing(original)
+
+    def absent_biases(self, config: StructTokenConfig) -> str:
+        return vit_absent_biases(config.backbone_config)
 
     def rules(self, config: StructTokenConfig) -> list[Rule]:
         mixer, ours = rf"{LAYER}\.(?:cross_attn|attn)", r"decode_head.layers.\1"

@@ -42,6 +42,8 @@ class SetrConfig(DecoderConfig):
             `[2, 2, 2, 2]` for PUP. The logits are resized to the input in the end.
         decoder_conv_bias (`bool`, *optional*, defaults to `True`):
             Whether the naive and PUP heads' convolutions have a bias (mmsegmentation's have none).
+        decoder_dropout (`float`, *optional*, defaults to 0.0):
+            Share of the channels before each classifier that training leaves out.
         mla_branch_size (`int`, *optional*, defaults to 128):
             Width of each level's branch in the MLA head.
         mla_align_corners (`bool`, *optional*, defaults to `True`):
@@ -82,6 +84,7 @@ class SetrConfig(DecoderConfig):
     decoder_kernel_size: int | None = None
     decoder_upsample_scales: list[int] | tuple[int, ...] | None = None
     decoder_conv_bias: bool = True
+    decoder_dropout: float | int = 0.0
     mla_branch_size: int = 128
     mla_align_corners: bool = True
     mla_classifier_kernel_size: int = 3

@@ -54,6 +54,7 @@ class SetrUpHead(nn.Module):
             )
             for index in range(len(upsample_scales))
         )
+        self.dropout = nn.Dropout2d(config.decoder_dropout)
         self.classifier = nn.Conv2d(hidden_size, config.num_labels, kernel_size=1)
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
@@ -61,7 +62,7 @@ class SetrUpHead(nn.Module):
         for layer, scale in zip(self.layers, [1, *self.upsample_scales[:-1]], strict=True):
             hidden_states = layer(upsample(hidden_states, scale))
         # A 1x1 convolution and bilinear upsampling commute: fewer channels are upsampled this way.
-        return upsample(self.classifier(hidden_states), self.upsample_scales[-1])
+        return upsample(self.classifier(self.dropout(hidden_states)), self.upsample_scales[-1])
 
 
 class SetrMlaNeck(nn.Module):
@@ -110,6 +111,7 @@ class SetrMlaHead(nn.Module):
             )
             for _ in range(NUM_MLA_LEVELS)
         )
+        self.dropout = nn.Dropout2d(config.decoder_dropout)
         kernel_size = config.mla_classifier_kernel_size
         self.classifies_first = kernel_size == 1
         self.classifier = nn.Conv2d(
@@ -118,7 +120,7 @@ class SetrMlaHead(nn.Module):
 
     def forward(self, feature_maps: list[torch.Tensor]) -> torch.Tensor:
         levels = [branch(feature_map) for branch, feature_map in zip(self.branches, feature_maps, strict=True)]
-        hidden_states = torch.cat(levels, dim=1)
+        hidden_states = self.dropout(torch.cat(levels, dim=1))
         if self.classifies_first:
             # As in SetrUpHead, a 1x1 classifier may come before the upsampling.
             return upsample(self.classifier(hidden_states), 4, self.align_corners)
@@ -202,8 +204,11 @@ class SetrForSemanticSegmentation(DecoderModel):
         arguments = (labels, self.config.semantic_loss_ignore_index, num_items_in_batch)
         losses = {"decode.loss_seg": pixel_cross_entropy(prediction.logits, *arguments)}
         for index, (head, settings) in enumerate(zip(self.auxiliary_head, self.config.auxiliary_heads, strict=True)):
-            head_logits = resize(head(prediction.details[settings["in_index"]]), labels.shape[-2:])
-            loss = pixel_cross_entropy(head_logits, *arguments)
+            feature_map = prediction.details[settings["in_index"]]
+            if self.config.decoder_type == "mla":
+                # The other auxiliary heads leave channels out by themselves.
+                feature_map = nn.functional.dropout2d(feature_map, self.config.decoder_dropout, self.training)
+            loss = pixel_cross_entropy(resize(head(feature_map), labels.shape[-2:]), *arguments)
             losses[f"aux_{index}.loss_seg"] = self.config.auxiliary_loss_weight * loss
         return losses
 

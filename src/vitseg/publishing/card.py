@@ -211,6 +211,8 @@ def _provenance(recipe: PublishedRecipe | None, conversion: dict[str, Any] | Non
     if recipe:
         items.insert(0, f"Published by: {recipe.weights.describe()}")
     items += [f"Left out: {count} tensors, {reason}" for reason, count in conversion["dropped"].items()]
+    if zero := conversion.get("zero"):
+        items.append(f"Zero, because the original has no such bias: {', '.join(zero)}")
     return (
         "\n".join(f"- {item}" for item in items)
         + "\n\n`conversion.json` holds this record, and `fingerprint.json` what the model answers to a fixed input;\n"
