@@ -445,7 +445,7 @@ class TestRecipes:
         assert [head["kernel_size"] for head in config.auxiliary_heads] == [kernel_size] * 3
         assert (config.id2label[0], config.id2label[149]) == ("wall", "flag")
         assert config.inference_mode == "slide"
-        assert [list(config.window_size), list(config.window_stride)] == [[512, 512], [341, 341]]
+        assert config.protocol()[1:3] == ((512, 512), (341, 341))
         image_processor = AutoImageProcessor.from_pretrained(command.output)
         assert image_processor.do_reduce_labels
         assert (image_processor.size["shortest_edge"], image_processor.size["longest_edge"]) == (512, 2048)

@@ -101,7 +101,7 @@ def test_a_checkpoint_of_an_earlier_release_keeps_its_patch_bias(command):
 
 
 # What may be left out, and stands for the same then.
-AT_DEFAULT = {
+AT_DEFAULT: dict[str, dict[str, tuple[str, ...]]] = {
     "setr_naive": {
         "backbone": ("patch_size", "in_channels", "with_cls_token"),
         "decode_head": ("align_corners", "loss_decode", "num_convs"),

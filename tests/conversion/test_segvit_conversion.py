@@ -251,7 +251,7 @@ class TestRecipes:
         assert answer.status == 0, answer.err
         config = AutoModelForSemanticSegmentation.from_pretrained(command.output).config
         assert list(config.id2label.values()) == list(load_label_set(f"pascal_context{num_labels}").names)
-        assert [list(config.window_size), list(config.window_stride)] == [[480, 480], [320, 320]]
+        assert config.protocol()[1:3] == ((480, 480), (320, 320))
         assert AutoImageProcessor.from_pretrained(command.output).size["shortest_edge"] == 520
 
     def test_checkpoint_of_another_data_set(self, command, tiny_recipe):

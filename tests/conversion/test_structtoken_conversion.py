@@ -92,7 +92,7 @@ def test_settings_are_read(command):
 def test_sliding_windows_are_read(command):
     golden = case("tiny_pwe_slide")
     config = converted(command, golden.state_dict(), golden.config).config
-    assert (config.inference_mode, config.window_size, config.window_stride) == ("slide", [64, 64], [42, 42])
+    assert config.protocol()[:3] == ("slide", (64, 64), (42, 42))
 
 
 def test_sides_that_are_no_multiple_of_the_patch(command):
@@ -248,7 +248,7 @@ def test_a_recipe(tiny_recipe, command):
     assert answer.status == 0, answer.err
     config = AutoModelForSemanticSegmentation.from_pretrained(command.output).config
     assert (config.id2label[0], config.id2label[149]) == ("wall", "flag")
-    assert [list(config.window_size), list(config.window_stride)] == [[512, 512], [341, 341]]
+    assert config.protocol()[1:3] == ((512, 512), (341, 341))
     image_processor = AutoImageProcessor.from_pretrained(command.output)
     assert image_processor.do_reduce_labels
     assert (image_processor.size["shortest_edge"], image_processor.size["longest_edge"]) == (512, 2048)
