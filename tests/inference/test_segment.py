@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 from tiny_setr import save_tiny_setr
-from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
 
 from vitseg.cli import main
 from vitseg.inference import segment
@@ -217,6 +217,17 @@ class TestBatches:
         assert sorted(batch_sizes) == [1, 2, 4]
         assert contents(tmp_path / "one") == contents(tmp_path / "four")
         assert len(contents(tmp_path / "one")) == 4 * 7
+
+    def test_of_a_pipeline_are_of_one_size(self, model):
+        """As docs/getting-started.md says."""
+        pictures = [photo(1, 60, 40), photo(2, 40, 60)]
+        segmenter = pipeline("image-segmentation", model=str(model))
+        assert [parts[0]["mask"].size for parts in segmenter(pictures)] == [(60, 40), (40, 60)]
+        with pytest.raises(RuntimeError, match="Sizes of tensors must match"):
+            segmenter(pictures, batch_size=2)
+        image_processor = AutoImageProcessor.from_pretrained(model, size={"height": 32, "width": 32})
+        segmenter = pipeline("image-segmentation", model=str(model), image_processor=image_processor)
+        assert [parts[0]["mask"].size for parts in segmenter(pictures, batch_size=2)] == [(60, 40), (40, 60)]
 
     def test_do_not_keep_a_folder_of_sizes_in_memory(self):
         read = 0

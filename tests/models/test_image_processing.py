@@ -387,6 +387,18 @@ def test_segmentation_scores():
         assert torch.equal(result["segmentation"], scores.argmax(dim=0))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("max_scores", [1, 2**22], ids=["bands", "whole"])
+def test_label_maps_are_the_same_with_and_without_scores(dtype, max_scores, monkeypatch):
+    monkeypatch.setattr(image_processing_semantic, "MAX_SCORES", max_scores)
+    generator = torch.Generator().manual_seed(0)
+    outputs = SemanticSegmenterOutput(logits=torch.randn(1, 9, 30, 40, generator=generator).to(dtype))
+    post_process = SetrImageProcessor().post_process_semantic_segmentation
+    (result,) = post_process(outputs, target_sizes=[(210, 290)], return_segmentation_scores=True)
+    assert result["segmentation_scores"].dtype == torch.float32
+    assert torch.equal(result["segmentation"], post_process(outputs, target_sizes=[(210, 290)])[0])
+
+
 def test_target_sizes_must_be_as_many_as_images():
     outputs = SemanticSegmenterOutput(logits=torch.randn(2, 5, 9, 11))
     with pytest.raises(ValueError, match="Got 1 target_sizes for 2 images"):

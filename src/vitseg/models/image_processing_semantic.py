@@ -424,8 +424,8 @@ class SemanticImageProcessor(TorchvisionBackend):
 
         Returns:
             For each image an int64 tensor `(height, width)` of class ids; with `return_segmentation_scores` a
-            `SemanticSegmentationPostProcessorOutput` of `segmentation` and `segmentation_scores`
-            (`(num_labels, height, width)`).
+            `SemanticSegmentationPostProcessorOutput` of `segmentation`, the same, and `segmentation_scores`, float32
+            `(num_labels, height, width)`, also of logits in half precision.
 
         Raises:
             ValueError: if there are not as many target sizes as images.
@@ -440,12 +440,12 @@ class SemanticImageProcessor(TorchvisionBackend):
             return [resized_argmax(*arguments) for arguments in zip(logits, sizes, strict=True)]
         results = []
         for image_logits, size in zip(logits, sizes, strict=True):
-            scores = nn.functional.interpolate(image_logits[None], size=size, mode="bilinear", align_corners=False)[0]
-            results.append(
-                SemanticSegmentationPostProcessorOutput(
-                    data={"segmentation": scores.argmax(dim=0), "segmentation_scores": scores}
-                )
-            )
+            bands = [scores for _, scores in resized_bands(image_logits, size)]
+            data = {
+                "segmentation": torch.cat([scores.max(dim=0).indices for scores in bands]),
+                "segmentation_scores": torch.cat(bands, dim=1),
+            }
+            results.append(SemanticSegmentationPostProcessorOutput(data=data))
         return results
 
 
