@@ -15,6 +15,7 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from accelerate.state import AcceleratorState, PartialState
@@ -22,6 +23,7 @@ from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from vitseg import cli
+from vitseg.training.interruption import StopRequest
 from vitseg.training.loop import Training
 
 
@@ -69,7 +71,12 @@ def assert_same_run(output: Path, expected: Path) -> None:
 
 def stop_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the next runs stop as if the system asked for it after a step."""
-    monkeypatch.setattr(Training, "must_stop", lambda self, stop: self.state.progress.step == step)
+
+    def must_stop(self: Training, stop: StopRequest) -> bool:
+        stop.received = signal.SIGTERM if self.state.progress.step == step else 0
+        return stop.agree(self.accelerator)
+
+    monkeypatch.setattr(Training, "must_stop", must_stop)
 
 
 def normalize_by_running_statistics(self: torch.nn.BatchNorm2d, maps: torch.Tensor) -> torch.Tensor:
@@ -123,9 +130,9 @@ def _offer_fsdp_on_processors() -> None:
     PartialState.__init__ = make_state_of_accelerators
 
 
-def train_in_two(context: ForkServerContext, *options: object, log: Path, **environment: str) -> str:
+def start_two(context: ForkServerContext, *options: object, log: Path, **environment: str) -> list[BaseProcess]:
     """
-    `vitseg train` in two processes, with batch norms that use their running statistics; returns what they printed.
+    Start `vitseg train` in two processes, with batch norms that use their running statistics.
 
     The processes have the variables that torchrun would give them, and `environment`.
     """
@@ -138,11 +145,24 @@ def train_in_two(context: ForkServerContext, *options: object, log: Path, **envi
         variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
         variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
         ranks.append(start(context, *options, log=log, environment={**variables, **environment}))
+    return ranks
+
+
+def train_in_two(context: ForkServerContext, *options: object, log: Path, **environment: str) -> str:
+    """`vitseg train` in two processes, as [`start_two`] has them; returns what they printed."""
+    ranks = start_two(context, *options, log=log, **environment)
     for process in ranks:
         process.join()
     printed = log.read_text()
     assert [process.exitcode for process in ranks] == [0, 0], printed
     return printed
+
+
+def send_to_all(process: BaseProcess, number: int) -> None:
+    """Send a signal as a terminal or a scheduler does: the workers of a process get it too."""
+    own = psutil.Process(process.pid)
+    for receiver in [*own.children(), own]:
+        receiver.send_signal(number)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -15,13 +15,14 @@ Published segmentation models, from the data to the mask.
     vitseg export --model DIR_OR_ID --output DIR         a program for ONNX Runtime
     vitseg publish --model DIR --repo ORG/NAME           a model folder on the Hub, with its card
 
-The exit status is 0 if all went well, 1 if the work failed (of it or of a part of it: a file that is no image), and 2
-if the command was wrong (an option, or a name that does not exist).
+The exit status is 0 if all went well, 1 if the work failed (of it or of a part of it: a file that is no image), 2
+if the command was wrong (an option, or a name that does not exist), and 130 after Ctrl-C.
 """
 
 import argparse
 import importlib
 import re
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -74,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MissingExtraError, OSError, StrictDataclassError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:

@@ -3,11 +3,13 @@
 """Streams give every sample once per epoch in a reproducible order, resume exactly, and refuse what cannot be used."""
 
 import shutil
+import time
 import warnings
 from collections.abc import Iterable
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -20,6 +22,7 @@ from PIL import Image
 
 from vitseg.data.augmentation import TrainingTransform
 from vitseg.data.loading import train_loader
+from vitseg.data.repetition import Visits
 from vitseg.data.streaming import SegmentationStream, count_lanes, epoch_order, load_examples
 
 
@@ -229,6 +232,20 @@ def test_the_buffer_mixes_neighbouring_blocks_only():
     moved = np.abs(place[order] - np.arange(1000))
     assert moved.max() <= 30
     assert moved.mean() > 5
+
+
+def test_a_cached_epoch_takes_time_in_proportion_to_its_samples(numbered, monkeypatch):
+    def seconds(length: int) -> float:
+        stream = SegmentationStream(numbered, num_labels=NUM_LABELS, streaming=False)
+        rows = SimpleNamespace(lengths=[1] * length, read=lambda block, rows: [block])
+        monkeypatch.setattr(stream, "_blocks", rows)
+        order = np.random.default_rng(0).permutation(length)
+        started = time.perf_counter()
+        assert [row for _, _, row in stream._read(order, Visits.once([1] * length))] == order.tolist()
+        return time.perf_counter() - started
+
+    # In quadratic time, sixteen times as many would take 256 times as long.
+    assert seconds(64_000) < 64 * seconds(4_000)
 
 
 def test_blocks_of_one_are_shuffled_uniformly():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import huggingface_hub
 import numpy as np
+import psutil
 import pytest
 import torch
 from accelerate.utils import TorchDynamoPlugin
@@ -24,7 +25,9 @@ from training_runs import (
     normalize_by_running_statistics,
     options_of,
     rows,
+    send_to_all,
     start,
+    start_two,
     stop_after,
     train,
     train_in_two,
@@ -122,16 +125,17 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(processes, folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-def test_sigterm_saves_and_says_how_to_go_on(processes, folder, uninterrupted, tmp_path, workers):
+@pytest.mark.parametrize(("workers", "number"), [(0, signal.SIGTERM), (2, signal.SIGTERM), (2, signal.SIGINT)])
+def test_a_signal_saves_and_says_how_to_go_on(processes, folder, uninterrupted, tmp_path, workers, number):
     output, log = tmp_path / "terminated", tmp_path / "terminated.log"
     options = command(folder, output, f"--workers={workers}", "--checkpoint-every=1000")
     process = start(processes, *options, log=log)
     wait_for(lambda: last_step(output) >= 5)
-    process.terminate()
+    send_to_all(process, number)
     process.join()
-    assert process.exitcode == 128 + signal.SIGTERM
-    assert "add --resume latest" in log.read_text()
+    assert process.exitcode == 128 + number
+    assert re.search(r"Stopped after step \d+\. To go on, add --resume latest to the command\.$", log.read_text())
+    assert "Traceback" not in log.read_text()
     (checkpoint,) = (output / "checkpoints").iterdir()
     assert 5 <= int(checkpoint.name.removeprefix("step-")) < 20
     assert run(folder, output, "--resume=latest") == 0
@@ -214,10 +218,11 @@ def test_other_settings_are_not_resumed(folder, uninterrupted, capfd):
         (["--iterations=0"], "0 is not positive"),
         (["--per-device-batch-size=3"], "A batch of 4 images cannot be made of 3 at a time"),
         (["--init=nowhere"], "nowhere is neither a model folder"),
-        (["--init=timm"], "names no ImageNet weights"),
+        (["--init=timm"], "names no weights to start from"),
         (["--recipe=setr-pup-vit-l-ade20k-512"], "Did you mean 'setr-pup-vit-l-ade20k-512-160k'"),
         (["--validation-split=test"], "no split 'test'"),
         (["--labels=nowhere.json"], "nowhere.json is not a label table"),
+        (["--report-to", "tensorboard", "comet_ml"], "--report-to comet_ml: not installed (pip install comet_ml)"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -268,6 +273,23 @@ def test_two_processes_train_like_one_and_each_resumes_the_other(processes, fold
     assert losses(two) == pytest.approx(expected, rel=1e-5)
     assert "step-00000008, after step 8" in run_two(one, "--resume=latest")
     assert losses(one) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_stop_after_one_step(processes, folder, tmp_path):
+    output, log = tmp_path / "two", tmp_path / "two.log"
+    options = command(folder, output, "--workers=1", "--iterations=300", "--checkpoint-every=1000", "--keep=9")
+    ranks = start_two(processes, *options, log=log)
+    wait_for(lambda: last_step(output) >= 3)
+    # One is asked to stop, and so are its workers; those of the other one have their own news of it.
+    send_to_all(ranks[1], signal.SIGTERM)
+    for child in psutil.Process(ranks[0].pid).children():
+        child.terminate()
+    for process in ranks:
+        process.join()
+    assert [process.exitcode for process in ranks] == [128 + signal.SIGTERM] * 2, log.read_text()
+    (checkpoint,) = (output / "checkpoints").iterdir()
+    assert f"Stopped after step {int(checkpoint.name.removeprefix('step-'))}." in log.read_text()
 
 
 @pytest.mark.slow
@@ -331,6 +353,41 @@ def test_mixed_precision_follows_the_launcher(folder, tmp_path, monkeypatch):
     assert mixed != whole
     assert mixed == pytest.approx(whole, rel=0.02)
     assert {tensor.dtype for tensor in weights(tmp_path / "bfloat16").values()} == {torch.float32, torch.int64}
+
+
+def test_a_precision_that_a_processor_lacks_is_refused(folder, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    assert run(folder, tmp_path / "out") == 1
+    assert "On a CPU there is no mixed precision fp16" in capfd.readouterr().err
+
+
+def test_parts_of_a_model_can_be_frozen(folder, tmp_path, monkeypatch):
+    rules = ("--set", 'training.parameter_rules={"backbone": {"lr_mult": 0}}', "--iterations=6")
+    before = tmp_path / "before"
+    assert run(folder, before, "--iterations=1", *rules[:2], "--validation-split=none") == 0
+    with monkeypatch.context() as patch:
+        stop_after(4, patch)
+        run(folder, tmp_path / "out", *rules)
+    assert run(folder, tmp_path / "out", *rules, "--resume=latest") == 0
+    start, end = weights(before), weights(tmp_path / "out")
+    model = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "out" / "model")
+    for name, _ in model.named_parameters():
+        assert start[name].equal(end[name]) == name.startswith("backbone."), name
+
+
+def test_what_the_learning_rate_does_not_reach_is_said(folder, tmp_path, capfd):
+    options = ("--iterations=3", "--set", "training.warmup_iterations=30", "--validation-split=none")
+    assert run(folder, tmp_path / "out", *options) == 0
+    assert "Warning: The warm-up of 30 steps is longer than the run of 3" in capfd.readouterr().out
+
+
+def test_a_lack_of_the_system_is_told_without_promises(folder, tmp_path, monkeypatch, capfd):
+    def fail(*arguments):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(loop, "train_loader", fail)
+    assert run(folder, tmp_path / "out") == 1
+    assert capfd.readouterr().err.strip().splitlines()[-1] == "error: no space left"
 
 
 def test_a_validation_that_cannot_work_fails_before_the_training(folder, tmp_path, capfd):
@@ -398,14 +455,6 @@ def test_a_label_outside_the_classes_is_named(folder, tmp_path, capfd, workers):
     assert run(folder, tmp_path / "out", *options) == 1
     message = capfd.readouterr().err.strip().splitlines()[-1]
     assert message.startswith("error: photo_3: its label map holds 7, but the 3 classes are 0 to 2")
-
-
-def test_images_without_any_label_do_no_harm(folder, tmp_path):
-    source = write_pairs(tmp_path / "pairs", [np.full((40, 40), 255, np.uint8)] * 4)
-    options = ("--dataset", str(source), "--iterations=3", "--validation-split=none")
-    assert run(folder, tmp_path / "out", *options) == 0
-    assert losses(tmp_path / "out") == [0.0, 0.0, 0.0]
-    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "out").values())
 
 
 def test_zero_can_mean_no_class(folder, tmp_path):

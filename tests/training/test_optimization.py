@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameter groups and schedule follow the originals' rules."""
 
+import copy
 import dataclasses
 import math
+import re
 from typing import Any
 
 import pytest
@@ -12,7 +14,13 @@ from golden_cases import load_case
 from torch import nn
 
 from vitseg.recipes import TrainingRecipe, get_recipe
-from vitseg.training.optimization import build_optimizer, build_schedule, parameter_groups, poly_schedule
+from vitseg.training.optimization import (
+    build_optimizer,
+    build_schedule,
+    parameter_groups,
+    poly_schedule,
+    unfinished_warmup,
+)
 
 
 CASE = load_case("evaluation", "lr_poly")
@@ -39,6 +47,51 @@ def test_learning_rates_as_mmcv(index):
     (rate,) = scheduler.lr_lambdas
     rates = [1e6 * schedule["base_lr"] * rate(iteration) for iteration in schedule["iterations"]]
     CASE.assert_matches(f"lr_{index}", torch.tensor(rates))
+
+
+SCHEDULES = [
+    "setr-pup-vit-l-ade20k-512-160k",
+    "cts-segmenter-mask-0-vit-t-ade20k-512",
+    "hlg-medium-imagenet1k-224-300e",
+    "hlg-retinanet-medium-coco-800-12e",
+]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_parameters_of_rate_zero_are_frozen(name):
+    recipe = dataclasses.replace(get_recipe(name).training, parameter_rules={"0.": {"lr_mult": 0.0}}, weight_decay=0.1)
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = build_optimizer(model, recipe)
+    schedule = build_schedule(optimizer, recipe)
+    before = copy.deepcopy(model.state_dict())
+    for _ in range(3):
+        model(torch.ones(1, 2)).sum().backward()
+        assert model[0].weight.grad is None
+        optimizer.step()
+        schedule.step()
+    assert [torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()] == [True] * 2 + [
+        False
+    ] * 2
+    assert set(optimizer.state) == set(model[1].parameters())
+
+
+def test_nothing_left_to_train():
+    recipe = dataclasses.replace(RECIPE, parameter_rules={"": {"lr_mult": 0}})
+    with pytest.raises(ValueError, match="No parameter is left to train"):
+        build_optimizer(nn.Linear(2, 2), recipe)
+    with pytest.raises(ValueError, match="lr_mult is -1 in a parameter rule"):
+        dataclasses.replace(RECIPE, parameter_rules={"head": {"lr_mult": -1}})
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_warmup_longer_than_the_run_is_told(name):
+    recipe = dataclasses.replace(get_recipe(name).training, warmup_iterations=100, warmup_ratio=0.0, iterations=8)
+    message = unfinished_warmup(build_schedule(build_optimizer(nn.Linear(2, 2), recipe), recipe), recipe)
+    assert "The warm-up of 100 steps is longer than the run of 8" in message
+    peak = float(re.search(r"no higher than ([\d.]+)%", message)[1])
+    assert 0 < peak <= 7
+    recipe = dataclasses.replace(recipe, warmup_iterations=8)
+    assert unfinished_warmup(build_schedule(build_optimizer(nn.Linear(2, 2), recipe), recipe), recipe) is None
 
 
 def test_first_steps_use_the_first_rates():

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -97,6 +98,22 @@ def test_a_segmenter_takes_the_policy_network(folder, trained, tmp_path):
     expected = weights(trained)
     for name, tensor in model.backbone.policy_net.state_dict().items():
         assert torch.equal(tensor, expected[name]), name
+
+
+def test_a_segmenter_on_the_hub_brings_its_policy_network(folder, trained, tmp_path, monkeypatch):
+    options = ("--validation-split=none", "--set", "model.backbone_config.freeze_policy=true")
+    assert run(folder, "cts", tmp_path / "cts", *options, "--policy", str(trained / "model")) == 0
+    # Where a model of the Hub lies once it is downloaded.
+    repository = tmp_path / "hub" / "models--me--cts-model"
+    shutil.copytree(tmp_path / "cts" / "model", repository / "snapshots" / "0123456789")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123456789")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert run(folder, "cts", tmp_path / "tuned", "--validation-split=none", "--init=me/cts-model") == 0
+    expected, tuned = weights(trained), weights(tmp_path / "tuned")
+    for name, tensor in expected.items():
+        assert tuned[f"backbone.policy_net.{name}"].equal(tensor), name
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
+from ..workers import leave_signals
 from .streaming import Example, ExampleStream
 
 
@@ -34,7 +35,7 @@ def train_loader(stream: ExampleStream, num_workers: int) -> Iterator[dict[str, 
         _ReportingStream(stream),
         batch_size=stream.loader_batch_size,
         num_workers=num_workers,
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=_start_worker,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
         drop_last=True,
@@ -74,6 +75,7 @@ def _collate(examples: list[Any], collate: Callable[[list[Example]], dict[str, A
     return next((example for example in examples if isinstance(example, _Failure)), None) or collate(examples)
 
 
-def _use_one_thread(worker_id: int) -> None:
+def _start_worker(worker_id: int) -> None:
+    leave_signals(worker_id)
     # PyTorch does the same for itself: the workers are what runs in parallel.
     cv2.setNumThreads(0)

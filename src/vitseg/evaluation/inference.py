@@ -23,6 +23,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from ..models.image_processing_semantic import resized_argmax, resized_bands
 from ..recipes.protocol import Protocol, View
+from ..workers import leave_signals
 
 
 # Images by number: items hold `image` (PIL) and perhaps `file_name` and `label_map` (`(height, width)`).
@@ -94,11 +95,18 @@ def predict_images(
         scores_device: where they are summed, by default where the model is.
 
     Raises:
-        ValueError: if the protocol has windows, and the model is of another library.
+        ValueError: if the protocol has windows and the model is of another library, or the precision cannot be had.
     """
+    require_precision(accelerator)
     arguments = protocol.forward_arguments(model.config, window_batch_size)
     images = ResizedImages(examples, indices, image_processor, protocol)
-    loader = DataLoader(images, batch_size=None, num_workers=num_workers, pin_memory=torch.cuda.is_available())
+    loader = DataLoader(
+        images,
+        batch_size=None,
+        num_workers=num_workers,
+        worker_init_fn=leave_signals,
+        pin_memory=torch.cuda.is_available(),
+    )
 
     def predict(pixel_values: torch.Tensor) -> torch.Tensor:
         with accelerator.autocast():
@@ -122,6 +130,19 @@ def predict_images(
                 label_map = probabilities.argmax(dim=0)
                 del probabilities
             yield Prediction(item["index"], item["file_name"], label_map.to(accelerator.device), item["reference"])
+
+
+def require_precision(accelerator: Accelerator) -> None:
+    """
+    Check that the mixed precision can be had.
+
+    Raises:
+        ValueError: for fp16 on a CPU, where Accelerate would say fp16 and compute in float32.
+    """
+    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise ValueError(
+            "On a CPU there is no mixed precision fp16. Choose bf16 or no: `accelerate launch --mixed_precision bf16`."
+        )
 
 
 def mean_probabilities(

@@ -87,7 +87,7 @@ class OptimizationRecipe:
         nesterov: whether SGD's momentum is Nesterov's.
         weight_decay: of parameters that no rule matches.
         parameter_rules: text -> `{"lr_mult": ..., "decay_mult": ...}` (1 when not given) for the parameters whose full
-            name contains the text; of several texts the longest counts.
+            name contains the text; of several texts the longest counts. With `lr_mult` 0 they are frozen.
         warmup_iterations: length of the linear warm-up, 0 for none.
         warmup_ratio: factor on the learning rate at iteration 0 of the warm-up.
         iterations: number of optimizer steps.
@@ -123,6 +123,9 @@ class OptimizationRecipe:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a positive number.")
         for multipliers in self.parameter_rules.values():
             _check_keywords("parameter rule multiplier", multipliers, PARAMETER_MULTIPLIERS)
+            for name, multiplier in multipliers.items():
+                if not multiplier >= 0:
+                    raise ValueError(f"{name} is {multiplier} in a parameter rule; expected 0 or more.")
 
 
 @dataclass(frozen=True, kw_only=True)

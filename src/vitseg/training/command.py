@@ -25,9 +25,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..arguments import positive_int
-from .checkpoints import CheckpointError
+from .checkpoints import CheckpointError, find_checkpoint
 from .loop import Training
 from .options import TrainingOptions
+from .run_folder import CHECKPOINTS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     except CheckpointError:
         raise
     except OSError as error:
+        if find_checkpoint(args.output / CHECKPOINTS)[0] is None:
+            raise
         raise OSError(f"{error}. Checkpoints are intact: when this is mended, go on with --resume latest.") from error
 
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training a detector: images with boxes, COCO's average precision."""
 
+import math
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
@@ -26,6 +27,8 @@ class DetectionTask(Task):
     scores = COCO_SCORES
     score_name = "box AP"
     training: DetectionTraining
+    # One kind of object is told from the rest of the image.
+    min_classes = 1
 
     def load_labels(self) -> DatasetLabels:
         return DatasetLabels(names=load_class_names(self.options.dataset, "objects.category"))
@@ -49,6 +52,8 @@ class DetectionTask(Task):
         return model.count_items(**send_to_device(batch, model.device, non_blocking=True))
 
     def measure(self, given: Validation) -> Mapping[str, float]:
-        return evaluate_detector(
+        scores = evaluate_detector(
             given.model, given.image_processor, given.examples, given.accelerator, limit=given.limit
         )
+        # COCO's -1 says that there is no such object.
+        return {name: math.nan if score < 0 else score for name, score in scores.items()}

@@ -53,9 +53,15 @@ def initial_model(
     random = [name for name, _ in model.named_parameters()]
     if init != "none":
         missing = _load_backbone(model.backbone, init, recipe)
-        random = [name for name in random if not name.startswith("backbone.")]
+        # They are of the encoder, but not of the policy network that it may hold.
+        random = [name for name in random if not name.startswith("backbone.") or is_of_policy_net(name)]
         random += [f"backbone.{name}" for name in missing]
     return model, recipe.build_image_processor(), random
+
+
+def is_of_policy_net(name: str) -> bool:
+    """Whether a parameter of a segmenter is one of its policy network."""
+    return ".policy_net." in name
 
 
 def _load_backbone(backbone: PreTrainedModel, init: str, recipe: Recipe) -> list[str]:

@@ -8,19 +8,21 @@ The training loop, the same for all tasks. What a task has of its own is a [`Tas
 import json
 import math
 import os
-import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import TorchDynamoPlugin, broadcast_object_list, send_to_device, set_seed
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import TorchDynamoPlugin, broadcast_object_list, gather_object, send_to_device, set_seed
 from tqdm.auto import tqdm
 
+from ..data.fingerprint import fingerprint_files
 from ..data.loading import train_loader
-from ..data.streaming import ExampleStream, default_workers
+from ..data.streaming import ExampleStream, default_workers, parquet_files
+from ..evaluation.inference import require_precision
 from ..recipes import load_recipe, recipe_to_json
 from .adaptation import Adaptation
 from .checkpoints import all_finite, find_checkpoint, load_checkpoint, save_checkpoint
@@ -28,13 +30,18 @@ from .classification import ClassificationTask
 from .detection import DetectionTask
 from .initialization import PRETRAINED
 from .interruption import StopRequest
+from .optimization import unfinished_warmup
 from .options import TrainingOptions
 from .policy import PolicyTask
-from .run_folder import RunFolder
+from .run_folder import Fingerprints, RunFolder
 from .segmentation import SegmentationTask
 from .state import Stopwatch, TrainingState
 from .tasks import Task, Validation
 
+
+# Steps after which several processes ask each other whether to stop: seconds, of the half minute that launchers and
+# schedulers give them.
+AGREE_EVERY = 10
 
 # Task of a recipe -> what its training has of its own.
 TASKS: Mapping[str, type[Task]] = {
@@ -67,17 +74,22 @@ class Training:
             project_dir=options.output,
             dynamo_plugin=TorchDynamoPlugin(backend="inductor") if options.compile else None,
         )
+        self.require_trackers()
+        require_precision(self.accelerator)
         self.accelerator.gradient_accumulation_steps = self.count_accumulation_steps()
         processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         self.workers = default_workers(processes_here) if options.workers is None else options.workers
         self.folder = RunFolder(options.output)
         self.folder.require(self.settings, resumes=options.resume is not None)
         self.examples = self.task.load_examples() if options.validation_split != "none" else None
+        self.warning = self.task.check_training_split()
+        self.inputs = self.fingerprint_inputs()
+        self.folder.require_inputs(self.inputs)
         self.checkpoint_to_load = self.choose_checkpoint()
         self.state = self.build_state()
 
     def run(self) -> int:
-        """Train to the end, or until the system wants the process to stop; returns the exit status."""
+        """Train to the end, or until the system or a person wants the process to stop; returns the exit status."""
         if self.examples is not None:
             # A validation that cannot work should fail now, and not after the first hours.
             self.measure_scores(limit=2 * self.accelerator.num_processes)
@@ -89,21 +101,20 @@ class Training:
             watch = Stopwatch(progress.step)
             batches = train_loader(self.open_stream(), self.workers)
             while progress.step < iterations and not stops:
-                step_batches = self.load_step(batches, stop, watch)
-                if step_batches:
-                    learning_rate = self.make_step(step_batches)
-                    bar.update()
-                    self.report(learning_rate, bar, watch)
-                stops = self.must_stop(stop) or not step_batches
+                with watch.waiting():
+                    step_batches = list(islice(batches, self.accelerator.gradient_accumulation_steps))
+                learning_rate = self.make_step(step_batches)
+                bar.update()
+                self.report(learning_rate, bar, watch)
+                stops = self.must_stop(stop)
                 if stops or self.is_due(self.options.checkpoint_every):
                     self.save_checkpoint()
                     watch.restart(progress.step)
         if progress.step < iterations:
             self.accelerator.print(
-                f"Stopped after step {progress.step}, as the system asked. To go on, add --resume latest to the "
-                "command."
+                f"Stopped after step {progress.step}. To go on, add --resume latest to the command."
             )
-            return 128 + signal.SIGTERM
+            return 128 + stop.received
         self.finish()
         return 0
 
@@ -138,23 +149,12 @@ class Training:
         items = [self.task.count_items(self.state.model, batch) for batch in step_batches]
         return self.accelerator.reduce(torch.stack(items).sum(dim=0)) / count
 
-    def load_step(
-        self, batches: Iterator[dict[str, Any]], stop: StopRequest, watch: Stopwatch
-    ) -> list[dict[str, Any]]:
-        """The batches of an optimizer step; none if the loader was stopped."""
-        try:
-            with watch.waiting():
-                return list(islice(batches, self.accelerator.gradient_accumulation_steps))
-        except RuntimeError:
-            if stop.received:  # the loader's workers got the signal too
-                return []
-            raise
-
     def must_stop(self, stop: StopRequest) -> bool:
-        """Whether the system asked any process to stop; several agree on it where they wait for each other anyway."""
-        if self.accelerator.num_processes > 1 and self.state.progress.step % self.options.log_every:
+        """Whether any process was asked to stop; several agree on it every few steps, since they wait for each other
+        then."""
+        if self.accelerator.num_processes > 1 and self.state.progress.step % AGREE_EVERY:
             return False
-        return stop.received_by_any(self.accelerator)
+        return stop.agree(self.accelerator)
 
     def is_due(self, every: int) -> bool:
         """Whether something that is done every so many steps, and at the end, is to be done now."""
@@ -162,6 +162,16 @@ class Training:
         return step == self.recipe.training.iterations or step % every == 0
 
     # Before the first step.
+
+    def require_trackers(self) -> None:
+        """Refuse trackers that are not installed, which Accelerate leaves out without a word."""
+        available = {str(tracker) for tracker in self.accelerator.log_with}
+        missing = [name for name in self.options.report_to or () if name not in {*available, "all"}]
+        if missing:
+            raise ValueError(
+                f"--report-to {' '.join(missing)}: not installed (pip install {' '.join(missing)}). "
+                f"Installed trackers: {', '.join(map(str, get_available_trackers())) or 'none'}."
+            )
 
     def count_accumulation_steps(self) -> int:
         """How many batches each process makes of its part of a step."""
@@ -185,6 +195,16 @@ class Training:
             "ema": self.ema,
             **{name: getattr(self.options, name) for name in names},
         }
+
+    def fingerprint_inputs(self) -> Fingerprints:
+        """What tells the data of the run from others. Each process reads its share of them."""
+        source, accelerator = self.options.dataset, self.accelerator
+        splits = [self.options.train_split, *([self.options.validation_split] if self.examples is not None else [])]
+        inputs = {}
+        for split in splits:
+            share = parquet_files(source, split)[accelerator.process_index :: accelerator.num_processes]
+            inputs[f"split {split!r} of {source}"] = dict(gather_object([*fingerprint_files(share, source).items()]))
+        return inputs
 
     def choose_checkpoint(self) -> Path | None:
         """The checkpoint to go on from, if any."""
@@ -237,7 +257,7 @@ class Training:
         """Take the output folder, and say what is trained on what."""
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            self.folder.begin(self.settings, self.state.progress.step)
+            self.folder.begin(self.settings, self.inputs, self.state.progress.step)
             self.describe()
         self.accelerator.init_trackers(self.options.output.name)
 
@@ -252,6 +272,9 @@ class Training:
             f"{accelerator.gradient_accumulation_steps} time(s) a step, precision {accelerator.mixed_precision}."
         )
         print(self.task.describe(stream))
+        for warning in (self.warning, unfinished_warmup(self.state.schedule, training)):
+            if warning:
+                print(f"Warning: {warning}")
 
     def open_stream(self, augments: bool = True) -> ExampleStream:
         """The training data that come next; without augmentation, their labels."""
@@ -308,18 +331,20 @@ class Training:
         progress = self.state.progress
         measured = self.measure_scores(self.options.validation_limit)
         self.accelerator.log(measured, step=progress.step)
-        score = measured[self.task.scores[0]]
+        score = measured.get(self.task.scores[0], math.nan)
         is_best = score > progress.best_score
         if is_best:
             progress.best_score = score
             self.save_model("best")
         if self.accelerator.is_main_process:
-            self.folder.metrics.append({"step": progress.step, **measured})
+            if measured:
+                self.folder.metrics.append({"step": progress.step, **measured})
             self.folder.draw_curves()
-            bar.write(f"Step {progress.step}: {self.task.score_name} {score:.4f}{' (best)' if is_best else ''}")
+            found = "cannot be measured on these images" if math.isnan(score) else f"{score:.4f}"
+            bar.write(f"Step {progress.step}: {self.task.score_name} {found}{' (best)' if is_best else ''}")
 
     def measure_scores(self, limit: int | None) -> dict[str, float]:
-        """The task's scores of the first `limit` examples of the validation split."""
+        """The task's scores of the first `limit` examples of the validation split, but for those that are NaN."""
         given = Validation(
             model=self.state.evaluated_model(),
             image_processor=self.state.image_processor,
@@ -329,7 +354,7 @@ class Training:
             workers=self.workers,
         )
         scores = self.task.measure(given)
-        return {name: scores[name] for name in self.task.scores}
+        return {name: scores[name] for name in self.task.scores if not math.isnan(scores[name])}
 
     def save_checkpoint(self) -> None:
         """Write a checkpoint, unless the weights are not worth one."""
@@ -363,7 +388,7 @@ class Training:
         self.save_model("model")
         if self.accelerator.is_main_process:
             self.folder.draw_curves()
-        score = f"{self.task.score_name} {self.state.progress.best_score:.4f}"
-        best = f", best {score} (best/)" if self.examples is not None else ""
+        score = self.state.progress.best_score
+        best = f", best {self.task.score_name} {score:.4f} (best/)" if score >= 0 else ""
         self.accelerator.print(f"Done: {self.folder.path / 'model'}{best}")
         self.accelerator.end_training()

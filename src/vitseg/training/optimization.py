@@ -27,7 +27,8 @@ def parameter_groups(
     Trainable parameters grouped by learning rate and weight decay.
 
     A rule applies to the parameters whose full name contains its text; of several the longest counts, of equally long
-    ones the first in alphabetical order (mmcv's `paramwise_cfg.custom_keys`).
+    ones the first in alphabetical order (mmcv's `paramwise_cfg.custom_keys`). Parameters whose rate it makes 0 are in
+    no group.
 
     Args:
         model: whose parameters to group.
@@ -49,7 +50,8 @@ def parameter_groups(
         rule = next((rules[text] for text in texts if text in name), {})
         decay = weight_decay * rule.get("decay_mult", 1.0) if decay_vectors or parameter.ndim > 1 else 0.0
         key = (learning_rate * rule.get("lr_mult", 1.0) * factors[name], decay)
-        groups.setdefault(key, []).append(parameter)
+        if key[0] > 0:
+            groups.setdefault(key, []).append(parameter)
     return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
 
 
@@ -82,10 +84,14 @@ def layer_factors(names: Sequence[str], layer_decay: float) -> dict[str, float]:
 
 def build_optimizer(model: nn.Module, recipe: OptimizationRecipe, *, fused: bool = False) -> torch.optim.Optimizer:
     """
-    The optimizer of a recipe over the trainable parameters of `model`.
+    The optimizer of a recipe over the trainable parameters of `model`. Those that a rule gives the rate 0 are frozen
+    (`requires_grad` is off): they take no gradient, and no memory of the optimizer.
 
     With `fused`, one kernel updates all of them: several times as fast. But on a CPU its rounding depends on where a
     tensor lies in memory, so that a run which was stopped and goes on ends with other bits than one that was not.
+
+    Raises:
+        ValueError: if no parameter is left to train.
     """
     decay_vectors = getattr(recipe, "decay_vectors", True)
     groups = parameter_groups(
@@ -96,6 +102,14 @@ def build_optimizer(model: nn.Module, recipe: OptimizationRecipe, *, fused: bool
         decay_vectors,
         recipe.layer_decay,
     )
+    if not groups:
+        raise ValueError(
+            "No parameter is left to train: the rules of the recipe (training.parameter_rules) give all of them "
+            "lr_mult 0."
+        )
+    trained = {id(parameter) for group in groups for parameter in group["params"]}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in trained)
     if recipe.optimizer == "sgd":
         momentum, nesterov = recipe.momentum, recipe.nesterov
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=momentum, nesterov=nesterov, fused=fused)
@@ -115,6 +129,18 @@ def build_schedule(optimizer: torch.optim.Optimizer, recipe: OptimizationRecipe)
     raise TypeError(f"A {type(recipe).__name__} has no schedule.")
 
 
+def unfinished_warmup(schedule: LambdaLR, recipe: OptimizationRecipe) -> str | None:
+    """What to know about a warm-up that is longer than the run, whose learning rate therefore never gets high."""
+    if recipe.warmup_iterations <= recipe.iterations:
+        return None
+    peak = max(schedule.lr_lambdas[0](step) for step in range(recipe.iterations))
+    return (
+        f"The warm-up of {recipe.warmup_iterations} steps is longer than the run of {recipe.iterations}: the learning "
+        f"rate gets no higher than {peak:.1%} of what the recipe says. Shorten it with --set "
+        f"training.warmup_iterations={recipe.iterations // 10}."
+    )
+
+
 def poly_schedule(optimizer: torch.optim.Optimizer, recipe: TrainingRecipe) -> LambdaLR:
     """
     Polynomial decay by iteration with a common floor, after an optional linear warm-up.
@@ -130,7 +156,7 @@ def poly_schedule(optimizer: torch.optim.Optimizer, recipe: TrainingRecipe) -> L
         decay = max(1.0 - iteration / recipe.iterations, 0.0) ** recipe.power
         by_mmcv = recipe.warmup_rule == "mmcv"
         if 0 < iteration < warmup and not by_mmcv:
-            decay = iteration / warmup * (1.0 - warmup / recipe.iterations) ** recipe.power
+            decay = iteration / warmup * max(1.0 - warmup / recipe.iterations, 0.0) ** recipe.power
         value = (initial - floor) * decay + floor
         if iteration < warmup and by_mmcv:
             value *= 1.0 - (1.0 - iteration / warmup) * (1.0 - recipe.warmup_ratio)

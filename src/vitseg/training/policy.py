@@ -18,12 +18,13 @@ from ..data.policy_targets import PolicyTransform
 from ..data.streaming import ExampleStream, SegmentationStream
 from ..evaluation.inference import Examples
 from ..recipes import PolicyTraining
+from .label_maps import LabelMapTask
 from .policy_networks import initial_policy_net
-from .tasks import ModelToTrain, Task, Validation
+from .tasks import ModelToTrain, Validation
 
 
-class PolicyTask(Task):
-    """Images with label maps, of which superpatches hold one class or several; see [`Task`]."""
+class PolicyTask(LabelMapTask):
+    """Whether superpatches hold one class or several; see [`Task`]."""
 
     scores = ("accuracy", "single_class")
     score_name = "share of superpatches right"
@@ -73,7 +74,7 @@ def policy_accuracy(
 
     Returns:
         `accuracy`: the share of superpatches classified right, ignored ones left out; `single_class`: the share of
-        those that hold a single class, what always saying so would reach.
+        those that hold a single class, what always saying so would reach. NaN if all are ignored.
     """
     transform = dataclasses.replace(transform, recipe=dataclasses.replace(transform.recipe, flip_probability=0.0))
     was_training = model.training
@@ -90,5 +91,5 @@ def policy_accuracy(
         valid = targets != 255
         counts += torch.stack([(answer == targets)[valid].sum(), (targets == 1).sum(), valid.sum()])
     model.train(was_training)
-    right, single, total = accelerator.reduce(counts.float().to(accelerator.device)).tolist()
-    return {"accuracy": right / max(total, 1), "single_class": single / max(total, 1)}
+    right, single, total = accelerator.reduce(counts.float().to(accelerator.device))
+    return {"accuracy": (right / total).item(), "single_class": (single / total).item()}

@@ -6,10 +6,15 @@ import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..evaluation.plots import plot_training
 from ..replacing import recover, replacing, write_json
+
+
+CHECKPOINTS = "checkpoints"
+# Inputs of a run by name, such as "split 'train' of data/ade20k" -> name of each file -> what tells it from others.
+Fingerprints: TypeAlias = Mapping[str, Mapping[str, str]]
 
 
 class MetricsFile:
@@ -24,9 +29,9 @@ class MetricsFile:
         self.path = path
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row, to be read by others at once."""
+        """Add a row of finite numbers, to be read by others at once."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows. One that a killed process did not finish is left out."""
@@ -50,7 +55,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.checkpoints = path / "checkpoints"
+        self.checkpoints = path / CHECKPOINTS
         self.metrics = MetricsFile(path / "metrics.jsonl")
         self._settings = path / "settings.json"
 
@@ -69,15 +74,43 @@ class RunFolder:
         changed = [name for name in settings if settings[name] != earlier.get(name)]
         if changed:
             raise ValueError(
-                f"The run in {self.path} had other settings ({', '.join(changed)}). Resume it with its own, or start "
-                f"a new one from its weights, with --init {self.path / 'model'} and another --output."
+                f"The run in {self.path} had other settings ({', '.join(changed)}). Resume it with its own, or "
+                f"{self._start_anew}"
             )
 
-    def begin(self, settings: Mapping[str, Any], step: int) -> None:
-        """Keep the settings, the models of an earlier process, and of the metrics what was measured up to a step."""
+    def require_inputs(self, inputs: Fingerprints) -> None:
+        """
+        Check that a run may go on with these inputs: those that it looked at so far must be as they were.
+
+        Raises:
+            ValueError: naming what has changed.
+        """
+        earlier = self._known_inputs()
+        for name in earlier.keys() & inputs.keys():
+            former, found = earlier[name], inputs[name]
+            changed = [file for file in sorted({*former, *found}) if former.get(file) != found.get(file)]
+            if changed:
+                raise ValueError(
+                    f"The {name} is not what the run in {self.path} was started with: {', '.join(changed[:3])}"
+                    f"{' and others' if changed[3:] else ''} changed. Resume it with what there was, or "
+                    f"{self._start_anew}"
+                )
+
+    def _known_inputs(self) -> Fingerprints:
+        return (
+            json.loads(self._settings.read_text(encoding="utf-8")).get("inputs", {}) if self._settings.exists() else {}
+        )
+
+    @property
+    def _start_anew(self) -> str:
+        return f"start a new one from its weights, with --init {self.path / 'model'} and another --output."
+
+    def begin(self, settings: Mapping[str, Any], inputs: Fingerprints, step: int) -> None:
+        """Keep the settings and what tells the inputs, the models of an earlier process, and of the metrics what was
+        measured up to a step."""
         for name in ("best", "model"):
             recover(self.path / name)
-        write_json(self._settings, settings)
+        write_json(self._settings, {**settings, "inputs": {**self._known_inputs(), **inputs}})
         self.checkpoints.mkdir(exist_ok=True)
         self.metrics.rewind(step)
 

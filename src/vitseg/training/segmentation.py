@@ -5,7 +5,6 @@
 import functools
 from collections.abc import Mapping
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,15 @@ from ..data.streaming import ExampleStream, SegmentationStream
 from ..evaluation.evaluator import evaluate_model
 from ..recipes import TrainingRecipe
 from .distillation import Distillation
-from .initialization import initial_model
+from .initialization import initial_model, is_of_policy_net
+from .label_maps import LabelMapTask
 from .policy_networks import insert_policy_net
-from .tasks import ModelToTrain, Task, Validation
+from .tasks import ModelToTrain, Validation
 from .teacher import load_teacher
 
 
-class SegmentationTask(Task):
-    """Images with label maps; see [`Task`]."""
+class SegmentationTask(LabelMapTask):
+    """The class of each pixel; see [`Task`]."""
 
     scores = ("mean_iou", "mean_accuracy", "overall_accuracy")
     score_name = "mean IoU"
@@ -72,8 +72,8 @@ class SegmentationTask(Task):
 
     def build_model(self, init: str, resumes: bool) -> ModelToTrain:
         """
-        As [`Task.build_model`]: with the trained policy network of the options where tokens are shared, and inside of
-        what SCTNet is taught by.
+        As [`Task.build_model`]: where tokens are shared, with the trained policy network of the options, unless `init`
+        brings one; and inside of what SCTNet is taught by.
 
         Raises:
             ValueError: if a policy network or a teacher is missing, needless, or does not fit.
@@ -81,8 +81,9 @@ class SegmentationTask(Task):
         model, image_processor, random_names = initial_model(init, self.recipe, self.labels.id2label)
         image_processor.do_reduce_labels = self.options.reduce_labels
         policy = self.options.policy
-        if policy or not (resumes or Path(init).is_dir()):
+        if policy or any(map(is_of_policy_net, random_names)):
             insert_policy_net(model, "none" if resumes else policy)
+            random_names = [name for name in random_names if not is_of_policy_net(name)]
         source = self.training.teacher if self.training.teacher != "none" else None
         if model.config.model_type != "sctnet":
             if source:

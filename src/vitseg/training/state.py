@@ -62,7 +62,7 @@ class Progress:
 
     def __init__(self, device: torch.device) -> None:
         self.step = 0
-        self.best_score = -1.0
+        self.best_score = -1.0  # Less than any score: there is none yet.
         self.losses = RunningLosses()
         self._device = device
 

@@ -69,9 +69,11 @@ class Task(ABC):
         options: of the run.
 
     Raises:
-        ValueError: if there are no class names.
+        ValueError: if there are no class names, or too few.
     """
 
+    # With fewer classes there is nothing to tell apart.
+    min_classes = 2
     # What a validation measures, the first of which tells the best weights; and what that one is called.
     scores: tuple[str, ...]
     score_name: str
@@ -83,6 +85,12 @@ class Task(ABC):
         self.training = recipe.training
         self.options = options
         self.labels = read_labels(options.labels) if options.labels else self.load_labels()
+        names = self.labels.names
+        if len(names) < self.min_classes:
+            raise ValueError(
+                f"{options.labels or options.dataset} names {len(names)} class ({', '.join(names)}), so there is "
+                "nothing to tell apart. What is to be told from it, such as the background, is a class too: name it."
+            )
 
     def load_labels(self) -> DatasetLabels:
         """The class names that the data set brings; by default, those of a prepared one."""
@@ -91,6 +99,15 @@ class Task(ABC):
     def load_examples(self) -> Any:
         """The validation split, to be given to `measure`; by default, images with label maps."""
         return load_examples(self.options.dataset, self.options.validation_split, self.options.reduce_labels)
+
+    def check_training_split(self) -> str | None:
+        """
+        What to know about the labels to learn from before it is too late, if anything.
+
+        Raises:
+            ValueError: if nothing can be learned from them.
+        """
+        return None
 
     @abstractmethod
     def open_stream(self, image_processor: BaseImageProcessor | None, **arguments: Any) -> ExampleStream:
@@ -128,4 +145,4 @@ class Task(ABC):
 
     @abstractmethod
     def measure(self, given: Validation) -> Mapping[str, float]:
-        """The scores of a model. All processes call this."""
+        """The scores of a model, NaN for what the examples have nothing for. All processes call this."""
