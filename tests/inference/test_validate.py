@@ -4,6 +4,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,24 @@ def test_broken_images_and_going_on(model, tmp_path, capsys):
     record = json.loads((output / "results.json").read_text())
     assert (record["images"], len(record["broken"])) == (2, 1)
     assert not list(output.glob("progress-*"))
+
+
+@pytest.mark.parametrize("place", ["model", "scenes"])
+def test_a_result_is_known_by_model_and_data_and_by_nothing_else(place, tmp_path, capsys):
+    folder, scenes = save_tiny_setr(tmp_path / "model", SCENE_CLASSES), tmp_path / "scenes"
+    write_scenes(scenes, num_train=1, num_validation=1, num_shards=1)
+    arguments = ("--model", folder, "--dataset", scenes, "--output", tmp_path / place / "out")
+    assert run(*arguments) == 0
+    for other in (folder, scenes):
+        (other / ".DS_Store").write_bytes(b"")
+        (other / "README.md").write_text("a card")
+    capsys.readouterr()
+    assert run(*arguments) == 0
+    assert "holds this result already" in capsys.readouterr().out
+    changed = folder / "model.safetensors" if place == "model" else next((scenes / "data").glob("validation-*"))
+    os.utime(changed, ns=(0, 0))
+    assert run(*arguments) == 2
+    assert "holds the result of another model, data set or protocol" in capsys.readouterr().err
 
 
 def test_refusals(model, scenes, tmp_path, capsys):

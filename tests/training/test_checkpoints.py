@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: complete or absent, verified before they are used."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -66,6 +68,20 @@ def test_what_a_killed_process_left_is_no_checkpoint_and_goes_away(run):
     assert find_checkpoint(folder)[0].name == "step-00000003"
     save_checkpoint(folder, 5, accelerator, keep=2)
     assert sorted(path.name for path in folder.iterdir()) == ["step-00000003", "step-00000005"]
+
+
+def test_one_of_the_same_step_stays_until_the_new_one_stands(run, monkeypatch):
+    accelerator, model, folder = run
+    torch.nn.init.constant_(model.weight, 7)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", lambda path, target: (_ for _ in ()).throw(PermissionError(13, "denied")))
+        with pytest.raises(CheckpointError, match="could not be written"):
+            save_checkpoint(folder, 3, accelerator, keep=2)
+    assert find_checkpoint(folder)[0].name == "step-00000003"
+    save_checkpoint(folder, 3, accelerator, keep=2)
+    assert sorted(path.name for path in folder.iterdir()) == ["step-00000002", "step-00000003"]
+    load_checkpoint(folder / "step-00000003", accelerator)
+    assert model.weight.eq(7).all()
 
 
 def test_another_model_is_refused(run):

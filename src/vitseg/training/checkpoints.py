@@ -17,7 +17,7 @@ from huggingface_hub.utils.sha import sha_fileobj
 from safetensors import SafetensorError
 from torch.distributed.tensor import DTensor
 
-from ..replacing import write_json
+from ..replacing import replacing, write_json
 
 
 MANIFEST = "manifest.json"
@@ -51,9 +51,9 @@ def save_checkpoint(folder: Path, step: int, accelerator: Accelerator, keep: int
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             write_json(unfinished / MANIFEST, _describe(unfinished))
-            if path.exists():
-                shutil.rmtree(path)
-            unfinished.rename(path)
+            # One of the same step, of a run that went on from an earlier one, is not deleted before this one stands.
+            with replacing(path) as complete:
+                unfinished.rename(complete)
             for old in _checkpoints(folder)[keep:]:
                 shutil.rmtree(old)
     except (OSError, RuntimeError, SafetensorError) as error:
