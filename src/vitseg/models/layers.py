@@ -9,7 +9,10 @@ from transformers.utils import TransformersKwargs
 
 
 def is_exporting() -> bool:
-    """Whether `torch.export` is at work. Before torch 2.14, `torch.compile` is taken for it (pytorch#176347)."""
+    """Whether `torch.export` or `torch.jit.trace` is at work, whose program should take images of other sizes too."""
+    if torch.jit.is_tracing():
+        return True
+    # Before torch 2.14, `torch.compile` is taken for an export (pytorch#176347).
     return torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
 
 

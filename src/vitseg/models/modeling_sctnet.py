@@ -238,10 +238,10 @@ class SctNetAveragePool(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         size, padding = self.kernel_size, self.kernel_size // 2
-        if not is_exporting():
+        if torch.jit.is_tracing() or not is_exporting():
             return functional.avg_pool2d(maps, size, self.stride, padding)
-        # The same as a convolution: of pooling, PyTorch 2.11 would fix the program to sizes that leave the same
-        # remainder when divided by the stride.
+        # The same as a convolution: of pooling, torch.export of PyTorch 2.11 would fix the program to sizes that leave
+        # the same remainder when divided by the stride.
         channels = maps.shape[1]
         kernel = maps.new_full((channels, 1, size, size), 1 / size**2)
         return functional.conv2d(maps, kernel, stride=self.stride, padding=padding, groups=channels)

@@ -103,7 +103,8 @@ class SemanticSegmentationModel(PreTrainedModel):
 
     In evaluation mode an image larger than `config.window_size` is segmented in overlapping windows, as most published
     results were, unless `config.inference_mode` is `"whole"`. In training mode there is one pass over the whole image,
-    whatever its size; so there is in an exported program. Losses are always those of one pass.
+    whatever its size; so there is in an exported or traced program. Losses are always those of one pass. What
+    `torch.compile` compiles is that pass, or the pass over windows, which are cut outside of it.
     """
 
     config: WindowedInferenceConfig

@@ -8,11 +8,13 @@ windows on a regular grid, the last ones shifted back inside the image (never pa
 averaged where windows overlap.
 """
 
+import functools
 from collections.abc import Callable
 
 import torch
 
 
+@torch.compiler.disable
 def window_starts(length: int, window: int, stride: int) -> list[int]:
     """
     First pixels of the windows that cover `length` pixels, `stride` apart, the last shifted back to end at the edge.
@@ -23,6 +25,12 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
     return [max(min(index * stride + window, length) - window, 0) for index in range(count)]
 
 
+# The loop over windows would be another program for each size of image; `predict` is compiled nevertheless.
+@functools.partial(
+    torch.compiler.disable,
+    recursive=False,
+    reason="windows are cut and averaged outside of the compiled pass: compile without fullgraph=True",
+)
 def slide_inference(
     predict: Callable[[torch.Tensor], torch.Tensor],
     pixel_values: torch.Tensor,
@@ -64,7 +72,6 @@ def slide_inference(
             total = logits.new_zeros(batch, logits.shape[1], height, width, dtype=torch.float32)
             dtype = logits.dtype
         for index, (image, rows, columns) in enumerate(chunk):
-            # Adding to slices would do, but what torch.compile makes of it doubles with every window.
             covered = positions[rows, columns].flatten()
             total[image].flatten(1).index_add_(1, covered, logits[index].flatten(1).float())
         del logits  # which would stay while the network makes the next ones

@@ -63,14 +63,14 @@ def share_tokens(policy_logits: torch.Tensor, grid_size: tuple[int, int], num_sh
     # By the probability in float32, not by the difference of the logits: the original's saturates alike.
     scores = policy_logits.float().softmax(dim=1)[:, 1].masked_fill(~complete, -1.0).flatten(1)
     chosen = scores.topk(num_shared, dim=1).indices
-    shared = torch.zeros_like(scores, dtype=torch.bool).scatter(1, chosen, True)
+    shared = torch.zeros_like(scores, dtype=torch.bool).scatter(1, chosen, torch.ones_like(chosen, dtype=torch.bool))
 
     superpatch = (rows[:, None] // SIDE * policy_logits.shape[-1] + columns // SIDE).flatten()
     patch_shared = shared.index_select(1, superpatch)
     num_patches = grid_size[0] * grid_size[1]
     num_tokens = num_patches - (SIDE**2 - 1) * num_shared
-    alone = (~patch_shared).cumsum(dim=1) - 1
-    together = shared.cumsum(dim=1) - 1 + (num_tokens - num_shared)
+    alone = (~patch_shared).long().cumsum(dim=1) - 1
+    together = shared.long().cumsum(dim=1) - 1 + (num_tokens - num_shared)
     tokens = torch.where(patch_shared, together.index_select(1, superpatch), alone)
 
     # The candidates that have a token, in their order: the first has the largest key.
