@@ -26,7 +26,7 @@ from vitseg.evaluation.evaluator import evaluate_model
 from vitseg.recipes import TrainingRecipe, load_recipe
 from vitseg.training.initialization import initial_model
 from vitseg.training.optimization import build_optimizer, poly_schedule
-from vitseg.training.trainer import StepTrainer
+from vitseg.training.trainer import StepTrainer, share_of_batch
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,6 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
         raise ValueError(f"{args.recipe} repeats rare classes, which this program does not: use `vitseg train`.")
     model, image_processor, _ = initial_model(args.init, recipe, load_labels(args.dataset).id2label)
     image_processor.do_reduce_labels = False  # prepared label maps hold train ids
+    examples, validation = load_examples(args.dataset, "train"), load_examples(args.dataset, "validation")
+    if len(examples) < training.batch_size:
+        raise ValueError(f"{args.dataset} has {len(examples)} images, less than a batch of {training.batch_size}.")
     transform, optimizer = TrainingTransform.from_recipe(training, image_processor), build_optimizer(model, training)
 
     def augmented(example: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -54,26 +57,28 @@ def main(arguments: list[str] | None = None) -> int:
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         return transform(image, torch.from_numpy(example["label_map"]), rng)
 
+    settings = TrainingArguments(
+        output_dir=str(args.output),
+        max_steps=training.iterations,
+        max_grad_norm=training.max_gradient_norm or 0.0,
+        remove_unused_columns=False,
+        logging_steps=10,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_drop_last=True,  # batch norms learn nothing of the one image that may be left
+        report_to="none",
+    )
+    settings.per_device_train_batch_size = share_of_batch(training.batch_size, settings)
     trainer = StepTrainer(
         model=model,
-        args=TrainingArguments(
-            output_dir=str(args.output),
-            max_steps=training.iterations,
-            per_device_train_batch_size=training.batch_size,
-            max_grad_norm=training.max_gradient_norm or 0.0,
-            remove_unused_columns=False,
-            logging_steps=10,
-            dataloader_pin_memory=torch.cuda.is_available(),
-            report_to="none",
-        ),
-        train_dataset=load_examples(args.dataset, "train"),
+        args=settings,
+        train_dataset=examples,
         data_collator=lambda examples: default_collate([augmented(example) for example in examples]),
         processing_class=image_processor,
         optimizers=(optimizer, poly_schedule(optimizer, training)),
     )
     trainer.train()
     trainer.save_model()
-    scores = evaluate_model(model, image_processor, load_examples(args.dataset, "validation"), trainer.accelerator)
+    scores = evaluate_model(model, image_processor, validation, trainer.accelerator)
     trainer.accelerator.print(f"mean IoU {scores['mean_iou']:.4f}")
     return 0
 

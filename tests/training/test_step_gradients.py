@@ -201,7 +201,12 @@ class OneStep(Training):
         trained, optimizer = self.accelerator.prepare(trained, self.recorder)
         progress = Progress(self.accelerator.device)
         self.state = SimpleNamespace(
-            model=model, trained=trained, optimizer=optimizer, progress=progress, end_step=lambda: 0.0
+            model=model,
+            trained=trained,
+            optimizer=optimizer,
+            progress=progress,
+            begin_step=trained.train,
+            end_step=lambda: 0.0,
         )
         self.recipe = SimpleNamespace(training=SimpleNamespace(max_gradient_norm=None))
 

@@ -1,12 +1,32 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""transformers' Trainer for losses that are means over something else than labels."""
+"""transformers' Trainer for whole steps: a recipe's batch on any number of devices, and losses that are its means."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
+
+
+def share_of_batch(batch_size: int, arguments: TrainingArguments) -> int:
+    """
+    How many images of a step each device takes, for `per_device_train_batch_size`.
+
+    Args:
+        batch_size: images of a step on all devices together.
+        arguments: say how many devices there are.
+
+    Raises:
+        ValueError: if the devices cannot share the batch evenly.
+    """
+    devices = arguments.world_size * max(arguments.n_gpu, 1)
+    if batch_size % devices:
+        raise ValueError(
+            f"A batch of {batch_size} images cannot be shared by {devices} devices. Use a number of devices that "
+            "divides it, or change training.batch_size in a copy of the recipe."
+        )
+    return batch_size // devices
 
 
 class StepTrainer(Trainer):
