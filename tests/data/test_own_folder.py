@@ -3,6 +3,7 @@
 """A user's own images and masks: every way to name the classes, to pair the files and to split them."""
 
 import json
+import os
 import unicodedata
 import zipfile
 from io import BytesIO
@@ -401,6 +402,13 @@ def test_unusable_lists_are_refused(tmp_path):
         open_folder(tmp_path, labels, wrong)
     with pytest.raises(ValueError, match=r"Cannot read the list .*none\.txt"):
         open_folder(tmp_path, labels, tmp_path / "none.txt")
+
+
+def test_a_name_that_is_not_utf_8_is_told(tmp_path):
+    labels = write_labels(tmp_path, THREE)
+    make_folder(tmp_path / "mine", ["a", "b", os.fsdecode(b"caf\xe9")])
+    with pytest.raises(ValueError, match=r"The name of the image caf\\xe9 is not UTF-8.*rename it"):
+        open_folder(tmp_path / "mine", labels)
 
 
 def test_half_pairs_are_told(tmp_path):

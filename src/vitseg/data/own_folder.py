@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..image_files import describe_left_out, without_image_suffix
+from ..image_files import describe_left_out, printable, without_image_suffix
 from ..images import open_header
 from .annotations import MaskFile, TrainIds
 from .archives import FileTree
@@ -100,6 +100,8 @@ def _has_colors(pairs: Sequence[FoundPair]) -> bool:
 
 
 def _pair(found: FoundPair, train_ids: TrainIds) -> Pair:
+    if (name := printable(found.name)) != found.name:
+        raise ValueError(f"The name of the image {name} is not UTF-8, as the names in a data set are: rename it.")
     return Pair(found.name, found.image, MaskFile(found.mask, train_ids.is_colored) if found.mask else None)
 
 
