@@ -4,6 +4,7 @@
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from datasets import load_dataset
 from PIL import Image
+from torch.overrides import TorchFunctionMode
 
 from vitseg.data.image_labels import ClassificationStream, load_class_names, mixing, training_transform
 from vitseg.data.loading import train_loader
@@ -149,6 +151,16 @@ class Guesser(torch.nn.Module):
         return type("Output", (), {"logits": logits})()
 
 
+class NoDoublePrecision(TorchFunctionMode):
+    """As on Apple's processors for graphics: no tensor is float64."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.dtype == torch.float64:
+            raise TypeError("The device has no float64.")
+        return result
+
+
 def test_top_1_and_top_5():
     class Examples(list):
         def __getitem__(self, indices):
@@ -166,7 +178,11 @@ def test_top_1_and_top_5():
     # Right; second; neither, but among five equals; not among them.
     examples = Examples({"image": image, "label": label} for image, label in [(3, 3), (4, 5), (6, 6), (7, 8)])
     model = Guesser()
-    scores = evaluate_classifier(model, Processor(), examples, Accelerator(cpu=True), batch_size=3)
+    with NoDoublePrecision():
+        scores = evaluate_classifier(model, Processor(), examples, Accelerator(cpu=True), batch_size=3)
     assert (scores["top1"], scores["top5"]) == pytest.approx((0.5, 1.0))
+    # Entropies of logits of 5, 3 and eight zeros.
+    of_all = math.log(math.exp(5) + math.exp(3) + 8)
+    assert scores["cross_entropy"] == pytest.approx(of_all - (5 + 3 + 5 + 3) / 4, rel=1e-6)
     limited = evaluate_classifier(model, Processor(), examples, Accelerator(cpu=True), limit=1)
     assert limited["top1"] == 1.0

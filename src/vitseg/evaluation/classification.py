@@ -11,6 +11,8 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from .totals import sum_over_processes
+
 
 def evaluate_classifier(
     model: PreTrainedModel,
@@ -40,7 +42,7 @@ def evaluate_classifier(
     """
     count = len(examples) if limit is None else min(limit, len(examples))
     share = list(range(accelerator.process_index, count, accelerator.num_processes))
-    totals = torch.zeros(4, device=accelerator.device, dtype=torch.float64)
+    totals = [0.0] * 4
     was_training = model.training
     model.eval()
     batches = [share[first : first + batch_size] for first in range(0, len(share), batch_size)]
@@ -52,7 +54,8 @@ def evaluate_classifier(
             logits = model(**inputs).logits.float()
         shares = accuracy(logits, labels, topk=(1, 5))
         entropy = nn.functional.cross_entropy(logits, labels)
-        totals += len(labels) * torch.stack((shares[0] / 100, shares[1] / 100, entropy, torch.ones_like(entropy)))
+        means = torch.stack((shares[0] / 100, shares[1] / 100, entropy, torch.ones_like(entropy))).tolist()
+        totals = [total + len(labels) * mean for total, mean in zip(totals, means, strict=True)]
     model.train(was_training)
-    top1, top5, entropy, total = accelerator.reduce(totals).tolist()
+    top1, top5, entropy, total = sum_over_processes(totals, accelerator)
     return {"top1": top1 / total, "top5": top5 / total, "cross_entropy": entropy / total}

@@ -73,7 +73,7 @@ def output_size(height: int, width: int, size: SizeDict) -> tuple[int, int]:
 def _bilinear_taps(old: int, new: int, clamp_weights: bool) -> tuple[torch.Tensor, ...]:
     """The two source indices of each of `new` pixels and their integer weights, as OpenCV computes them."""
     scale = 1.0 / (new / old)
-    position = ((torch.arange(new, dtype=torch.float64) + 0.5) * scale - 0.5).float()
+    position = ((torch.arange(new, dtype=torch.float64, device="cpu") + 0.5) * scale - 0.5).float()
     low = position.floor()
     fraction = position - low
     low = low.long()
@@ -139,7 +139,7 @@ def resize_nearest(label_map: torch.Tensor, size: tuple[int, int]) -> torch.Tens
     `label_map` is `(..., height, width)` of any dtype, `size` the new height and width.
     """
     rows, columns = (
-        (torch.arange(new, dtype=torch.float64) * (1.0 / (new / old))).long().clamp_(max=old - 1).to(label_map.device)
+        (torch.arange(new, dtype=torch.float64, device="cpu") * (1.0 / (new / old))).long().clamp_(max=old - 1).to(label_map.device)
         for old, new in zip(label_map.shape[-2:], size, strict=True)
     )
     label_map = label_map.gather(-1, columns.expand(*label_map.shape[:-1], -1))
@@ -174,7 +174,7 @@ def resized_bands(
         yield bands[0], resize(logits[None].float(), size=size)[0]
         return
 
-    position = torch.arange(height, dtype=torch.float64)
+    position = torch.arange(height, dtype=torch.float64, device="cpu")
     if align_corners:
         position *= (old_height - 1) / (height - 1)
     else:

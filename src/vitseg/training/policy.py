@@ -3,6 +3,7 @@
 """Training the policy network of token sharing: targets of superpatches, and how often it is right about them."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
@@ -17,6 +18,7 @@ from ..data.augmentation import IGNORE_INDEX
 from ..data.policy_targets import PolicyTransform
 from ..data.streaming import ExampleStream, SegmentationStream
 from ..evaluation.inference import Examples
+from ..evaluation.totals import sum_over_processes
 from ..recipes import PolicyTraining
 from .label_maps import LabelMapTask
 from .policy_networks import initial_policy_net
@@ -79,7 +81,7 @@ def policy_accuracy(
     transform = dataclasses.replace(transform, recipe=dataclasses.replace(transform.recipe, flip_probability=0.0))
     was_training = model.training
     model.eval()
-    counts = torch.zeros(3, dtype=torch.float64)
+    counts = [0] * 3
     count = len(examples) if limit is None else min(limit, len(examples))
     for index in range(accelerator.process_index, count, accelerator.num_processes):
         example = examples[index]
@@ -89,7 +91,11 @@ def policy_accuracy(
         answer = model(made["pixel_values"][None].to(accelerator.device)).logits.argmax(dim=1)[0].cpu()
         targets = made["labels"]
         valid = targets != 255
-        counts += torch.stack([(answer == targets)[valid].sum(), (targets == 1).sum(), valid.sum()])
+        image_counts = ((answer == targets)[valid].sum(), (targets == 1).sum(), valid.sum())
+        counts = [count + int(image_count) for count, image_count in zip(counts, image_counts, strict=True)]
     model.train(was_training)
-    right, single, total = accelerator.reduce(counts.float().to(accelerator.device))
-    return {"accuracy": (right / total).item(), "single_class": (single / total).item()}
+    right, single, total = sum_over_processes(counts, accelerator)
+    return {
+        "accuracy": right / total if total else math.nan,
+        "single_class": single / total if total else math.nan,
+    }
