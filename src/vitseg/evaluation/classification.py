@@ -57,5 +57,5 @@ def evaluate_classifier(
         means = torch.stack((shares[0] / 100, shares[1] / 100, entropy, torch.ones_like(entropy))).tolist()
         totals = [total + len(labels) * mean for total, mean in zip(totals, means, strict=True)]
     model.train(was_training)
-    top1, top5, entropy, total = sum_over_processes(totals, accelerator)
-    return {"top1": top1 / total, "top5": top5 / total, "cross_entropy": entropy / total}
+    top1, top5, total_entropy, total = sum_over_processes(totals, accelerator)
+    return {"top1": top1 / total, "top5": top5 / total, "cross_entropy": total_entropy / total}

@@ -12,8 +12,8 @@ def sum_over_processes(values: Sequence[float], accelerator: Accelerator) -> lis
     """
     The sum of each value over all processes, which all call this.
 
-    Numbers are summed in Python, which has double precision on every machine: Apple's processors for graphics have none.
-    Between processes they are float32, each exact up to 2^24.
+    Numbers are summed in Python, which has double precision on every machine: Apple's processors for graphics have
+    none. Between processes they are float32, exact up to 2^24.
     """
     gathered = accelerator.gather(torch.tensor([list(values)], dtype=torch.float32, device=accelerator.device))
     return [sum(column) for column in zip(*gathered.tolist(), strict=True)]

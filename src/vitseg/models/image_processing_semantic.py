@@ -139,7 +139,10 @@ def resize_nearest(label_map: torch.Tensor, size: tuple[int, int]) -> torch.Tens
     `label_map` is `(..., height, width)` of any dtype, `size` the new height and width.
     """
     rows, columns = (
-        (torch.arange(new, dtype=torch.float64, device="cpu") * (1.0 / (new / old))).long().clamp_(max=old - 1).to(label_map.device)
+        (torch.arange(new, dtype=torch.float64, device="cpu") * (1.0 / (new / old)))
+        .long()
+        .clamp_(max=old - 1)
+        .to(label_map.device)
         for old, new in zip(label_map.shape[-2:], size, strict=True)
     )
     label_map = label_map.gather(-1, columns.expand(*label_map.shape[:-1], -1))
