@@ -469,7 +469,7 @@ def test_impossible_settings_are_refused(numbered, options, message):
 @both_forms
 def test_a_missing_column_is_named(tmp_path, streaming):
     pq.write_table(pa.table({"image": [b""], "annotation": [b""]}), tmp_path / "train.parquet")
-    with pytest.raises(ValueError, match="no column label, file_name; it has image, annotation"):
+    with pytest.raises(ValueError, match="no column label; it has image, annotation"):
         stream_of(tmp_path, streaming=streaming)
 
 

@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 from ..images import read_label_map
 from ..models.image_processing_semantic import reduce_labels
 from .shards import COUNT_FEATURES, class_counts
-from .streaming import check_columns, parquet_files
+from .sources import DataSource
+from .streaming import parquet_files
 
 
 def class_pixel_counts(
-    source: str | Path, split: str = "train", *, num_labels: int, do_reduce_labels: bool = False
+    source: str | Path | DataSource, split: str = "train", *, num_labels: int, do_reduce_labels: bool = False
 ) -> np.ndarray:
     """
     The pixels of each class in each image of a split.
@@ -44,7 +45,7 @@ def class_pixel_counts(
     files = parquet_files(source, split)
     table = _read_counts(files)
     if table is None:
-        table = _count(files)
+        table = _count(files, DataSource.of(source).name_of("label"))
     ids = reduce_labels(_flat(table, "class_ids")) if do_reduce_labels else _flat(table, "class_ids")
     images = np.repeat(np.arange(len(table)), pc.list_value_length(table["class_ids"]).to_numpy())
     is_class = ids < num_labels
@@ -65,13 +66,13 @@ def _read_counts(files: list[str]) -> pa.Table | None:
     return None if any(table[column].null_count for column in columns) else table
 
 
-def _count(files: list[str]) -> pa.Table:
+def _count(files: list[str], column: str) -> pa.Table:
     """The same, counted from the label maps."""
     try:
         counts = datasets.Dataset.from_generator(
             _count_rows,
             features=datasets.Features(COUNT_FEATURES),
-            gen_kwargs={"files": files, "stamps": [_stamp(file) for file in files]},
+            gen_kwargs={"files": files, "column": column, "stamps": [_stamp(file) for file in files]},
             split=datasets.NamedSplit("class_counts"),
         )
     except datasets.exceptions.DatasetGenerationError as error:
@@ -80,11 +81,11 @@ def _count(files: list[str]) -> pa.Table:
     return counts.with_format("arrow")[:]
 
 
-def _count_rows(files: list[str], stamps: list[str]) -> Iterator[dict[str, list[int]]]:
+def _count_rows(files: list[str], column: str, stamps: list[str]) -> Iterator[dict[str, list[int]]]:
     for file in files:
         with pq.ParquetFile(file) as parquet:
-            check_columns(parquet.schema_arrow.names, ["label"], file)
-            labels = (label for batch in parquet.iter_batches(100, columns=["label"]) for label in batch["label"])
+            DataSource(name=file, label_column=column).stored(["label"], parquet.schema_arrow, file)
+            labels = (label for batch in parquet.iter_batches(100, columns=[column]) for label in batch[column])
             for index, label in enumerate(labels):
                 label_map = read_label_map(label.as_py(), f"label map {index} (from 0) of {file}")
                 yield class_counts(*np.unique(label_map, return_counts=True))

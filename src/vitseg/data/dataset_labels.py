@@ -12,6 +12,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
 from .augmentation import IGNORE_INDEX
+from .sources import DataSource, open_source
 from .texts import read_text
 
 
@@ -111,7 +112,7 @@ def labels_of(table: Any) -> DatasetLabels:
     return DatasetLabels(names=_names(table))
 
 
-def load_labels(source: str | Path) -> DatasetLabels:
+def load_labels(source: str | Path | DataSource) -> DatasetLabels:
     """
     The label table of a prepared data set.
 
@@ -119,16 +120,19 @@ def load_labels(source: str | Path) -> DatasetLabels:
         source: a local folder, or a data set repository of the Hub.
 
     Raises:
-        ValueError: if it has no `labels.json`, or that is not a label table.
+        ValueError: if it is no data set, has no `labels.json`, or that is not a label table.
     """
+    open_source(source)
     file = Path(source) / LABELS_FILE
-    if not Path(source).exists():
-        try:
-            file = Path(hf_hub_download(str(source), LABELS_FILE, repo_type="dataset"))
-        except EntryNotFoundError as error:
-            raise ValueError(
-                f"The data set {source} has no {LABELS_FILE}. Give its class names in a file of your own."
-            ) from error
+    try:
+        if not Path(source).is_dir():
+            file = Path(hf_hub_download(DataSource.of(source).name, LABELS_FILE, repo_type="dataset"))
+    except EntryNotFoundError:
+        pass
+    if not file.exists():
+        raise ValueError(
+            f"The data set {source} has no {LABELS_FILE}. Give its class names in a file of your own (--labels)."
+        )
     return read_labels(file)
 
 

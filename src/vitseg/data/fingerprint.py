@@ -11,12 +11,14 @@ from pathlib import Path
 from huggingface_hub.utils.sha import sha_fileobj
 from tqdm.auto import tqdm
 
+from .sources import DataSource
+
 
 # As `datasets` writes the address of a file on the Hub: data set, revision, path.
 HUB_FILE = re.compile(r"hf://datasets/[^@]+@([^/]+)/(.+)")
 
 
-def fingerprint_files(files: Sequence[str], source: str | Path) -> dict[str, str]:
+def fingerprint_files(files: Sequence[str], source: str | Path | DataSource) -> dict[str, str]:
     """
     What tells files of a data set from others of the same names, sizes and times.
 
@@ -32,7 +34,7 @@ def fingerprint_files(files: Sequence[str], source: str | Path) -> dict[str, str
         return dict(tqdm(reading, desc="Reading the data once", total=len(files), unit="file", delay=2))
 
 
-def _fingerprint(file: str, source: str | Path) -> tuple[str, str]:
+def _fingerprint(file: str, source: str | Path | DataSource) -> tuple[str, str]:
     if on_hub := HUB_FILE.fullmatch(file):
         return on_hub[2], on_hub[1]
     with Path(file).open("rb") as stream:

@@ -21,13 +21,14 @@ from timm.data import Mixup, create_transform
 from ..images import read_picture
 from ..models.image_processing_semantic import SemanticImageProcessor
 from ..recipes import ClassificationTraining
+from .sources import DataSource, open_source
 from .streaming import Example, ExampleStream, load_undecoded, load_with_images
 
 
 COLUMNS = ("image", "label")
 
 
-def load_class_names(source: str | Path, column: str = "label") -> tuple[str, ...]:
+def load_class_names(source: str | Path | DataSource, column: str = "label") -> tuple[str, ...]:
     """
     The names of the classes that a data set of `datasets` carries.
 
@@ -38,11 +39,14 @@ def load_class_names(source: str | Path, column: str = "label") -> tuple[str, ..
     Raises:
         ValueError: if the data set names no classes there.
     """
-    feature: Any = datasets.load_dataset_builder(str(source)).info.features or {}
+    builder = open_source(source)
+    first, *others = column.split(".")
+    feature: Any = builder.info.features or {}
+    keys = [DataSource.of(source).name_of(first), *others]
     if not feature:
-        split = next(iter(datasets.load_dataset_builder(str(source)).config.data_files or {}), "train")
-        feature = load_undecoded(source, split, (column.split(".")[0],)).features
-    for key in column.split("."):
+        split = next(iter(builder.config.data_files or {}))
+        feature, keys = load_undecoded(source, split, (first,)).features, [first, *others]
+    for key in keys:
         feature = feature.get(key) if hasattr(feature, "get") else None
     feature = getattr(feature, "feature", feature)
     if not isinstance(feature, datasets.ClassLabel):
@@ -119,6 +123,6 @@ def seeded(seed: int) -> Iterator[None]:
     np.random.set_state(numpy)  # noqa: NPY002
 
 
-def load_labelled_images(source: str | Path, split: str) -> datasets.Dataset:
+def load_labelled_images(source: str | Path | DataSource, split: str) -> datasets.Dataset:
     """A split as a map-style data set of `image` (PIL, RGB) and `label`, for evaluation."""
     return load_with_images(source, split, COLUMNS)

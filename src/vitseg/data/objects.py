@@ -22,6 +22,7 @@ from ..images import read_picture
 from ..models.image_processing_hlg import read_objects, relative_boxes
 from ..models.image_processing_semantic import SemanticImageProcessor, keep_ratio_size, resize_bilinear
 from ..recipes import DetectionTraining
+from .sources import DataSource
 from .streaming import Example, ExampleStream, load_with_images
 
 
@@ -115,6 +116,6 @@ class DetectionStream(ExampleStream):
         return {"pixel_values": pixel_values, "labels": {"class_labels": classes, "boxes": boxes}}
 
 
-def load_images_with_objects(source: str | Path, split: str) -> datasets.Dataset:
+def load_images_with_objects(source: str | Path | DataSource, split: str) -> datasets.Dataset:
     """A split as a map-style data set of `image` (PIL, RGB), `image_id` and `objects`, for evaluation."""
     return load_with_images(source, split, (*COLUMNS, "image_id"))

@@ -8,7 +8,8 @@ the Parquet row groups, which the files' footers tell. A position in the stream 
 samples that all processes together have consumed. Resuming reads only the row groups that are still needed, and
 neither the number of processes nor that of workers changes which samples make a batch.
 
-A data set has the columns `image` (an encoded image), `label` (an encoded label map, usually PNG) and `file_name`.
+A data set has the columns `image` (an encoded image), `label` (an encoded label map, usually PNG) and perhaps
+`file_name`; what it calls them, and which of its configurations is meant, a [`DataSource`] says.
 """
 
 import functools
@@ -31,6 +32,7 @@ from ..models.image_processing_semantic import reduce_labels
 from .augmentation import IGNORE_INDEX
 from .repetition import STEPS, Visits, draw_repetitions, in_steps
 from .shards import read_orientation
+from .sources import OPTIONAL_COLUMNS, DataSource, holds_images, open_source
 
 
 COLUMNS = ("image", "label", "file_name")
@@ -126,7 +128,7 @@ class ExampleStream(IterableDataset):
 
     def __init__(
         self,
-        source: str | Path,
+        source: str | Path | DataSource,
         split: str = "train",
         transform: Callable[..., Any] | None = None,
         *,
@@ -286,26 +288,36 @@ class SegmentationStream(ExampleStream):
 class _RowGroups:
     """The row groups of a split's Parquet files, in the order of the files."""
 
-    def __init__(self, source: str | Path, split: str, columns: Sequence[str]) -> None:
-        self._columns = list(columns)
-        self._groups: list[tuple[str, pq.FileMetaData, int]] = []
+    def __init__(self, source: str | Path | DataSource, split: str, columns: Sequence[str]) -> None:
+        self._groups: list[tuple[str, pq.FileMetaData, int, dict[str, str]]] = []
+        self._first_rows: list[int] = []
         self.lengths: list[int] = []
         self.orientation: Orientation | None = None
+        num_rows = 0
         for file in tqdm(parquet_files(source, split), desc="Reading Parquet footers", unit="file", delay=2):
-            metadata = _read_metadata(file, columns)
+            metadata = _read_metadata(file)
             self.orientation = read_orientation(metadata)
+            stored = DataSource.of(source).stored(columns, metadata.schema.to_arrow_schema(), file)
             for group in range(metadata.num_row_groups):
-                self._groups.append((file, metadata, group))
+                self._groups.append((file, metadata, group, stored))
+                self._first_rows.append(num_rows)
                 self.lengths.append(metadata.row_group(group).num_rows)
+                num_rows += self.lengths[-1]
+        self._wants_names = "file_name" in columns
 
     def read(self, block: int, rows: np.ndarray) -> list[Example]:
         """Some rows of a row group, undecoded."""
-        file, metadata, group = self._groups[block]
+        file, metadata, group, stored = self._groups[block]
         with pq.ParquetFile(file, metadata=metadata, pre_buffer=True) as parquet:
-            return parquet.read_row_group(group, columns=self._columns).take(rows).to_pylist()
+            table = parquet.read_row_group(group, columns=list(stored)).take(rows)
+        examples = table.rename_columns([stored[name] for name in table.column_names]).to_pylist()
+        if self._wants_names and "file_name" not in stored.values():
+            for example, row in zip(examples, rows.tolist(), strict=True):
+                example["file_name"] = str(self._first_rows[block] + row)
+        return examples
 
 
-def parquet_files(source: str | Path, split: str) -> list[str]:
+def parquet_files(source: str | Path | DataSource, split: str) -> list[str]:
     """
     The Parquet files of a split, as `datasets` finds them.
 
@@ -314,27 +326,25 @@ def parquet_files(source: str | Path, split: str) -> list[str]:
         split: name of the split.
 
     Raises:
-        ValueError: if there is no such split; the message names those that there are.
+        ValueError: if that is no data set of Parquet files, or has no such split; the message says what there is.
     """
-    data_files = datasets.load_dataset_builder(str(source)).config.data_files or {}
+    data_files = open_source(source).config.data_files or {}
     if split not in data_files:
         raise ValueError(f"{source} has no split {split!r}; it has {', '.join(map(str, data_files)) or 'none'}.")
     return data_files[split]
 
 
-def _read_metadata(file: str, columns: Sequence[str]) -> pq.FileMetaData:
+def _read_metadata(file: str) -> pq.FileMetaData:
     try:
-        metadata = pq.read_metadata(file)
+        return pq.read_metadata(file)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{file} is not a Parquet file: {error}") from error
-    check_columns(metadata.schema.to_arrow_schema().names, columns, file)
-    return metadata
 
 
 class _CachedRows:
     """The rows of a split in the cache of `datasets`; each is a block of its own."""
 
-    def __init__(self, source: str | Path, split: str, columns: Sequence[str]) -> None:
+    def __init__(self, source: str | Path | DataSource, split: str, columns: Sequence[str]) -> None:
         self._dataset = load_undecoded(source, split, columns)
         self.orientation = load_orientation(source, split)
         self.lengths = [1] * len(self._dataset)
@@ -343,23 +353,32 @@ class _CachedRows:
         return [self._dataset[block]]
 
 
-def load_undecoded(source: str | Path, split: str, columns: Sequence[str]) -> datasets.Dataset:
-    """A split as a map-style data set of some columns, with images as they are stored."""
+def load_undecoded(
+    source: str | Path | DataSource,
+    split: str,
+    columns: Sequence[str],
+    optional: Sequence[str] = OPTIONAL_COLUMNS,
+) -> datasets.Dataset:
+    """A split as a map-style data set of some columns, of which it may lack the `optional` ones, with images as they
+    are stored. Rows without `file_name` are named by their numbers."""
     # By its files: `datasets` caches a folder under its name, and would not notice that the files have changed.
     dataset = datasets.load_dataset("parquet", data_files={split: parquet_files(source, split)}, split=split)
-    check_columns(dataset.column_names, columns, source)
-    for column in columns:
-        if column == "image" or (columns == COLUMNS and column == "label"):
+    stored = DataSource.of(source).stored(columns, dataset.features.arrow_schema, str(source), optional)
+    dataset = dataset.select_columns(list(stored)).rename_columns(stored)
+    for column in dataset.column_names:
+        if holds_images(dataset.features.arrow_schema.field(column).type):
             dataset = dataset.cast_column(column, datasets.Image(decode=False))
-    return dataset.select_columns(list(columns))
+    if "file_name" in columns and "file_name" not in dataset.column_names:
+        dataset = dataset.add_column("file_name", [str(index) for index in range(len(dataset))])
+    return dataset
 
 
-def load_orientation(source: str | Path, split: str) -> Orientation | None:
+def load_orientation(source: str | Path | DataSource, split: str) -> Orientation | None:
     """Which way the images of a split stand that have an EXIF orientation, if the data set says so."""
     return read_orientation(pq.read_metadata(parquet_files(source, split)[0]))
 
 
-def load_with_images(source: str | Path, split: str, columns: Sequence[str]) -> datasets.Dataset:
+def load_with_images(source: str | Path | DataSource, split: str, columns: Sequence[str]) -> datasets.Dataset:
     """A split as a map-style data set of some columns, with `image` as a PIL image in RGB, for evaluation."""
 
     def decode(batch: dict[str, list]) -> dict[str, list]:
@@ -368,14 +387,7 @@ def load_with_images(source: str | Path, split: str, columns: Sequence[str]) -> 
     return load_undecoded(source, split, columns).with_transform(decode)
 
 
-def check_columns(found: Sequence[str], columns: Sequence[str], source: str | Path) -> None:
-    """Raises a ValueError unless `columns` are among those `found` in a source."""
-    missing = [column for column in columns if column not in found]
-    if missing:
-        raise ValueError(f"{source} has no column {', '.join(missing)}; it has {', '.join(found)}.")
-
-
-def load_examples(source: str | Path, split: str, do_reduce_labels: bool = False) -> datasets.Dataset:
+def load_examples(source: str | Path | DataSource, split: str, do_reduce_labels: bool = False) -> datasets.Dataset:
     """A split as a map-style data set, for evaluation.
 
     Args:

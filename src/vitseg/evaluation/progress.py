@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from huggingface_hub import try_to_load_from_cache
 
+from ..data.sources import DataSource
 from ..data.streaming import parquet_files
 from ..replacing import write_json
 
@@ -110,7 +111,7 @@ def model_stamp(name: str) -> list[Any]:
     return [_file_stamp(file) for file in sorted(files)] or [name]
 
 
-def dataset_stamp(name: str, split: str) -> list[Any]:
+def dataset_stamp(name: str | DataSource, split: str) -> list[Any]:
     """What tells whether a split of a data set has changed: its files, with their sizes and times of modification, or
     with their revision on the Hub."""
     files = [*parquet_files(name, split), str(Path(name) / "labels.json")]

@@ -28,13 +28,13 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import datasets
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
-from ..data.streaming import load_orientation, parquet_files
+from ..data.sources import DataSource, add_source_options, source_of
+from ..data.streaming import COLUMNS, load_orientation, load_undecoded
 from ..evaluation.inference import predict_images
 from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work
 from ..evaluation.progress import identity, model_stamp
@@ -56,12 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--images", type=Path, metavar="DIR", help="folder of images")
     source.add_argument("--dataset", metavar="DIR_OR_ID", help="data set folder, or name on the Hub")
     parser.add_argument("--split", default="test", metavar="NAME", help="split of the data set (test)")
+    add_source_options(parser)
     parser.add_argument("--format", choices=FORMATS, default="ids", help="what the files hold (ids)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be decoded")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.dataset:
+        args.dataset = source_of(args)
     return run_work(functools.partial(predict, args))
 
 
@@ -99,17 +102,10 @@ class DatasetImages:
 
     note = None
 
-    def __init__(self, name: str, split: str):
-        # By its files: `datasets` caches a folder under its name, and would not notice that the files have changed.
-        rows = datasets.load_dataset("parquet", data_files={split: parquet_files(name, split)}, split=split)
-        has_names = "file_name" in rows.column_names
-        names = rows["file_name"] if has_names else map(str, range(len(rows)))
-        self.names = [PurePosixPath(without_image_suffix(name)).name for name in names]
-        self.orientation = load_orientation(name, split)
-        rows = rows.select_columns([column for column in ("image", "label") if column in rows.column_names])
-        self.rows = rows.cast_column("image", datasets.Image(decode=False))
-        if isinstance(rows.features.get("label"), datasets.Image):
-            self.rows = self.rows.cast_column("label", datasets.Image(decode=False))
+    def __init__(self, source: str | DataSource, split: str):
+        self.rows = load_undecoded(source, split, COLUMNS, optional=("label", "file_name"))
+        self.names = [PurePosixPath(without_image_suffix(name)).name for name in self.rows["file_name"]]
+        self.orientation = load_orientation(source, split)
 
     def encoded(self, index: int) -> bytes:
         """Which way an image stands, and the content of its file; empty if it is missing."""

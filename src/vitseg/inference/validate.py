@@ -36,6 +36,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from ..conversion.provenance import weights_digest
 from ..data.dataset_labels import load_labels
+from ..data.sources import DataSource, add_source_options, source_of
 from ..data.streaming import load_examples
 from ..evaluation.evaluator import evaluate_model
 from ..evaluation.inference import predict_images
@@ -60,6 +61,7 @@ from .loading import class_names, load_model, palette_for
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_test_options(parser)
     parser.add_argument("--dataset", required=True, metavar="DIR_OR_ID", help="data set folder, or name on the Hub")
+    add_source_options(parser)
     parser.add_argument("--split", default="validation", metavar="NAME", help="split to measure on (validation)")
     parser.add_argument("--reduce-labels", action="store_true", help='label maps hold 0 for "no class", train id + 1')
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write to, and to continue from")
@@ -73,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error("--save-images needs --output")
     if args.update_model_card and not Path(args.model).is_dir():
         args.usage_error(f"--update-model-card needs a model folder, which {args.model} is not")
+    args.dataset = source_of(args)
     return run_work(functools.partial(validate, args))
 
 
@@ -127,7 +130,7 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
             fingerprint=work,
             model=args.model,
             weights=weights_digest(args.model),
-            dataset=args.dataset,
+            dataset=str(args.dataset),
             split=args.split,
             limit=args.limit,
             images=len(image_scores),
@@ -165,7 +168,7 @@ def identify(args: argparse.Namespace, subject: Subject, accelerator: Accelerato
     """What tells this evaluation from others in its output folder."""
     return identity(
         model=model_stamp(args.model),
-        dataset=dataset_stamp(args.dataset, args.split),
+        dataset=[args.dataset.image_column, args.dataset.label_column, *dataset_stamp(args.dataset, args.split)],
         protocol=subject.protocol.to_dict(),
         image_processor=subject.image_processor.to_dict(),
         precision=[args.dtype, args.scores_dtype, accelerator.mixed_precision],
@@ -180,7 +183,7 @@ def print_result(record: Record) -> None:
         print(f"left out: {reason}")
 
 
-def check_labels(dataset: str, names: Sequence[str], accelerator: Accelerator) -> Palette:
+def check_labels(dataset: DataSource, names: Sequence[str], accelerator: Accelerator) -> Palette:
     """
     The colours of a data set's classes.
 

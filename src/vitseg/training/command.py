@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..arguments import positive_int
+from ..data.sources import add_source_options, source_of
 from .checkpoints import CheckpointError, find_checkpoint
 from .loop import Training
 from .options import TrainingOptions
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     what = parser.add_argument_group("what to train")
     add(what, "recipe", "dataset", "output", "backbone", "save_adapter", "init", "policy", "labels", "reduce_labels")
+    add_source_options(what)
     add(what, "train_split", "validation_split")
     how = parser.add_argument_group("changes to the recipe")
     how.add_argument("--iterations", type=positive_int, metavar="N", help="optimizer steps")
@@ -63,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(args).items() if value is not None}
     options = {field.name: given[field.name] for field in dataclasses.fields(TrainingOptions) if field.name in given}
     short = ("iterations", "batch_size", "learning_rate", "freeze", "teacher")
+    options["dataset"] = source_of(args)
     changes = {f"training.{name}": given[name] for name in short if name in given}
     if args.lora is not None:
         changes["training.lora"] = {"rank": args.lora, "targets": args.lora_targets or []}

@@ -52,7 +52,7 @@ class LabelMapTask(Task):
             )
         if not (Path(source) / REPORT_FILE).exists() or self.options.reduce_labels:
             return None
-        return absent_classes(self.labels.names, read_report(source)[split].pixels)
+        return absent_classes(self.labels.names, read_report(Path(source))[split].pixels)
 
 
 def absent_classes(names: Sequence[str], pixels: Sequence[int]) -> str | None:

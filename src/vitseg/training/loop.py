@@ -188,11 +188,12 @@ class Training:
     @property
     def settings(self) -> dict[str, Any]:
         """What must be the same for a run to be the same."""
-        names = ("dataset", "train_split", "reduce_labels", "init", "policy", "seed", "shuffle_buffer", "cache")
+        names = ("train_split", "reduce_labels", "init", "policy", "seed", "shuffle_buffer", "cache")
         return {
             "recipe": json.loads(recipe_to_json(self.recipe)),
             "labels": list(self.task.labels.names),
             "ema": self.ema,
+            "dataset": str(self.options.dataset),
             **{name: getattr(self.options, name) for name in names},
         }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import positive_int
+from ..data.sources import DataSource
 
 
 def option(default: Any, help: str, **argument: Any) -> Any:
@@ -28,7 +29,9 @@ class TrainingOptions:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     recipe: str | Path = field(metadata={"metavar": "NAME_OR_FILE", "help": "see `vitseg list`"})
-    dataset: str = field(metadata={"metavar": "DIR_OR_ID", "help": "prepared folder, or data set on the Hub"})
+    dataset: str | DataSource = field(
+        metadata={"metavar": "DIR_OR_ID", "help": "prepared folder, or data set on the Hub"}
+    )
     output: Path = field(metadata={"type": Path, "metavar": "DIR", "help": "folder of this run"})
     backbone: str | None = option(
         None, "pretrained backbone of transformers to put the recipe's decoder over", metavar="DIR_OR_ID"
