@@ -3,14 +3,20 @@
 """How much of a model learns over a pretrained encoder: nothing of it, adapters in it, all of it; what is saved."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from small_encoders import save_encoder
 from training_runs import assert_same_run, options_of, stop_after, train, weights
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
 
+from vitseg.cli import main
+from vitseg.publishing.card import write_model_card
+from vitseg.publishing.publish import config_of_published_adapter, files_to_publish
 from vitseg.scenes import write_scenes
 
 
@@ -132,5 +138,53 @@ def test_an_adapter_over_another_encoder_is_refused(folder, trained, tmp_path):
 )
 def test_what_cannot_be_is_refused(options, message, folder, tmp_path, capsys):
     assert run(folder, "dinov3_vit", tmp_path / "run", *options) == 1
-    assert __import__("re").search(message, capsys.readouterr().err)
+    assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "run").exists()
+
+
+def test_merging_makes_an_ordinary_model(trained, tmp_path, capsys):
+    alone, whole = trained("swin", "lora", "--save-adapter") / "model", trained("swin", "lora") / "model"
+    assert main(["merge", "--model", str(alone), "--output", str(tmp_path / "merged")]) == 0
+    assert {path.name for path in (tmp_path / "merged").iterdir()} == {path.name for path in whole.iterdir()}
+    torch.testing.assert_close(answer(tmp_path / "merged"), answer(whole), rtol=0, atol=0)
+    assert AutoImageProcessor.from_pretrained(tmp_path / "merged").image_mean == (0.4, 0.4, 0.4)
+    assert main(["merge", "--model", str(whole), "--output", str(tmp_path / "again")]) == 1
+    assert "holds no adapter" in capsys.readouterr().err
+
+
+def test_the_programs_take_an_adapter(folder, trained, tmp_path, capsys):
+    alone = trained("dinov3_vit", "lora", "--save-adapter") / "model"
+    data = ["--dataset", str(folder / "scenes"), "--split", "validation"]
+    assert main(["validate", "--model", str(alone), *data, "--output", str(tmp_path / "measured")]) == 0
+    assert (tmp_path / "measured" / "results.json").exists()
+    assert main(["describe", str(alone)]) == 0
+    assert "setr" in capsys.readouterr().out
+
+
+def test_a_card_says_what_the_encoder_is_and_what_learned(trained, tmp_path):
+    """Of an encoder on the Hub; the record of the training names it."""
+    model = shutil.copytree(trained("dinov3_vit", "lora") / "model", tmp_path / "model")
+    record = json.loads((model / "training.json").read_text())
+    assert record["encoder"].endswith("dinov3_vit")
+    name = "facebook/dinov3-vits16-pretrain-lvd1689m"
+    (model / "training.json").write_text(json.dumps(record | {"encoder": name, "freeze": ["backbone"]}))
+    write_model_card(tmp_path / "README.md", model, "someone/mine", [])
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.base_model == name
+    assert (card.data.license, card.data.license_name) == ("other", "dinov3-license")
+    for words in (f"Encoder: `{name}`, licence: dinov3-license", "Frozen, and therefore as they were: `backbone`"):
+        assert words in card.text
+    assert "adapters of rank 2 in all linear layers" in card.text
+
+
+def test_an_adapter_is_published_with_its_repository_as_base(trained, tmp_path):
+    """There the Auto classes look for the configuration. One whose encoder nobody else has is refused."""
+    model = shutil.copytree(trained("dinov3_vit", "lora", "--save-adapter") / "model", tmp_path / "model")
+    with pytest.raises(ValueError, match=r"others do not have. Publish the whole model, which `vitseg merge` makes"):
+        config_of_published_adapter(model, "someone/mine")
+    encoder = json.loads((model / "encoder.json").read_text())
+    (model / "encoder.json").write_text(json.dumps(encoder | {"source": "facebook/dinov3-vits16-pretrain-lvd1689m"}))
+    assert config_of_published_adapter(model, "someone/mine")["base_model_name_or_path"] == "someone/mine"
+    files = files_to_publish(model)
+    assert {"adapter_config.json", "adapter_model.safetensors", "encoder.json", "training.json"} <= files.keys()
+    assert {"config.json", "preprocessor_config.json", "modeling_setr.py", "adapters.py"} <= files.keys()

@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Where weights come from: digests of files, and the record that a conversion leaves in a model folder."""
+"""Where weights come from: digests of files, and what a conversion and a training note in a model folder."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ from typing import Any
 
 
 FILE = "conversion.json"
+TRAINING_FILE = "training.json"
 
 
 def sha256(path: Path) -> str:
@@ -37,5 +38,22 @@ def read_conversion(folder: str | Path) -> dict[str, Any] | None:
         dtype            of the weights as saved
         vitseg           version that converted
     """
-    file = Path(folder) / FILE
+    return _read(Path(folder) / FILE)
+
+
+def read_training(folder: str | Path) -> dict[str, Any] | None:
+    """
+    What a training noted in a model folder, `None` if there is nothing:
+
+        recipe        its name
+        iterations    optimizer steps
+        encoder       folder or Hub name of the pretrained backbone, or `None`
+        freeze        names of the modules that did not learn
+        lora          rank, targets, alpha and dropout of the adapters, or `None`
+        vitseg        version that trained
+    """
+    return _read(Path(folder) / TRAINING_FILE)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None

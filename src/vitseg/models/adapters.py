@@ -22,7 +22,8 @@ from transformers.utils import CONFIG_NAME, cached_file, find_adapter_config_fil
 
 # Beside PEFT's own files: the `source` of the encoder, and the `digest` of its weights.
 ENCODER_FILE = "encoder.json"
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_FILES = (ADAPTER_CONFIG, "adapter_model.safetensors")
 ADDED_NORMS = "hidden_states_norms."
 HUB_ARGUMENTS = {"cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token"}
 # Plain ViTs of transformers, which has no backbone classes for them; ours computes the same.

@@ -16,7 +16,7 @@ from huggingface_hub import ModelCardData
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
 
 from ..conversion.fingerprint import auto_class_of
-from ..conversion.provenance import read_conversion, weights_digest
+from ..conversion.provenance import read_conversion, read_training, weights_digest
 from ..evaluation.results import MEANS, Record, add_to_model_card
 from ..recipes import RECIPES, PublishedRecipe
 from ..recipes.cards import FamilyCard, family_card, markdown_table
@@ -31,6 +31,19 @@ PIPELINES = {
 }
 # Licences of recipes -> the Hub's names of them.
 HUB_LICENSES = {"MIT": "mit", "Apache-2.0": "apache-2.0"}
+# How the Hub names of encoders begin -> the Hub's names of their licences.
+APACHE = {"license": "apache-2.0"}
+ENCODER_LICENSES: dict[str, dict[str, str]] = {
+    # Models that are built on it are to be given under it, too.
+    "facebook/dinov3": {
+        "license": "other",
+        "license_name": "dinov3-license",
+        "license_link": "https://ai.meta.com/resources/models-and-libraries/dinov3-license",
+    },
+    **{f"facebook/{name}": APACHE for name in ("convnext-", "deit-", "dinov2-", "vit-mae", "vit-msn")},
+    **{f"microsoft/{name}": APACHE for name in ("beit-", "swin-")},
+    "google/vit-": APACHE,
+}
 # Label sets -> the Hub's names of the data sets.
 HUB_DATASETS = {
     "ade20k": "scene_parse_150",
@@ -83,11 +96,11 @@ def write_model_card(
         ValueError: if the licence is not known and not given, or another one is known.
     """
     config = AutoConfig.from_pretrained(folder)
-    conversion = read_conversion(folder)
+    conversion, training = read_conversion(folder), read_training(folder)
     recipe = RECIPES.get(conversion["recipe"]) if conversion else None
     family = family_card(config.model_type)
     parts = [
-        "---\n" + _metadata(config, family, repository, recipe, license_name).to_yaml() + "\n---",
+        "---\n" + _metadata(config, family, repository, recipe, training, license_name).to_yaml() + "\n---",
         f"# {repository.partition('/')[2]}",
         _opening(config, recipe, conversion),
         family.beginning,
@@ -95,7 +108,7 @@ def write_model_card(
         "## Use\n\n" + _snippets(config, repository),
         "## Results\n\n" + _results(recipe, records),
         _protocol(config, folder),
-        "## Where the weights come from\n\n" + _provenance(recipe, conversion),
+        "## Where the weights come from\n\n" + _provenance(recipe, conversion, training),
         _family_section(family, "Limits"),
     ]
     file.write_text("\n\n".join(filter(None, parts)) + "\n", encoding="utf-8")
@@ -108,12 +121,15 @@ def _metadata(
     family: FamilyCard,
     repository: str,
     recipe: PublishedRecipe | None,
+    training: dict[str, Any] | None,
     license_name: str | None,
 ) -> ModelCardData:
+    encoder = training["encoder"] if training else None
+    license_fields: dict[str, Any]
     if recipe is None:
-        if license_name is None:
+        license_fields = {"license": license_name} if license_name else encoder_license(encoder)
+        if not license_fields:
             raise ValueError("The licence of these weights is not known, as they are of no recipe: say --license.")
-        license_fields: dict[str, Any] = {"license": license_name}
     else:
         known = HUB_LICENSES.get(recipe.weights.licence)
         of_family = {key: value for key, value in family.metadata.items() if key.startswith("license")}
@@ -127,7 +143,14 @@ def _metadata(
         tags=family.metadata.get("tags", [config.model_type, "vitseg"]),
         datasets=[HUB_DATASETS.get(recipe.label_set, recipe.label_set)] if recipe else None,
         model_name=repository.partition("/")[2],
+        base_model=None if encoder is None or Path(encoder).exists() else encoder,
     )
+
+
+def encoder_license(encoder: str | None) -> dict[str, str]:
+    """The Hub's fields for the licence of an encoder of this name; none if it is not known."""
+    known = (fields for beginning, fields in ENCODER_LICENSES.items() if (encoder or "").startswith(beginning))
+    return dict(next(known, {}))
 
 
 def _auto_class(config: PreTrainedConfig) -> str:
@@ -200,9 +223,11 @@ def _protocol(config: PreTrainedConfig, folder: Path) -> str:
     return f"## Test protocol\n\nWhat the folder's image processor and model do by themselves: {protocol.describe()}."
 
 
-def _provenance(recipe: PublishedRecipe | None, conversion: dict[str, Any] | None) -> str:
+def _provenance(
+    recipe: PublishedRecipe | None, conversion: dict[str, Any] | None, training: dict[str, Any] | None
+) -> str:
     if conversion is None:
-        return "They were trained with vitseg."
+        return _training(training) if training else "They were trained with vitseg."
     file = conversion["file"]
     items = [
         f"File: `{file['name']}`, {file['bytes']} bytes, SHA-256 `{file['sha256']}`",
@@ -218,3 +243,20 @@ def _provenance(recipe: PublishedRecipe | None, conversion: dict[str, Any] | Non
         + "\n\n`conversion.json` holds this record, and `fingerprint.json` what the model answers to a fixed input;\n"
         "`python -m vitseg.conversion.fingerprint DIR` compares."
     )
+
+
+def _training(training: dict[str, Any]) -> str:
+    encoder, frozen, lora = training["encoder"], training["freeze"], training["lora"]
+    items = [f"Trained with vitseg {training['vitseg']}: {training['iterations']} steps of the recipe "]
+    items[0] += f"`{training['recipe']}`"
+    if encoder is not None:
+        license_fields = encoder_license(encoder)
+        name = license_fields.get("license_name", license_fields.get("license", "not known to vitseg"))
+        # Where somebody's folder is, is nobody's business.
+        items.append(f"Encoder: `{Path(encoder).name if Path(encoder).exists() else encoder}`, licence: {name}")
+    if frozen:
+        items.append(f"Frozen, and therefore as they were: `{'`, `'.join(frozen)}`")
+    if lora is not None:
+        layers = f"the layers `{'`, `'.join(lora['targets'])}`" if lora["targets"] else "all linear layers"
+        items.append(f"Low-rank adapters of rank {lora['rank']} in {layers} of the encoder")
+    return "\n".join(f"- {item}" for item in items)

@@ -20,12 +20,14 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub.errors import HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 
 from ..conversion import fingerprint, provenance
 from ..conversion.fingerprint import Fingerprint, check_fingerprint, read_fingerprint
+from ..models.adapters import ADAPTER_CONFIG, ADAPTER_FILES, ENCODER_FILE
 from ..replacing import replacing, standing, write_json
 from .card import read_results, write_model_card
 from .fresh_process import load_in_fresh_process
@@ -35,7 +37,8 @@ from .upload import upload
 CARD = "README.md"
 NEEDED = ("config.json", "preprocessor_config.json", "*.safetensors", "modeling_*.py")
 # What is published; model folders of a training run hold more.
-PUBLISHED = (*NEEDED, "*.py", "*.safetensors.index.json", "LICENSE*", provenance.FILE)
+RECORDS = (provenance.FILE, provenance.TRAINING_FILE)
+PUBLISHED = (*NEEDED, "*.py", "*.safetensors.index.json", "LICENSE*", *ADAPTER_FILES, ENCODER_FILE, *RECORDS)
 # Method -> why its weights are not to be published.
 NOT_PUBLISHED = {
     "sctnet_teacher": "SegFormer's weights are NVIDIA's, for non-commercial use, and only training needs them. "
@@ -84,6 +87,9 @@ def publish(args: argparse.Namespace) -> None:
         files[CARD] = Path(name) / CARD
         write_model_card(files[CARD], model, args.repo, records, args.license)
         files[fingerprint.FILE] = Path(name) / fingerprint.FILE
+        if ENCODER_FILE in files:
+            files[ADAPTER_CONFIG] = Path(name) / ADAPTER_CONFIG
+            write_json(files[ADAPTER_CONFIG], config_of_published_adapter(model, args.repo))
         write_json(files[fingerprint.FILE], check_loading(model))
         if args.dry_run:
             copy(files, args.dry_run)
@@ -113,6 +119,24 @@ def files_to_publish(folder: Path) -> dict[str, Path]:
     if left_out:
         print(f"Left out: {', '.join(sorted(left_out))}")
     return {path.name: path for path in files}
+
+
+def config_of_published_adapter(folder: Path, repository: str) -> dict[str, Any]:
+    """
+    PEFT's configuration of an adapter as its repository has it: of a repository with an adapter, the Auto classes look
+    for the model's configuration in the "base model" that is named here, and it is in the very repository.
+
+    Raises:
+        ValueError: if nobody else has the encoder.
+    """
+    source = json.loads((folder / ENCODER_FILE).read_text(encoding="utf-8"))["source"]
+    if Path(source).exists():
+        raise ValueError(
+            f"{folder} is an adapter over the encoder in {source}, which others do not have. Publish the whole model, "
+            "which `vitseg merge` makes."
+        )
+    config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    return {**config, "base_model_name_or_path": repository}
 
 
 def check_loading(folder: Path) -> Fingerprint:

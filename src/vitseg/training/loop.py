@@ -5,6 +5,7 @@ The training loop, the same for all tasks. What a task has of its own is a [`Tas
 [`TrainingState`].
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -19,11 +20,14 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import TorchDynamoPlugin, broadcast_object_list, gather_object, send_to_device, set_seed
 from tqdm.auto import tqdm
 
+from .. import __version__
+from ..conversion.provenance import TRAINING_FILE
 from ..data.fingerprint import fingerprint_files
 from ..data.loading import train_loader
 from ..data.streaming import ExampleStream, default_workers, parquet_files
 from ..evaluation.inference import require_precision
 from ..recipes import load_recipe, recipe_to_json
+from ..replacing import write_json
 from .adaptation import Adaptation
 from .checkpoints import all_finite, find_checkpoint, load_checkpoint, save_checkpoint
 from .classification import ClassificationTask
@@ -207,6 +211,20 @@ class Training:
             inputs[f"split {split!r} of {source}"] = dict(gather_object([*fingerprint_files(share, source).items()]))
         return inputs
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a saved model says of its training; see [`read_training`]."""
+        training = self.recipe.training
+        lora = getattr(training, "lora", None)
+        return {
+            "recipe": self.recipe.name,
+            "iterations": training.iterations,
+            "encoder": training.pretrained.model if training.pretrained else None,
+            "freeze": list(training.freeze),
+            "lora": None if lora is None else dataclasses.asdict(lora),
+            "vitseg": __version__,
+        }
+
     def choose_checkpoint(self) -> Path | None:
         """The checkpoint to go on from, if any."""
         resume = self.options.resume
@@ -383,6 +401,7 @@ class Training:
         if self.accelerator.is_main_process:
             with self.folder.replacing(name) as folder:
                 self.adaptation.save_model(model, folder)
+                write_json(folder / TRAINING_FILE, self.record)
                 self.state.image_processor.save_pretrained(folder)
 
     def finish(self) -> None:
