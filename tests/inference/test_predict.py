@@ -177,6 +177,24 @@ def test_of_a_data_set_that_has_changed(tmp_path):
     assert predicted(output, "validation_000000.png").shape == (20, 30)
 
 
+def test_an_image_that_a_data_set_lacks_is_left_out(tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    content = BytesIO()
+    noise(3, 30, 20).save(content, format="PNG")
+    images = [{"bytes": content.getvalue(), "path": None}, {"bytes": b"", "path": None}, None]
+    table = pa.Table.from_pylist(
+        [{"image": image, "file_name": name} for image, name in zip(images, "abc", strict=True)]
+    )
+    pq.write_table(table, tmp_path / "data" / "test-0.parquet")
+    model = save_tiny_setr(tmp_path / "model", CITYSCAPES)
+    arguments = ("--dataset", tmp_path / "data", "--output", tmp_path / "out", "--skip-broken")
+    assert run("--model", model, *arguments) == 1
+    assert submitted(tmp_path / "out") == ["a.png"]
+    err = capsys.readouterr().err
+    assert "left out: the image of b is empty" in err
+    assert "left out: the image of c is missing" in err
+
+
 def test_litter_is_not_submitted_and_dots_belong_to_names(model, tmp_path, capsys):
     folder = tmp_path / "photos"
     (folder / ".ipynb_checkpoints").mkdir(parents=True)

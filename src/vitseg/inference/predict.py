@@ -109,7 +109,8 @@ class DatasetImages:
 
     def encoded(self, index: int) -> bytes:
         """Which way an image stands, and the content of its file; empty if it is missing."""
-        return (self.orientation or "").encode() + (self.rows[index]["image"]["bytes"] or b"")
+        image = self.rows[index]["image"] or {}
+        return (self.orientation or "").encode() + (image.get("bytes") or b"")
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         name, row = self.names[index], self.rows[index]
