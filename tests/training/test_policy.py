@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import pytest
 import timm
 import torch
@@ -15,12 +16,14 @@ from timm.layers import convert_sync_batchnorm
 from training_runs import assert_same_run, losses, options_of, rows, train, weights
 from transformers import AutoImageProcessor, AutoModel, AutoModelForSemanticSegmentation
 
-from vitseg import CtsPolicyNet
+from vitseg import CtsPolicyNet, CtsSegmenterImageProcessor
 from vitseg.data.policy_targets import PolicyTransform
 from vitseg.recipes import load_recipe
 from vitseg.scenes import write_scenes
 from vitseg.training.policy import policy_accuracy
 from vitseg.training.policy_networks import initial_policy_net
+from vitseg.training.state import TrainingState
+from vitseg.training.tasks import ModelToTrain
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_state")]
@@ -145,14 +148,34 @@ def test_imagenet_weights_from_a_file(tmp_path):
         initial_policy_net(str(tmp_path / "other.pth"))
 
 
-def test_synchronised_batch_norms_answer_the_same():
-    """As several processes on GPUs train with."""
+def test_a_policy_network_with_synchronised_batch_norms_is_validated_and_saved(tmp_path):
+    """As several processes on GPUs train it; in one process, they are batch norms like any other."""
     torch.manual_seed(0)
-    model, pixel_values = initial_policy_net("none").eval(), torch.randn(2, 3, 64, 96)
+    network, pixel_values = initial_policy_net("none"), torch.randn(2, 3, 64, 96)
+    state = TrainingState(
+        ModelToTrain(network, CtsSegmenterImageProcessor(), [], convert_sync_batchnorm(network)),
+        [],
+        load_recipe("cts-policy-ade20k-512").training,
+        Accelerator(cpu=True),
+        ema=0.5,
+    )
+    norms = [type(module).__name__ for module in network.modules() if "Norm" in type(module).__name__]
+    assert set(norms) == {"SyncBatchNormAct"}
+    for _ in range(2):
+        state.begin_step()
+        state.trained(pixel_values, labels=torch.ones(2, 2, 3, dtype=torch.long)).loss.backward()
+        state.optimizer.step()
+        state.end_step()
+    recipe = load_recipe("cts-policy-ade20k-512", {"training.size": {"height": 64, "width": 96}}).training
+    example = {"image": np.zeros((64, 96, 3), np.uint8), "label_map": np.zeros((64, 96), np.uint8)}
+    model = state.evaluated_model()
+    scores = policy_accuracy(model, [example], PolicyTransform(recipe=recipe), Accelerator(cpu=True))
+    assert scores["single_class"] == 1
+    model.save_pretrained(tmp_path)
     with torch.no_grad():
-        expected = model(pixel_values).logits
-        actual = convert_sync_batchnorm(model)(pixel_values).logits
-    torch.testing.assert_close(actual, expected)
+        torch.testing.assert_close(
+            CtsPolicyNet.from_pretrained(tmp_path)(pixel_values).logits, model.eval()(pixel_values).logits
+        )
 
 
 def test_accuracy_counts_superpatches_that_are_not_ignored():

@@ -8,8 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from training_runs import SHARDED, normalize_by_running_statistics, options_of, rows, train, train_in_two, weights
+from safetensors.torch import load_file, save_file
+from training_runs import (
+    SHARDED,
+    normalize_by_running_statistics,
+    options_of,
+    rows,
+    stop_after,
+    train,
+    train_in_two,
+    weights,
+)
 from transformers import AutoModelForSemanticSegmentation, SegformerConfig, SegformerForSemanticSegmentation
 
 from vitseg.scenes import SCENE_CLASSES, write_scenes
@@ -42,6 +51,21 @@ def command(folder: Path, recipe: str, output: Path, *options: str) -> list[str]
 
 def run(folder: Path, recipe: str, output: Path, *options: str) -> int:
     return train(*command(folder, recipe, output, *options))
+
+
+def test_a_run_goes_on_with_its_own_teacher_alone(folder, tmp_path, monkeypatch, capfd):
+    shutil.copytree(folder / "teacher" / "best", tmp_path / "teacher")
+    options = ("--teacher", str(tmp_path / "teacher"))
+    with monkeypatch.context() as patch:
+        stop_after(4, patch)
+        run(folder, "sctnet", tmp_path / "run", *options)
+    former = tmp_path / "teacher" / "model.safetensors"
+    changed = {name: tensor + 0.01 * tensor.is_floating_point() for name, tensor in load_file(former).items()}
+    save_file(changed, former, metadata={"format": "pt"})
+    assert run(folder, "sctnet", tmp_path / "run", *options, "--resume=latest") == 1
+    assert f"The teacher {tmp_path / 'teacher'} is not what the run" in capfd.readouterr().err
+    shutil.copy(folder / "teacher" / "best" / "model.safetensors", former)
+    assert run(folder, "sctnet", tmp_path / "run", *options, "--resume=latest") == 0
 
 
 def test_two_commands(folder, tmp_path):

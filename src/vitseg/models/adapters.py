@@ -84,7 +84,7 @@ def _our_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
-def encoder_digest(backbone: PreTrainedModel) -> str:
+def encoder_digest(backbone: torch.nn.Module) -> str:
     """The SHA-256 of a backbone's weights in float32, in hexadecimal; without those of `added_modules`."""
     digest = hashlib.sha256()
     for name, tensor in sorted(backbone.state_dict().items()):

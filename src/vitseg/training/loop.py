@@ -37,7 +37,7 @@ from .interruption import StopRequest
 from .optimization import unfinished_warmup
 from .options import TrainingOptions
 from .policy import PolicyTask
-from .run_folder import Fingerprints, RunFolder
+from .run_folder import RunFolder
 from .segmentation import SegmentationTask
 from .state import Stopwatch, TrainingState
 from .tasks import Task, Validation
@@ -201,11 +201,11 @@ class Training:
             **{name: getattr(self.options, name) for name in names},
         }
 
-    def fingerprint_inputs(self) -> Fingerprints:
+    def fingerprint_inputs(self) -> dict[str, Mapping[str, str]]:
         """What tells the data of the run from others. Each process reads its share of them."""
         source, accelerator = self.options.dataset, self.accelerator
         splits = [self.options.train_split, *([self.options.validation_split] if self.examples is not None else [])]
-        inputs = {}
+        inputs: dict[str, Mapping[str, str]] = {}
         for split in splits:
             share = parquet_files(source, split)[accelerator.process_index :: accelerator.num_processes]
             inputs[f"split {split!r} of {source}"] = dict(gather_object([*fingerprint_files(share, source).items()]))
@@ -248,6 +248,8 @@ class Training:
         if resumes and (init in PRETRAINED or Path(init).is_file()):
             init = "none"  # the checkpoint has the weights
         start = self.task.build_model(init, resumes)
+        self.inputs |= start.inputs
+        self.folder.require_inputs(self.inputs)
         if init not in ("none", *PRETRAINED) and start.random_names:
             names = start.random_names
             heads = sorted({name.partition(".")[0] for name in names})

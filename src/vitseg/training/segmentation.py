@@ -15,6 +15,7 @@ from ..data.class_counts import class_pixel_counts
 from ..data.repetition import repeat_factors
 from ..data.streaming import ExampleStream, SegmentationStream
 from ..evaluation.evaluator import evaluate_model
+from ..models.adapters import encoder_digest
 from ..recipes import TrainingRecipe
 from .distillation import Distillation
 from .initialization import initial_model, is_of_policy_net
@@ -89,8 +90,10 @@ class SegmentationTask(LabelMapTask):
             if source:
                 raise ValueError(f"{self.recipe.name} has a teacher, {source}, from whom only SCTNet learns.")
             return ModelToTrain(model, image_processor, random_names, trained=model)
-        trained = Distillation(model, load_teacher(source, self.labels.id2label) if source else None)
-        return ModelToTrain(model, image_processor, [*random_names, *trained.names_of_heads()], trained)
+        teacher = load_teacher(source, self.labels.id2label) if source else None
+        inputs = {f"teacher {source}": {"weights": encoder_digest(teacher)}} if teacher else {}
+        trained = Distillation(model, teacher)
+        return ModelToTrain(model, image_processor, [*random_names, *trained.names_of_heads()], trained, inputs)
 
     def measure(self, given: Validation) -> Mapping[str, float]:
         return evaluate_model(

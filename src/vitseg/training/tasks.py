@@ -4,7 +4,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,12 +30,14 @@ class ModelToTrain:
         image_processor: is saved with it.
         random_names: of the parameters that did not come from where the weights were to come from.
         trained: what makes the losses of a batch: the model itself, or a module around it.
+        inputs: models that it learns from, by name, each with what tells it from others.
     """
 
     model: PreTrainedModel
     image_processor: BaseImageProcessor
     random_names: list[str]
     trained: nn.Module
+    inputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
