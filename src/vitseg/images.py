@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias, TypeVar
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from .models.images import UnsuitableImageError, check_format, to_ids, to_rgb
+from .models.images import UnsuitableImageError, check_format, exif_orientation, to_ids, to_rgb, to_upright_rgb
 
 
 Decoded = TypeVar("Decoded")
@@ -24,17 +24,6 @@ Orientation: TypeAlias = Literal["upright", "stored"]
 # The environment variable that allows pictures of more pixels than Pillow does.
 MAX_PIXELS = "VITSEG_MAX_IMAGE_PIXELS"
 _opening = threading.Lock()
-
-# What an EXIF orientation asks for; it and the sides of the picture change places from the fifth on.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def read_picture(
@@ -60,12 +49,11 @@ def read_picture(
     """
 
     def convert(image: Image.Image) -> Image.Image:
-        stored = to_rgb(image)
-        turn = _TURNS.get(exif_orientation(image))
-        if turn is None or orientation == "stored":
-            return stored
-        upright = stored.transpose(turn)
-        return stored if orientation is None and upright.size != label_size == stored.size else upright
+        if orientation == "stored":
+            return to_rgb(image)
+        upright = to_upright_rgb(image)
+        is_drawn_on_stored = orientation is None and upright.size != label_size == image.size
+        return to_rgb(image) if is_drawn_on_stored else upright
 
     path = encoded.get("path") if isinstance(encoded, dict) else None
     return _decode(encoded, what or (f"the image {path}" if path else "an image"), convert)
@@ -88,17 +76,6 @@ def read_label_map(encoded: bytes | dict[str, Any], what: str, is_colored: bool 
             one integer (or colour) per pixel that can be told.
     """
     return _decode(encoded, what, _to_colors if is_colored else to_ids)
-
-
-def exif_orientation(image: Image.Image) -> int:
-    """The EXIF orientation of an opened image, 1 (as it is) to 8; 1 where it has none or that is damaged."""
-    if image.format == "TIFF":  # Pillow turns these by itself.
-        return 1
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # whatever such data lead Pillow to
-        return 1
-    return orientation if orientation in _TURNS else 1
 
 
 def stored_size(encoded: Any) -> tuple[int, int] | None:

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from tiny_setr import tiny_setr
+from transformers import pipeline
 
 from vitseg import SetrImageProcessor
 from vitseg.data.image_labels import load_labelled_images
@@ -96,20 +99,23 @@ def folder(tmp_path_factory) -> Path:
     """A data set of each picture, with the columns of every task."""
     folder = tmp_path_factory.mktemp("pictures")
     for number, (file, _) in enumerate(PICTURES.values()):
-        row = {
-            "image": {"bytes": file},
-            "label": {"bytes": encoded(Image.new("L", (WIDTH, HEIGHT)))},
-            "file_name": "picture.png",
-            "image_id": 0,
-            "objects": {"bbox": [[0.0, 0.0, 3.0, 3.0]], "category": [0]},
-        }
-        file_of_picture = folder / str(number) / "pictures" / "picture.png"
-        file_of_picture.parent.mkdir(parents=True)
-        file_of_picture.write_bytes(file)
-        for name, table_row in {"maps": row, "classes": row | {"label": 0}}.items():
-            (folder / str(number) / name).mkdir()
-            pq.write_table(pa.Table.from_pylist([table_row]), folder / str(number) / name / "test-0.parquet")
+        write_data(folder / str(number), file)
     return folder
+
+
+def write_data(folder: Path, file: bytes) -> None:
+    row = {
+        "image": {"bytes": file},
+        "label": {"bytes": encoded(Image.new("L", (WIDTH, HEIGHT)))},
+        "file_name": "picture.png",
+        "image_id": 0,
+        "objects": {"bbox": [[0.0, 0.0, 3.0, 3.0]], "category": [0]},
+    }
+    (folder / "pictures").mkdir(parents=True)
+    (folder / "pictures/picture.png").write_bytes(file)
+    for name, table_row in {"maps": row, "classes": row | {"label": 0}}.items():
+        (folder / name).mkdir()
+        pq.write_table(pa.Table.from_pylist([table_row]), folder / name / "test-0.parquet")
 
 
 def processed(image) -> np.ndarray:
@@ -123,8 +129,16 @@ def trained_on(folder: Path) -> np.ndarray:
     return next(iter(stream))["pixel_values"].permute(1, 2, 0).numpy()
 
 
+def seen_by_the_pipeline(image: Image.Image) -> np.ndarray:
+    processor = SetrImageProcessor(do_resize=False, do_rescale=False, do_normalize=False)
+    segment = pipeline("image-segmentation", model=tiny_setr(["sky", "road"]), image_processor=processor)
+    return segment.preprocess(image)["pixel_values"][0].permute(1, 2, 0).byte().numpy()
+
+
 PATHS: dict[str, Callable[[Path], np.ndarray]] = {
     "image processor": lambda folder: processed(Image.open(folder / "pictures/picture.png")),
+    "image processor, by name": lambda folder: processed(str(folder / "pictures/picture.png")),
+    "pipeline, with what is read": lambda folder: seen_by_the_pipeline(read_image(folder / "pictures/picture.png")),
     "training": trained_on,
     "evaluation": lambda folder: np.asarray(load_examples(folder / "maps", "test")[0]["image"]),
     "classifier": lambda folder: np.asarray(load_labelled_images(folder / "classes", "test")[0]["image"]),
@@ -141,6 +155,58 @@ def test_everyone_sees_the_same_pixels(kind, path, folder):
     pixels = PATHS[path](folder / str(list(PICTURES).index(kind)))
     assert pixels.dtype == np.uint8
     np.testing.assert_array_equal(pixels, PICTURES[kind][1])
+
+
+def float_tiff() -> bytes:
+    return encoded(Image.fromarray(GREY / np.float32(255)), format="TIFF")
+
+
+def wide_png(image_format: str) -> bytes:
+    """Colours of 12 bits in 16, as OpenCV writes them."""
+    return cv2.imencode(image_format, COLOURS.astype(np.uint16) << 4)[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (float_tiff(), "floating-point numbers from 0"),
+        (encoded(Image.fromarray(GREY.astype(np.int32) * 400), format="TIFF"), r"integers from \d+ to \d{5,}, "),
+        (encoded(Image.fromarray(GREY.astype(np.int32) - 9), format="TIFF"), "integers from -"),
+        (encoded(Image.fromarray(GREY.astype(np.uint16) << 4)), "12 bits or less"),
+        (wide_png(".png"), "12 bits or less"),
+        (wide_png(".tiff"), "12 bits or less"),
+    ],
+    ids=["float", "int32", "negative", "12 bits", "12 bits, RGB", "12 bits, RGB, TIFF"],
+)
+@pytest.mark.parametrize("path", PATHS)
+def test_nobody_guesses_what_is_black_and_what_is_white(file, message, path, tmp_path):
+    write_data(tmp_path, file)
+    with pytest.raises(ValueError, match=message):
+        PATHS[path](tmp_path)
+
+
+@pytest.mark.parametrize("path", ["training", "evaluation", "segment", "predict, a folder", "image processor"])
+def test_a_black_picture_of_16_bits_is_black(path, tmp_path):
+    write_data(tmp_path, encoded(Image.new("I;16", (WIDTH, HEIGHT))))
+    assert not PATHS[path](tmp_path).any()
+
+
+def test_pictures_given_by_name_are_turned_as_segment_turns_them(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(COLOURS).save(tmp_path / "photo.png", exif=exif)
+    np.testing.assert_array_equal(processed(str(tmp_path / "photo.png")), np.rot90(COLOURS, -1))
+    np.testing.assert_array_equal(read_image(tmp_path / "photo.png"), np.rot90(COLOURS, -1))
+    # Of an opened picture, others may hold the size, or a label map.
+    np.testing.assert_array_equal(processed(Image.open(tmp_path / "photo.png")), COLOURS)
+
+
+def test_classifiers_and_detectors_see_photos_upright_as_the_pipelines_do(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    write_data(tmp_path, encoded(Image.fromarray(COLOURS), exif=exif))
+    for path in ("classifier", "detector"):
+        np.testing.assert_array_equal(PATHS[path](tmp_path), np.rot90(COLOURS, -1))
 
 
 @pytest.mark.parametrize("kind", ["RGB", "RGBA", "L"])

@@ -10,7 +10,8 @@ neither Pillow nor torchvision does.
 
 import functools
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -32,7 +33,7 @@ from transformers.image_utils import (
 )
 from transformers.processing_utils import ImagesKwargs, Unpack
 
-from .images import UnsuitableImageError, check_range, to_ids, to_rgb
+from .images import UnsuitableImageError, check_range, to_ids, to_rgb, to_upright_rgb
 
 
 # OpenCV's fixed-point weights of a bilinear resize have this many bits.
@@ -256,7 +257,8 @@ class SemanticImageProcessor(TorchvisionBackend):
         r"""
         Args:
             images (`ImageInput`):
-                One image or several, which are not turned. See [`to_rgb`] for what is made of their numbers.
+                One image or several; [`to_rgb`] says what is made of their numbers. EXIF orientations turn those that
+                are given as names of files, and no others.
             segmentation_maps (`ImageInput`, *optional*):
                 A label map of integer class ids, `(height, width)`, for each image; a channel of its own may follow.
             kwargs:
@@ -321,7 +323,10 @@ class SemanticImageProcessor(TorchvisionBackend):
         **kwargs,
     ) -> BatchFeature:
         images = self._prepare_image_like_inputs(
-            images, do_convert_rgb=do_convert_rgb, input_data_format=input_data_format, device=device
+            _opened(images, to_upright_rgb) if do_convert_rgb else images,
+            do_convert_rgb=do_convert_rgb,
+            input_data_format=input_data_format,
+            device=device,
         )
         # Whoever does without this factor knows how the numbers are scaled.
         is_scaled_from_bytes = kwargs["do_rescale"] and math.isclose(kwargs["rescale_factor"], 1 / 255, rel_tol=1e-3)
@@ -341,7 +346,7 @@ class SemanticImageProcessor(TorchvisionBackend):
             )
         if segmentation_maps is not None:
             label_maps = self._prepare_image_like_inputs(
-                _without_channels(segmentation_maps, [tuple(image.shape[-2:]) for image in images]),
+                _without_channels(_opened(segmentation_maps, to_ids), [tuple(image.shape[-2:]) for image in images]),
                 expected_ndims=2,
                 do_convert_rgb=False,
                 input_data_format=ChannelDimension.FIRST,
@@ -450,6 +455,19 @@ class SemanticImageProcessor(TorchvisionBackend):
             }
             results.append(SemanticSegmentationPostProcessorOutput(data=data))
         return results
+
+
+def _opened(inputs: Any, convert: Callable[[Image.Image], Any]) -> Any:
+    """Inputs with files in the place of their names; addresses on the web are left to transformers."""
+    if isinstance(inputs, list | tuple):
+        return [_opened(item, convert) for item in inputs]
+    if not isinstance(inputs, str) or not os.path.isfile(inputs):  # noqa: PTH113 - Path fails at an image in base64.
+        return inputs
+    try:
+        with Image.open(inputs) as image:
+            return convert(image)
+    except UnsuitableImageError as error:
+        raise ValueError(f"{inputs} {error}") from error
 
 
 def _channels_first_or_last(image: np.ndarray | torch.Tensor) -> ChannelDimension:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 
 PictureOrTensor = TypeVar("PictureOrTensor", Image.Image, torch.Tensor)
@@ -18,6 +18,17 @@ _FEWEST_LEVELS = 2**12
 _LOSSLESS_FORMATS = ("BMP", "GIF", "PNG", "PPM", "TIFF")
 _BOOLEANS = "holds booleans: for black and white multiply by 255 as uint8; a mask is no image."
 _LOSSY_TIFFS = ("jpeg", "tiff_jpeg", "webp")
+
+# What an EXIF orientation asks for; it and the sides of the picture change places from the fifth on.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class UnsuitableImageError(ValueError):
@@ -42,6 +53,24 @@ def to_rgb(image: PictureOrTensor) -> PictureOrTensor:
             another number of channels.
     """
     return _picture_to_rgb(image) if isinstance(image, Image.Image) else _tensor_to_rgb(image)
+
+
+def to_upright_rgb(image: Image.Image) -> Image.Image:
+    """A picture as [`to_rgb`] makes it, turned as its EXIF orientation says."""
+    picture = to_rgb(image)
+    turn = _TURNS.get(exif_orientation(image))
+    return picture if turn is None else picture.transpose(turn)
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an opened image, 1 (as it is) to 8; 1 where it has none or that is damaged."""
+    if image.format == "TIFF":  # Pillow turns these by itself.
+        return 1
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # whatever such data lead Pillow to
+        return 1
+    return orientation if orientation in _TURNS else 1
 
 
 def to_ids(image: Image.Image) -> np.ndarray:
@@ -83,8 +112,6 @@ def check_format(image: Image.Image) -> None:
     Raises:
         UnsuitableImageError: naming the format, or the number of pictures.
     """
-    if (frames := getattr(image, "n_frames", 1)) > 1:
-        raise UnsuitableImageError(f"holds {frames} pictures; expected one, the label map. Save it alone.")
     compression = image.info.get("compression") if image.format == "TIFF" else None
     if image.format not in (None, *_LOSSLESS_FORMATS) or compression in _LOSSY_TIFFS:
         kind = f"{image.format} with the compression {compression}" if compression else image.format
@@ -92,6 +119,8 @@ def check_format(image: Image.Image) -> None:
             f"is {kind}, whatever its name says. Label maps must be in a format that keeps their values, best PNG; "
             "saving this file anew does not bring them back: export it again."
         )
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        raise UnsuitableImageError(f"holds {frames} pictures; expected one, the label map. Save it alone.")
 
 
 def check_range(image: torch.Tensor, is_scaled_from_bytes: bool) -> None:
