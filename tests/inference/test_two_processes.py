@@ -98,6 +98,7 @@ def confusions_of_images(rank: int, folder: str) -> list[list[list[int]]]:
             is_main_process=rank == 0,
             device=accelerator.device,
             autocast=accelerator.autocast,
+            mixed_precision=accelerator.mixed_precision,
         )
         results = [measure(Examples(5), process), measure(Examples(1), process)]
         progress = EvaluationProgress.open(Path(folder), "same", rank, 2)
