@@ -22,6 +22,7 @@ AFTER_METHODS = [
     "data.md",
     "training.md",
     "fine-tuning.md",
+    "own-classes.md",
     "evaluation.md",
     "conversion.md",
     "deployment.md",
