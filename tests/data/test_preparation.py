@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 
 from vitseg.data import preparation
 from vitseg.data.annotations import TrainIds
+from vitseg.data.archives import File
 from vitseg.data.dataset_labels import DatasetLabels, load_labels
 from vitseg.data.downloads import open_download
 from vitseg.data.pairs import EncodedPair, Pair, RawDataset
@@ -166,6 +167,13 @@ def test_another_mask_of_the_same_size_is_taken_up_with_its_shard_alone(ade, tmp
     assert "Of 13 pairs these are prepared now" in capsys.readouterr().out
     assert prepared_anew(monkeypatch, open_download("ade20k", ade.source), tmp_path / "ade") == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ade", "source"]
+
+
+def test_what_has_not_changed_is_not_opened(ade, tmp_path, monkeypatch):
+    first = prepare(open_download("ade20k", ade.source), tmp_path / "ade")
+    for read in ("read", "open"):
+        monkeypatch.setattr(File, read, None)
+    assert prepare(open_download("ade20k", ade.source), tmp_path / "ade") == first
 
 
 def test_other_pairs_are_taken_up(ade, tmp_path):

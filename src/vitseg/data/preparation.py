@@ -107,25 +107,23 @@ def prepare(
         ValueError: if an argument is out of range, there is only one class, the pairs do not prove the orientation,
             the output holds something else than this data set, or nothing of a split can be used.
     """
-    if on_error not in ("stop", "skip"):
-        raise ValueError(f"on_error is {on_error!r}; expected 'stop' or 'skip'.")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}, but must be 1 or more.")
-    if len(dataset.labels.names) == 1:
-        raise ValueError(
-            f"{dataset.title} has one class, {dataset.labels.names[0]!r}, and a model would learn to say just that of "
-            "every pixel. Name what else there is, such as the background, in the label table."
-        )
+    _check(dataset, limit, on_error)
     output = Path(output)
     recover(output)
     work = _work_folder(output)
-    pairs = (pair for pairs in dataset.splits.values() for pair in pairs[:limit])
-    if orientation := orientation or find_orientation(pairs):
-        tell(describe_orientation(orientation))
-    shards = _plan(dataset, limit, orientation, work)
-    about = _describe(dataset, shards) | ({"orientation": orientation} if orientation else {})
     earlier = _read_finished(output, dataset.title) if output.exists() else None
-    if earlier is not None and earlier["about"] == about and _is_whole(output, earlier, on_error):
+    before = earlier["about"] if earlier is not None else {}
+    known: Orientation | None = orientation or before.get("orientation")
+    shards = _plan(dataset, limit, known, work)
+    if before != _describe(dataset, shards, known):
+        # Pairs that have not changed prove the same again, and need not be opened for it.
+        pairs = (pair for pairs in dataset.splits.values() for pair in pairs[:limit])
+        known = orientation or find_orientation(pairs)
+        shards = _plan(dataset, limit, known, work)
+    if known:
+        tell(describe_orientation(known))
+    about = _describe(dataset, shards, known)
+    if earlier is not None and before == about and _is_whole(output, earlier, on_error):
         tell(f"{output} was already complete.")
     else:
         work.mkdir(parents=True, exist_ok=True)
@@ -141,6 +139,18 @@ def prepare(
     return read_report(output)
 
 
+def _check(dataset: RawDataset, limit: int | None, on_error: str) -> None:
+    if on_error not in ("stop", "skip"):
+        raise ValueError(f"on_error is {on_error!r}; expected 'stop' or 'skip'.")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}, but must be 1 or more.")
+    if len(dataset.labels.names) == 1:
+        raise ValueError(
+            f"{dataset.title} has one class, {dataset.labels.names[0]!r}, and a model would learn to say just that of "
+            "every pixel. Name what else there is, such as the background, in the label table."
+        )
+
+
 def read_report(output: str | Path) -> dict[str, SplitReport]:
     """The report of each split of a prepared data set."""
     report = json.loads((Path(output) / REPORT_FILE).read_text(encoding="utf-8"))
@@ -151,12 +161,13 @@ def _work_folder(output: Path) -> Path:
     return output.absolute().with_name(f".{output.absolute().name}-unfinished")
 
 
-def _describe(dataset: RawDataset, shards: Sequence["_Shard"]) -> dict[str, str]:
+def _describe(dataset: RawDataset, shards: Sequence["_Shard"], orientation: Orientation | None) -> dict[str, str]:
     """What decides on the output: equal descriptions, equal outputs."""
     return {
         "data set": dataset.title,
         "labels": _digest([dataset.labels.to_json()]),
         "shards": _digest(f"{shard.split} {shard.made_of}" for shard in shards),
+        **({"orientation": orientation} if orientation else {}),
     }
 
 
@@ -182,7 +193,7 @@ def _read_finished(output: Path, title: str) -> dict[str, Any]:
             f"{output} holds another data set, {earlier_title!r}, and this is {title!r}. Delete it, or name another "
             "output."
         )
-    return {"about": None, "shards": [], **content}
+    return {"about": {}, "shards": [], **content}
 
 
 def _is_whole(output: Path, earlier: Mapping[str, Any], on_error: str) -> bool:
