@@ -14,6 +14,10 @@ from ..images import Orientation, exif_orientation, open_header, upright_size
 from .pairs import Pair
 
 
+# What may hold one: the chunk eXIf, and texts.
+_ORIENTATION_IN_PNG = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+
+
 def find_orientation(pairs: Iterable[Pair]) -> Orientation | None:
     """
     What the pairs of a data set prove.
@@ -54,6 +58,12 @@ def _note(pair: Pair, proofs: dict[Orientation | None, list[Pair]]) -> None:
     if pair.image is None or pair.annotation is None:
         return
     with pair.image.open() as file, open_header(file) as image:
+        if image.format == "PNG":
+            # Pillow decodes all of a PNG that has no orientation, to look for it behind the pixels.
+            file.seek(0)
+            content = file.read()
+            if not any(mark in content for mark in _ORIENTATION_IN_PNG):
+                return
         if exif_orientation(image) == 1:
             return
         upright, stored = upright_size(image), image.size
