@@ -126,3 +126,12 @@ class TestExitStatus:
             main(["--version"])
         assert stop.value.code == 0
         assert capsys.readouterr().out == f"vitseg {vitseg.__version__}\n"
+
+
+def test_an_interrupt_is_one_line(monkeypatch, capsys):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vitseg.recipes.listing.run", interrupt)
+    assert main(["list"]) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
