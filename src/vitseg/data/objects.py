@@ -5,8 +5,8 @@ Images with objects, for detectors: streamed, and augmented as the originals wer
 
 A data set has the columns `image` and `objects`, and for evaluation `image_id`. The objects of an image are lists:
 `bbox` (x, y, width and height in pixels of the image turned as its EXIF orientation says), `category` (the class id)
-and perhaps `area` and `iscrowd`, as data sets in COCO's style on the Hub have them. If `category` is a `ClassLabel`, it
-brings the names of the classes along.
+and perhaps `area` and `iscrowd`, as data sets in COCO's style on the Hub have them. If `category` is a `ClassLabel`,
+it brings the names of the classes along.
 """
 
 from dataclasses import dataclass
