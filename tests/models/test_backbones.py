@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassClassValidationError
 from torch import nn
 from transformers import (
     AutoBackbone,
@@ -13,22 +14,33 @@ from transformers import (
     AutoModelForSemanticSegmentation,
     BeitConfig,
     BertConfig,
+    ConvNextConfig,
     Dinov2Config,
     Dinov2WithRegistersConfig,
     DINOv3ViTConfig,
+    DPTConfig,
+    DPTForDepthEstimation,
     PreTrainedConfig,
+    PreTrainedModel,
     ResNetConfig,
+    SwinConfig,
     ViTConfig,
     VitDetConfig,
 )
 
 from vitseg import (
+    CtsSegmenterConfig,
+    CtsSegmenterForSemanticSegmentation,
+    HlgConfig,
     PlainVitBackbone,
     PlainVitConfig,
+    SctNetConfig,
     SegVitConfig,
     SegVitForSemanticSegmentation,
     SetrConfig,
     SetrForSemanticSegmentation,
+    StructTokenConfig,
+    StructTokenForSemanticSegmentation,
 )
 
 
@@ -57,7 +69,7 @@ def setr(backbone_config: PreTrainedConfig, decoder_type: str = "naive", **kwarg
     return SetrForSemanticSegmentation(config)
 
 
-def segvit(backbone_config: PreTrainedConfig, decoder_type: str) -> SegVitForSemanticSegmentation:
+def segvit(backbone_config: PreTrainedConfig, decoder_type: str, **kwargs) -> SegVitForSemanticSegmentation:
     torch.manual_seed(0)
     config = SegVitConfig(
         backbone_config=backbone_config,
@@ -66,8 +78,9 @@ def segvit(backbone_config: PreTrainedConfig, decoder_type: str) -> SegVitForSem
         decoder_num_layers=1,
         decoder_num_attention_heads=2,
         decoder_dropout=0.0,
-        query_stride=backbone_config.patch_size,
+        query_stride=getattr(backbone_config, "patch_size", 16),
         num_labels=5,
+        **kwargs,
     )
     return SegVitForSemanticSegmentation(config)
 
@@ -166,6 +179,92 @@ def test_a_backbone_without_an_image_size_needs_a_window_size():
     model = setr(backbone_config, window_size=64).eval()
     with torch.no_grad():
         assert model(images(1, 3, 64, 96)).logits.shape == (1, 5, 64, 96)
+
+
+STAGES = {"depths": [1, 1, 1, 1], "out_indices": [1, 2, 3, 4]}
+HIERARCHIES = {
+    "swin": SwinConfig(**STAGES, image_size=64, embed_dim=16, num_heads=[1, 1, 2, 2], window_size=4),
+    "convnext": ConvNextConfig(**STAGES, hidden_sizes=[8, 8, 16, 16], image_size=64),
+    "resnet": ResNetConfig(**STAGES, embedding_size=8, hidden_sizes=[8, 8, 16, 16], layer_type="basic"),
+    "hlg": HlgConfig(**STAGES, hidden_sizes=[16, 16, 32, 32], num_attention_heads=[1, 1, 2, 2]),
+    "sctnet": SctNetConfig(base_channels=8, context_channels=8, out_indices=[1, 2, 3, 4]),
+    "plain_vit_shrunk": PlainVitConfig(**SIZES, intermediate_size=96, image_size=64, shrink_layer=3),
+}
+
+
+def structtoken(backbone_config: PreTrainedConfig, decoder_type: str, **kwargs) -> PreTrainedModel:
+    settings = {"extraction": decoder_type, "decoder_hidden_size": 8, "decoder_num_layers": 1, **kwargs}
+    return StructTokenForSemanticSegmentation(
+        StructTokenConfig(backbone_config=backbone_config, num_labels=5, **settings)
+    )
+
+
+def cts_segmenter(backbone_config: PreTrainedConfig, decoder_type: str, **kwargs) -> PreTrainedModel:
+    settings = {"decoder_type": decoder_type, "decoder_hidden_size": 16, "decoder_num_layers": 1, **kwargs}
+    return CtsSegmenterForSemanticSegmentation(
+        CtsSegmenterConfig(backbone_config=backbone_config, num_labels=5, enlarge_small_images=False, **settings)
+    )
+
+
+EACH_METHOD = [(setr, "pup"), (setr, "mla"), (segvit, "atm"), (structtoken, "sse"), (cts_segmenter, "linear")]
+
+
+@pytest.mark.parametrize(("build", "decoder_type"), EACH_METHOD)
+@pytest.mark.parametrize("name", HIERARCHIES)
+def test_over_feature_maps_of_several_strides(name, build, decoder_type, tmp_path):
+    """Logits of the image's size, or a refusal before there is a model."""
+    if decoder_type == "mla":
+        with pytest.raises(ValueError, match=r"takes feature maps of one size.*strides of \[.*set feature_stride, or"):
+            build(HIERARCHIES[name], decoder_type, window_size=64)
+    settings = {"feature_stride": 16} if decoder_type == "mla" else {}
+    model = build(HIERARCHIES[name], decoder_type, window_size=64, **settings).eval()
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForSemanticSegmentation.from_pretrained(tmp_path)
+    for size in ((40, 60), (1, 33), (70, 64)):
+        with torch.no_grad():
+            logits = model(images(2, 3, *size)).logits
+            assert logits.shape == (2, 5, *size)
+            assert logits.isfinite().all()
+            assert torch.equal(loaded(images(2, 3, *size)).logits, logits)
+
+
+def test_strides_of_feature_maps():
+    strides = {name: setr(config, window_size=64).strides for name, config in HIERARCHIES.items()}
+    assert strides.pop("plain_vit_shrunk") == [16, 16, 32, 32]
+    assert all(measured == [4, 8, 16, 32] for measured in strides.values()), strides
+    for name, config in BACKBONE_CONFIGS.items():
+        assert setr(config).strides == [config.patch_size] * 4, name
+
+
+def test_logits_of_a_position_cover_its_pixels():
+    """Padding is cut off, not squeezed into the image."""
+    model = cts_segmenter(HIERARCHIES["swin"], "linear", window_size=64).eval()
+    scores = torch.rand(1, 5, 2, 2)
+    expected = nn.functional.interpolate(scores, size=(64, 64), mode="bilinear")[..., :40, :60]
+    assert torch.equal(model.upsample(scores, torch.Size((40, 60))), expected)
+
+
+def test_depth_estimation_takes_the_tokens_of_a_plain_vit():
+    backbone_config = PlainVitConfig(**SIZES, intermediate_size=96, image_size=64, reshape_hidden_states=False)
+    torch.manual_seed(0)
+    config = DPTConfig(
+        backbone_config=backbone_config,
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        reassemble_factors=[4, 2, 1, 0.5],
+    )
+    model = DPTForDepthEstimation(config).eval()
+    with torch.no_grad():
+        assert model(images(1, 3, 64, 96)).predicted_depth.shape == (1, 64, 96)
+        tokens = model.backbone(images(1, 3, 64, 96)).feature_maps
+        backbone_config.reshape_hidden_states = True
+        maps = model.backbone(images(1, 3, 64, 96)).feature_maps
+    for token, feature_map in zip(tokens, maps, strict=True):
+        assert token.shape == (1, 1 + 4 * 6, 48)
+        assert torch.equal(token[:, 1:].transpose(1, 2).unflatten(2, (4, 6)), feature_map)
+    backbone_config.reshape_hidden_states = False
+    with pytest.raises(StrictDataclassClassValidationError, match="reshape_hidden_states=False"):
+        SetrConfig(backbone_config=backbone_config)
 
 
 @pytest.mark.parametrize("config_class", [ViTConfig, BertConfig])

@@ -45,6 +45,13 @@ class DecoderConfig(WindowedInferenceConfig):
             raise ValueError(f"backbone_config, a {name}, has no image_size: pass window_size, in pixels.")
         super().__post_init__(**kwargs)
 
+    def validate_backbone(self):
+        if not getattr(self.backbone_config, "reshape_hidden_states", True):
+            raise ValueError(
+                "backbone_config has reshape_hidden_states=False, which makes tokens of the feature maps that decoders "
+                "take: set it to True."
+            )
+
     def default_backbone_config(self) -> PreTrainedConfig:
         """The backbone of the method's best-known published model."""
         raise NotImplementedError(f"{type(self).__name__} has no default backbone: pass backbone_config.")

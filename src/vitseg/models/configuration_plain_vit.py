@@ -77,6 +77,9 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
             Whether a layer norm follows the patch embedding, before positions are added.
         use_final_norm (`bool`, *optional*, defaults to `False`):
             Whether a layer norm follows the last block; the feature map of the last block is then normalised.
+        reshape_hidden_states (`bool`, *optional*, defaults to `True`):
+            Whether the backbone returns feature maps. Otherwise it returns the tokens, that of the class first, as
+            transformers' DPT takes them.
         out_features (`list[str]`, *optional*):
             Which feature maps the backbone returns: `"stem"` (the embedded tokens) or `"stage1"`, `"stage2"`, ... (the
             output of the first, second, ... block). Defaults to the last block.
@@ -112,6 +115,7 @@ class PlainVitConfig(BackboneConfigMixin, PreTrainedConfig):
     freeze_policy: bool = False
     use_patch_norm: bool = False
     use_final_norm: bool = False
+    reshape_hidden_states: bool = True
     _out_features: list[str] | None = None
     _out_indices: list[int] | None = None
 

@@ -170,10 +170,9 @@ class CtsSegmenterForSemanticSegmentation(DecoderModel):
     def upsample(self, logits: torch.Tensor, size: torch.Size) -> torch.Tensor:
         """Logits of the patches, `(batch, num_labels, rows, columns)`, at the height and width of the image."""
         height, width = size
-        stride = self.config.feature_stride or getattr(self.config.backbone_config, "patch_size", None)
         new_size = (height, width)
-        if self.config.crop_padding and stride is not None:
-            new_size = (logits.shape[-2] * stride, logits.shape[-1] * stride)
+        if self.config.crop_padding:
+            new_size = (logits.shape[-2] * self.strides[-1], logits.shape[-1] * self.strides[-1])
         logits = nn.functional.interpolate(logits, size=new_size, mode="bilinear", align_corners=False)
         if is_exporting():
             # A slice would fix the program to sizes that need padding, or to those that do not.

@@ -13,9 +13,13 @@ from transformers.utils import TransformersKwargs
 
 from .configuration_decoder import DecoderConfig
 from .configuration_plain_vit import PlainVitConfig
-from .layers import pad_to_patches, resize
+from .layers import as_pair, pad_to_patches, resize
 from .modeling_plain_vit import PlainVitBackbone
 from .modeling_semantic import SemanticSegmentationModel
+
+
+# Side of an image whose feature maps are measured, in patches: a multiple of what the stages of backbones shrink by.
+MEASURED_PATCHES = 32
 
 
 def build_backbone(config: PreTrainedConfig) -> PreTrainedModel:
@@ -30,8 +34,49 @@ def build_backbone(config: PreTrainedConfig) -> PreTrainedModel:
     return AutoBackbone.from_config(config)
 
 
+def plain_vit_strides(config: PlainVitConfig) -> list[int]:
+    """How many pixels a position of each of a plain ViT's feature maps stands for."""
+    first_shrunk = config.shrink_layer or config.num_hidden_layers + 1
+    stages = [config.stage_names.index(name) for name in config.out_features]
+    return [config.patch_size * (2 if stage >= first_shrunk else 1) for stage in stages]
+
+
+@torch.no_grad()
+def measure_strides(backbone: PreTrainedModel, config: PreTrainedConfig) -> list[int]:
+    """
+    How many pixels a position of each of a backbone's feature maps stands for: the patch size of a ViT, and from 4 to
+    32 in a hierarchical backbone.
+
+    Configurations have no common word for it, so the maps of an image without values are looked at, which takes next
+    to no time or memory.
+
+    Raises:
+        ValueError: if they cannot be told.
+    """
+    name = type(config).__name__
+    weights = {key: weight.to("meta") for key, weight in (*backbone.named_parameters(), *backbone.named_buffers())}
+    # Its own size, for those that take no other, or else one that the strides of all stages divide.
+    divisible = MEASURED_PATCHES * as_pair(getattr(config, "patch_size", None) or 16)[0]
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        for size in (as_pair(getattr(config, "image_size", None) or divisible)[0], divisible):
+            pixel_values = torch.empty(1, getattr(config, "num_channels", 3), size, size, device="meta")
+            feature_maps = torch.func.functional_call(backbone, weights, (pixel_values,)).feature_maps
+            rows = [feature_map.shape[-2] for feature_map in feature_maps]
+            if all(size % number == 0 for number in rows):
+                return [size // number for number in rows]
+    finally:
+        backbone.train(was_training)
+    raise ValueError(f"The feature maps of {name} have {rows} rows for {size} pixels: their strides cannot be told.")
+
+
 class DecoderModel(SemanticSegmentationModel):
-    """A segmentation model whose configuration is a [`DecoderConfig`]; a method adds its decoder."""
+    """
+    A segmentation model whose configuration is a [`DecoderConfig`]; a method adds its decoder.
+
+    What its decoder gets are maps of `backbone.channels` with `strides`, in pixels.
+    """
 
     config: DecoderConfig
     _supports_sdpa = True
@@ -43,19 +88,34 @@ class DecoderModel(SemanticSegmentationModel):
     def __init__(self, config: DecoderConfig):
         super().__init__(config)
         self.backbone = build_backbone(config.backbone_config)
+        backbone_config = config.backbone_config
+        if backbone_config.model_type == PlainVitConfig.model_type:
+            strides, self.size_divisor = plain_vit_strides(backbone_config), backbone_config.patch_size
+        else:
+            strides = measure_strides(self.backbone, backbone_config)
+            self.size_divisor = max(strides)
+        self.strides = [config.feature_stride or stride for stride in strides]
 
     @property
     def num_channels(self) -> int:
         return getattr(self.config.backbone_config, "num_channels", 3)
 
-    @property
-    def patch_size(self) -> int:
-        """Side of the backbone's patches in pixels; 1 where it has none."""
-        return getattr(self.config.backbone_config, "patch_size", None) or 1
+    def check_equal_strides(self, decoder: str, remedy: str) -> None:
+        """
+        For decoders whose feature maps must be of one size.
+
+        Raises:
+            ValueError: if they are not, with what to choose.
+        """
+        if len(set(self.strides)) > 1:
+            raise ValueError(
+                f"{decoder} takes feature maps of one size, but those of backbone_config, a "
+                f"{type(self.config.backbone_config).__name__}, have strides of {self.strides} pixels: {remedy}"
+            )
 
     def run_backbone(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> Any:
-        # The backbones of transformers leave incomplete patches out.
-        features = self.backbone(pad_to_patches(pixel_values, self.patch_size), **kwargs)
+        # The backbones of transformers leave incomplete patches out, and what the last stage makes of them.
+        features = self.backbone(pad_to_patches(pixel_values, self.size_divisor), **kwargs)
         stride = self.config.feature_stride
         if stride is not None:
             grid_size = -(-pixel_values.shape[-2] // stride), -(-pixel_values.shape[-1] // stride)

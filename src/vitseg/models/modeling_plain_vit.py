@@ -310,7 +310,8 @@ class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
 
         Returns:
             [`PlainVitOutput`]: `feature_maps`, a tuple of `(batch, hidden_size, ceil(height / patch_size),
-            ceil(width / patch_size))`, from `config.shrink_layer` on half as high and wide; on request `hidden_states`
+            ceil(width / patch_size))`, from `config.shrink_layer` on half as high and wide, or without
+            `config.reshape_hidden_states` `(batch, tokens, hidden_size)`; on request `hidden_states`
             (`(batch, tokens, hidden_size)`, the embedded tokens first) and `attentions` (`(batch, heads, tokens,
             tokens)`; with eager attention only).
 
@@ -358,12 +359,14 @@ class PlainVitBackbone(BackboneMixin, PlainVitPreTrainedModel):
         self, hidden_states: torch.Tensor, grid_size: tuple[int, int], shared_tokens: "SharedTokens | None" = None
     ) -> torch.Tensor:
         """`(batch, tokens, hidden)` -> `(batch, hidden, rows, columns)`, in channels-last memory order; a view, unless
-        tokens are shared."""
+        tokens are shared. Without `config.reshape_hidden_states`, `(batch, prefix and patches, hidden)`."""
         num_prefix_tokens = self.config.num_prefix_tokens
         if shared_tokens is None:
             grid = hidden_states[:, num_prefix_tokens:].unflatten(1, grid_size)
         else:
             grid = shared_tokens.restore(hidden_states, num_prefix_tokens)
+        if not self.config.reshape_hidden_states:
+            return torch.cat((hidden_states[:, :num_prefix_tokens], grid.flatten(1, 2)), dim=1)
         return grid.permute(0, 3, 1, 2)
 
 

@@ -158,6 +158,7 @@ class SetrForSemanticSegmentation(DecoderModel):
         channels = self.backbone.channels
         self.decode_head: nn.Module
         if config.decoder_type == "mla":
+            self.check_equal_strides("The MLA decoder", "set feature_stride, or choose decoder_type 'naive' or 'pup'.")
             self.neck = SetrMlaNeck(config, channels)
             self.decode_head = SetrMlaHead(config)
             self.auxiliary_head = nn.ModuleList(
