@@ -48,8 +48,8 @@ class DecoderConfig(WindowedInferenceConfig):
     def validate_backbone(self):
         if not getattr(self.backbone_config, "reshape_hidden_states", True):
             raise ValueError(
-                "backbone_config has reshape_hidden_states=False, which makes tokens of the feature maps that decoders "
-                "take: set it to True."
+                "backbone_config has reshape_hidden_states=False, which gives tokens, but decoders take feature maps: "
+                "set it to True."
             )
 
     def default_backbone_config(self) -> PreTrainedConfig:
