@@ -90,7 +90,7 @@ def test_the_next_replacement_starts_from_it(killed):
 
 
 def test_a_resumed_run_has_its_best_model_back(killed):
-    RunFolder(killed.parent).begin({}, step=0)
+    RunFolder(killed.parent).begin({}, {}, step=0)
     assert (killed / "weights").read_text() == "old"
 
 
