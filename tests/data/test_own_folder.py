@@ -227,6 +227,18 @@ def test_images_for_testing_without_masks_are_left_out(tmp_path):
     assert any("2 images for testing, without masks" in note for note in dataset.notes)
 
 
+def test_archives_with_the_same_names_are_not_thrown_together(tmp_path):
+    for split in ("train", "val"):
+        make_folder(tmp_path / split, ["1", split], np.full((2, 2), 7 if split == "train" else 11, np.uint8))
+        with zipfile.ZipFile(tmp_path / "source.zip", "w") as archive:
+            for file in sorted((tmp_path / split).rglob("*.*")):
+                archive.write(file, file.relative_to(tmp_path / split))
+        (tmp_path / "source").mkdir(exist_ok=True)
+        (tmp_path / "source.zip").rename(tmp_path / f"source/{split}.zip")
+    with pytest.raises(ValueError, match=r"Which is it, .*train\.zip/masks/1\.png or .*val\.zip/masks/1\.png"):
+        open_folder(tmp_path / "source", write_labels(tmp_path, THREE))
+
+
 def test_a_folder_train_alone_is_all_or_no_split(tmp_path):
     make_folder(tmp_path / "one", [f"train/{index}" for index in range(4)])
     assert {

@@ -100,6 +100,17 @@ def test_a_class_that_occurs_nowhere_is_warned_about_where_an_unnamed_value_is_c
     assert load_examples(tmp_path / "out", "train")[0]["label_map"].tolist() == [[0, 1], [0, 0]]
 
 
+def test_a_test_split_is_prepared(tmp_path, capsys):
+    masks = {f"{split}/{kind}": [[0, 1]] for split in ("train", "valid", "TEST") for kind in ("a", "b")}
+    labels = tmp_path / "labels.txt"
+    labels.write_text("sky\nroad\n")
+    assert prepare("folder", write_pairs(tmp_path / "mine", masks), tmp_path / "out", "--labels", labels) == 0
+    assert load_examples(tmp_path / "out", "test")["file_name"] == ["TEST/a", "TEST/b"]
+    printed = capsys.readouterr().out
+    assert "The splits are those of the folders TEST, train, valid." in printed
+    assert "test: 2 images" in printed
+
+
 def test_what_nothing_could_be_learnt_of_is_refused(tmp_path, capsys):
     source = write_pairs(tmp_path / "mine", {"train/a": [[0, 1]], "val/a": [[255, 255]]})
     labels = tmp_path / "labels.json"

@@ -103,6 +103,8 @@ class FileTree:
     def __init__(self, source: str | Path) -> None:
         self.source = Path(source)
         self.files: dict[str, File] = {}
+        # Other files of one name in two archives; the first is the one in `files`.
+        self.clashes: dict[str, tuple[File, File]] = {}
         if self.source.is_dir():
             listed = list(_walk(self.source))
         elif self.source.exists():
@@ -110,11 +112,14 @@ class FileTree:
         else:
             raise ValueError(f"There is no folder or file {source}.")
         archives = [file for file in listed if file.container.suffix.lower() in _LISTERS]
+        containers = {archive.container for archive in archives}
         for file in listed:
             self.files[file.name] = file
         for archive in archives:
             for file in _list_archive(archive):
-                self.files.setdefault(file.name, file)
+                first = self.files.setdefault(file.name, file)
+                if first.container in containers and first.stamp != file.stamp:
+                    self.clashes[file.name] = first, file
 
     def find(self, pattern: str) -> dict[str, File]:
         """

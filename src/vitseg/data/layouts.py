@@ -159,6 +159,11 @@ def _by_key(tree: FileTree, places: Mapping[str, Place]) -> dict[str, tuple[File
     found: dict[str, tuple[File, str, Place]] = {}
     for path, place in sorted(places.items()):
         file = tree.files[path]
+        if path in tree.clashes:
+            raise ValueError(
+                f"Which is it, {' or '.join(map(str, tree.clashes[path]))}? Unpack the archives into folders of their "
+                "own; those called train, val and test make splits."
+            )
         if other := found.get(place.key(depth)):
             raise ValueError(f"Which is it, {other[0]} or {file}? Names must differ in more than the suffix.")
         found[place.key(depth)] = file, place.name(depth), place
