@@ -466,7 +466,7 @@ def test_numbers_that_are_not_of_the_expected_range_are_refused_with_what_they_l
 @pytest.mark.parametrize(
     "image",
     [
-        RGB[..., ::-1][..., ::-1],
+        np.ascontiguousarray(RGB[..., ::-1])[..., ::-1],
         np.frombuffer(RGB.tobytes(), np.uint8).reshape(RGB.shape),
         RGB.astype(np.int64),
         RGB.astype(np.uint32),
@@ -514,7 +514,7 @@ def test_grey_arrays_need_no_channel():
         [CLASS_IDS[..., None]],
         CLASS_IDS[None, ..., None],
         torch.from_numpy(CLASS_IDS)[None, None],
-        CLASS_IDS[:, ::-1][:, ::-1],
+        np.ascontiguousarray(CLASS_IDS[:, ::-1])[:, ::-1],
         CLASS_IDS.astype(">u2"),
         CLASS_IDS.astype(np.float32),
     ],
