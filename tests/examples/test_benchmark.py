@@ -99,7 +99,7 @@ def here_and_now(monkeypatch, folder):
     monkeypatch.setattr(loading, "NUM_EXAMPLES", 2)
     monkeypatch.setattr(masks, "CASES", {"small": (3, (8, 8), (16, 16))})
     monkeypatch.setattr(startup, "import_seconds", lambda statement: 1.0)
-    monkeypatch.setattr(training, "get_recipe", small_recipe)
+    monkeypatch.setattr(training, "load_recipe", small_recipe)
     monkeypatch.setattr(sharing, "get_recipe", small_recipe)
     monkeypatch.chdir(folder)
 
@@ -111,7 +111,7 @@ def small_recipe(name: str) -> SimpleNamespace:
         changes["model.backbone_config.token_sharing"] = 6
     recipe = load_recipe(name, changes)
     return SimpleNamespace(
-        training=recipe.training, build_config=lambda: recipe.build_config({0: "sky", 1: "road", 2: "car"})
+        training=recipe.training, build_config=lambda _=None: recipe.build_config({0: "sky", 1: "road", 2: "car"})
     )
 
 
@@ -149,6 +149,7 @@ COMMANDS = {
     ),
     "masks": (["small"], [{"case": "small"}]),
     f"training {SCTNET_RECIPE}": ([SCTNET_RECIPE], [{"model": SCTNET_RECIPE, "batch_size": 2}]),
+    f"training {SHARING_RECIPE} --forms frozen lora --batch-size 1": ([SHARING_RECIPE], [{"model": SHARING_RECIPE}]),
     "precision --model setr --images photo.png --forms bfloat16 onnx": (
         ["bfloat16", "onnx"],
         [{"form": form, "height": 32, "width": 48} for form in ("bfloat16", "onnx")],
