@@ -72,6 +72,11 @@ def test_colorize_refuses_what_is_no_label_map_of_the_palette(label_map, message
         colorize(label_map, PALETTE)
 
 
+def test_colorize_refuses_more_classes_than_it_can_show():
+    with pytest.raises(ValueError, match="palette has 300 colours, but pictures of label maps have 256 at most"):
+        colorize(np.array([[299]]), [[0, 0, 0]] * 300)
+
+
 def test_overlay_mixes_image_and_color():
     image = Image.new("RGB", (2, 1), (100, 200, 50))
     label_map = np.array([[1, 255]], np.uint8)

@@ -15,12 +15,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from .images import open_header
 from .models.images import to_rgb
+from .models.labels import IGNORE_INDEX
 from .replacing import replacing
 
 
 Palette = Sequence[Sequence[int]]
 
-_IGNORE_INDEX = 255
 _ORIGIN = "vitseg"  # the keyword of a PNG's text
 # What class names are written in: Latin, Greek, Cyrillic and more. Pillow's own typeface has nothing beyond English.
 _FONT = Path(__file__).with_name("fonts") / "DejaVuSans.ttf"
@@ -87,13 +87,13 @@ def overlay(image: Image.Image, label_map: np.ndarray, palette: Palette, opacity
         raise ValueError(f"opacity is {opacity}, but must be between 0 and 1.")
     image = to_rgb(image)
     mixed = Image.blend(image, Image.fromarray(colorize(label_map, palette)), opacity)
-    return Image.composite(image, mixed, Image.fromarray(label_map == _IGNORE_INDEX))
+    return Image.composite(image, mixed, Image.fromarray(label_map == IGNORE_INDEX))
 
 
 def area_shares(label_map: np.ndarray) -> dict[int, float]:
     """Share of each id that occurs in a label map among its pixels that are not ignored, in [0, 1]; largest first."""
     label_map = np.asarray(label_map)
-    ids, counts = np.unique(label_map[label_map != _IGNORE_INDEX], return_counts=True)
+    ids, counts = np.unique(label_map[label_map != IGNORE_INDEX], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     return {int(ids[index]): float(counts[index] / counts.sum()) for index in order}
 
@@ -193,8 +193,10 @@ def _checked(label_map: np.ndarray, num_colors: int) -> np.ndarray:
             f"A label map is an integer array (height, width), but this one has shape {label_map.shape} and type "
             f"{label_map.dtype}."
         )
+    if num_colors > 256:
+        raise ValueError(f"The palette has {num_colors} colours, but pictures of label maps have 256 at most.")
     ids = np.unique(label_map)
-    unknown = ids[((ids < 0) | (ids >= num_colors)) & (ids != _IGNORE_INDEX)].tolist()
+    unknown = ids[((ids < 0) | (ids >= num_colors)) & (ids != IGNORE_INDEX)].tolist()
     if unknown:
         raise ValueError(
             f"The label map has ids {unknown}, but the palette has colours for 0 to {num_colors - 1} only."
@@ -206,7 +208,7 @@ def _lookup_table(palette: Palette) -> np.ndarray:
     """Colours of all 256 ids (256, 3), uint8: black where the palette has none, and for ignored pixels."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
-    table[_IGNORE_INDEX] = 0
+    table[IGNORE_INDEX] = 0
     return table
 
 

@@ -202,6 +202,12 @@ def test_lanes_follow_batch_and_data():
         assert count_lanes(block_lengths, batch_size) == expected
 
 
+@pytest.mark.parametrize("settings", [{"num_labels": 256}, {"num_labels": 255, "do_reduce_labels": True}])
+def test_the_value_of_ignored_pixels_is_no_class(numbered, settings):
+    with pytest.raises(ValueError, match=r"num_labels is 25[56].* classes at most: 255 stands for ignored pixels"):
+        SegmentationStream(numbered, **settings)
+
+
 def test_what_does_not_divide_is_left_out_for_an_epoch_only():
     lengths = [10] * 13
     epochs = [epoch_order(lengths, num_lanes=4, shuffle_buffer=8, seed=0, epoch=epoch) for epoch in range(10)]

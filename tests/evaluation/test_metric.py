@@ -319,3 +319,16 @@ def test_nothing_is_written_or_printed(tmp_path, monkeypatch, capfd):
         metric.compute()
     assert list(tmp_path.iterdir()) == []
     assert tuple(capfd.readouterr()) == ("", "")
+
+
+@pytest.mark.parametrize("settings", [{"num_labels": 256}, {"num_labels": 255, "reduce_labels": True}])
+def test_a_class_is_not_ignored_by_default(settings):
+    with pytest.raises(ValueError, match=r"255 is one, and would be ignored by default: give ignore_index, -100"):
+        MeanIoU(**settings)
+    metric = MeanIoU(**settings, ignore_index=-100)
+    metric.add(prediction=[[254, 0, 0]], reference=[[254 + settings.get("reduce_labels", False), -100, -100]])
+    assert metric.compute()["overall_accuracy"] == 1
+    # Said in so many words, it is.
+    metric = MeanIoU(**settings, ignore_index=255)
+    metric.add(prediction=[[0, 1]], reference=[[255, 1 + settings.get("reduce_labels", False)]])
+    assert metric.compute()["area_label"].sum() == 1

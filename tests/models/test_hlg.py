@@ -570,6 +570,18 @@ def test_classes_of_images_that_do_not_fit(labels, message):
         small_model(HlgForImageClassification)(images(2, 3, 64, 64), labels=labels)
 
 
+def test_classes_beyond_what_label_maps_hold(tmp_path):
+    """A classifier may have a thousand; a segmenter that is made of it has its own."""
+    small_model(HlgForImageClassification, num_labels=1000).save_pretrained(tmp_path)
+    load = HlgForSemanticSegmentation.from_pretrained
+    with pytest.raises(ValueError, match="Of 1000 classes, 255 is one"):
+        load(tmp_path)
+    names = dict(enumerate("abcde"))
+    model = load(tmp_path, id2label=names, label2id={name: id for id, name in names.items()})
+    assert model.config.semantic_loss_ignore_index == 255
+    assert model(images(2, 3, 64, 64), labels=label_maps(2, 64, 64)).loss > 0
+
+
 def test_multi_label_classification():
     model = small_model(HlgForImageClassification, problem_type="multi_label_classification")
     labels = torch.tensor([[1.0, 1, 0, 0, 1], [0, 0, 0, 0, 0]])

@@ -268,6 +268,15 @@ def test_padding():
     assert inputs["labels"].shape == (1, 32, 48)
 
 
+@pytest.mark.parametrize("settings", [{"do_pad": True}, {"do_reduce_labels": True}])
+def test_the_value_of_ignored_pixels_is_no_class(settings):
+    label_map = CLASS_IDS.astype(np.int32) + 290
+    labels = SetrImageProcessor(do_resize=False)(RGB, label_map, return_tensors="pt")["labels"][0]
+    assert labels.numpy().tolist() == label_map.tolist()
+    with pytest.raises(ValueError, match=r"A label map holds \d+, so 255 may be a class"):
+        SetrImageProcessor(do_resize=False, **settings)(RGB, label_map)
+
+
 def test_an_image_larger_than_the_padded_size_is_refused():
     with pytest.raises(ValueError, match="pad_size"):
         SetrImageProcessor(do_resize=False, do_pad=True, pad_size={"height": 8, "width": 8})(RGB)

@@ -73,6 +73,29 @@ class TestCitizenship(Citizenship):
 # Losses.
 
 
+def test_a_class_is_not_ignored_by_default(tmp_path):
+    message = "Of 300 classes, 255 is one, and would be ignored by default. Give semantic_loss_ignore_index"
+    with pytest.raises(ValueError, match=message):
+        small_config("naive", num_labels=300)
+    small_model("naive").save_pretrained(tmp_path)
+    names = dict(enumerate(map(str, range(300))))
+    for change in ({"num_labels": 300}, {"id2label": names, "label2id": {name: id for id, name in names.items()}}):
+        with pytest.raises(ValueError, match=message):
+            SetrForSemanticSegmentation.from_pretrained(tmp_path, ignore_mismatched_sizes=True, **change)
+        model = SetrForSemanticSegmentation.from_pretrained(
+            tmp_path, ignore_mismatched_sizes=True, semantic_loss_ignore_index=-100, **change
+        )
+        assert model.config.num_labels == 300
+    # What is ignored is what was said, and all else is learned.
+    pixel_values, labels = images(1, 3, 64, 64), torch.full((1, 64, 64), 255)
+    assert model(pixel_values, labels=labels).loss > 0
+    assert model(pixel_values, labels=labels * 0 - 100).loss == 0
+    model = small_model("naive", num_labels=300, semantic_loss_ignore_index=255)
+    model.save_pretrained(tmp_path)
+    model = SetrForSemanticSegmentation.from_pretrained(tmp_path)
+    assert model(pixel_values, labels=labels).loss == 0
+
+
 @DECODERS
 def test_loss_is_the_mean_over_all_pixels(decoder_type):
     model, pixel_values, labels = small_model(decoder_type), images(2, 3, 50, 64), label_maps(2, 50, 64)

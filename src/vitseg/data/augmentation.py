@@ -21,11 +21,11 @@ from torchvision.transforms.v2.functional import normalize
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..models.image_processing_semantic import SemanticImageProcessor, keep_ratio_size, resize_nearest
+from ..models.labels import IGNORE_INDEX
 from ..recipes import TrainingRecipe
 from ..recipes.augmentation import build_augmentation
 
 
-IGNORE_INDEX = 255
 # Windows that the random crop looks at before it takes the next one as it comes.
 CROP_TRIES = 10
 

@@ -42,8 +42,14 @@ class DatasetLabels:
     max_names: int | None = IGNORE_INDEX
 
     def __post_init__(self) -> None:
-        if not self.names or (self.max_names is not None and len(self.names) > self.max_names):
-            raise ValueError(f"There are {len(self.names)} class names; expected 1 to {IGNORE_INDEX}.")
+        if not self.names:
+            raise ValueError("There are no class names; expected 1 or more.")
+        if self.max_names is not None and len(self.names) > self.max_names:
+            raise ValueError(
+                f"There are {len(self.names)} class names, but label maps tell {self.max_names} classes apart: "
+                f"{IGNORE_INDEX} stands for ignored pixels. Merge classes or leave some out. (Models take more in a "
+                "loop of your own, with a semantic_loss_ignore_index that is no class.)"
+            )
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
             raise ValueError(f"Class names must differ, but these stand there twice: {', '.join(repeated)}.")

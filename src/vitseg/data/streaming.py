@@ -247,8 +247,8 @@ class SegmentationStream(ExampleStream):
         do_reduce_labels: whether stored labels count from 1 and 0 means "no class", as in ADE20K's own files.
 
     Raises:
-        ValueError: as there; and while iterating, naming the file, if an image or label map cannot be used or holds a
-            value that is neither a class nor 255.
+        ValueError: as there, or if 255 is a class; and while iterating, naming the file, if an image or label map
+            cannot be used or holds a value that is neither a class nor 255.
     """
 
     columns = COLUMNS
@@ -256,6 +256,11 @@ class SegmentationStream(ExampleStream):
     def __init__(self, *args: Any, do_reduce_labels: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.do_reduce_labels = do_reduce_labels
+        if self.num_labels + do_reduce_labels > IGNORE_INDEX:
+            raise ValueError(
+                f"num_labels is {self.num_labels}{', counted from 1' if do_reduce_labels else ''}, but there are "
+                f"{IGNORE_INDEX - do_reduce_labels} classes at most: {IGNORE_INDEX} stands for ignored pixels."
+            )
 
     def make_example(self, row: Example, rng: np.random.Generator) -> Example:
         example = decode_example(row, self._blocks.orientation)

@@ -8,9 +8,10 @@ from typing import Any
 
 from accelerate import Accelerator
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..models.labels import IGNORE_INDEX
 from ..recipes.protocol import Protocol
 from .inference import Examples, Prediction, predict_images
 from .metric import MeanIoU, mean_iou
@@ -46,7 +47,7 @@ def evaluate_model(
             `vitseg.data.streaming.load_examples` gives them, and perhaps `file_name`.
         accelerator: says which share of the images is this process's, and where the model runs.
         protocol: the test protocol, by default the single-scale one of the model's configuration and image processor.
-        metric: what counts, by default train ids with the model's ignore index.
+        metric: what counts, by default that of [`metric_of`].
         limit: measure the first `limit` images only.
         skip_broken: leave images out that cannot be decoded, instead of stopping at the first.
         progress: an earlier one continues where it was. It is kept up to date and saved every now and then, and when
@@ -63,8 +64,7 @@ def evaluate_model(
     if protocol is None:
         protocol = Protocol.of_model(model.config, image_processor)
     if metric is None:
-        ignore_index = getattr(model.config, "semantic_loss_ignore_index", 255)
-        metric = MeanIoU(model.config.num_labels, ignore_index=ignore_index)
+        metric = metric_of(model.config)
     if progress is None:
         progress = EvaluationProgress()
     if progress.counts is not None:
@@ -86,6 +86,13 @@ def evaluate_model(
     finally:
         progress.save()
     return metric.compute()
+
+
+def metric_of(config: PreTrainedConfig) -> MeanIoU:
+    """The metric for a model's classes, which ignores what the losses do, and 255 unless that is a class."""
+    ignore_index = getattr(config, "semantic_loss_ignore_index", None)
+    others = {IGNORE_INDEX: ignore_index} if ignore_index is not None and config.num_labels <= IGNORE_INDEX else None
+    return MeanIoU(config.num_labels, ignore_index=ignore_index, label_map=others)
 
 
 def _count(

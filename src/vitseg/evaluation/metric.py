@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 
+from ..models.labels import IGNORE_INDEX
+
 
 SegmentationMap = torch.Tensor | np.ndarray | Image.Image | Sequence[Sequence[int]]
 
@@ -35,7 +37,7 @@ class MeanIoU(evaluate.Metric):
         num_labels (`int`):
             Number of classes. Predictions and (mapped, reduced) references number them 0..num_labels-1.
         ignore_index (`int`, *optional*, defaults to 255):
-            Reference value of pixels that do not count.
+            Reference value of pixels that do not count. It has no default where 255 is a class.
         reduce_labels (`bool`, *optional*, defaults to `False`):
             Whether references hold 0 for "no class" and 1..num_labels for the classes: 0 is then ignored, r becomes
             r - 1, and `ignore_index` stays. Predictions are never shifted.
@@ -49,8 +51,8 @@ class MeanIoU(evaluate.Metric):
             Weight of recall against precision in the F-score.
 
     Raises:
-        `ValueError`: if `num_labels` is not positive, or `label_map` leads to a value that is neither a class nor
-            ignored.
+        `ValueError`: if `num_labels` is not positive, nothing is said on what to ignore though 255 is a class, or
+            `label_map` leads to a value that is neither a class nor ignored.
 
     Example:
 
@@ -66,7 +68,7 @@ class MeanIoU(evaluate.Metric):
     def __init__(
         self,
         num_labels: int,
-        ignore_index: int = 255,
+        ignore_index: int | None = None,
         reduce_labels: bool = False,
         label_map: dict[int, int] | None = None,
         nan_to_num: float | None = None,
@@ -74,8 +76,13 @@ class MeanIoU(evaluate.Metric):
     ):
         if num_labels < 1:
             raise ValueError(f"num_labels must be at least 1, got {num_labels}")
+        if ignore_index is None and num_labels + reduce_labels > IGNORE_INDEX:
+            raise ValueError(
+                f"of {num_labels} classes{', counted from 1,' if reduce_labels else ''} {IGNORE_INDEX} is one, and "
+                "would be ignored by default: give ignore_index, -100 or any value that is no class"
+            )
         self.num_labels = num_labels
-        self.ignore_index = ignore_index
+        self.ignore_index = IGNORE_INDEX if ignore_index is None else ignore_index
         self.reduce_labels = reduce_labels
         self.label_map = label_map or {}
         self.nan_to_num = nan_to_num

@@ -8,6 +8,7 @@ from huggingface_hub.dataclasses import strict
 from transformers.backbone_utils import BackboneConfigMixin
 
 from .configuration_semantic import WindowedInferenceConfig
+from .labels import IGNORE_INDEX
 
 
 NUM_STAGES = 4
@@ -158,6 +159,11 @@ class HlgConfig(BackboneConfigMixin, WindowedInferenceConfig):
         if self.auxiliary_heads is None:
             self.auxiliary_heads = [{"in_index": 2, "hidden_size": 256}]
         super().__post_init__(**kwargs)
+
+    def settle_ignore_index(self) -> None:
+        """As in the base class, but classifiers and detectors of more classes ignore nothing."""
+        if self.num_labels <= IGNORE_INDEX:
+            super().settle_ignore_index()
 
     @property
     def num_anchors(self) -> int:

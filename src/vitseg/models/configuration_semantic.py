@@ -10,6 +10,7 @@ import torch
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
+from .labels import IGNORE_INDEX
 from .layers import as_pair
 
 
@@ -95,7 +96,7 @@ class WindowedInferenceConfig(PreTrainedConfig):
             Weight of the loss of each auxiliary head.
         semantic_loss_ignore_index (`int`, *optional*, defaults to 255):
             Label value of the pixels that the losses ignore. So is 255, which image processors and data sets write,
-            unless it is a class.
+            unless it is a class: a model of more than 255 classes must be told what to ignore, -100 for instance.
     """
 
     keys_to_ignore_at_inference = ["loss_dict", "hidden_states", "attentions"]
@@ -107,12 +108,13 @@ class WindowedInferenceConfig(PreTrainedConfig):
     window_stride: Size | None = None
     window_batch_size: int = 8
     auxiliary_loss_weight: float | int = 0.4
-    semantic_loss_ignore_index: int = 255
+    semantic_loss_ignore_index: int | None = None
 
     def __post_init__(self, **kwargs):
         if self.window_stride is None:
             self.window_stride = default_stride(self.window_size)
         super().__post_init__(**kwargs)
+        self.settle_ignore_index()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in PROTOCOL_FIELDS and self._has_protocol():
@@ -142,13 +144,41 @@ class WindowedInferenceConfig(PreTrainedConfig):
         for name, value in fields.items():
             super().__setattr__(name, value)
 
+    @property
+    def ignore_index(self) -> int:
+        """The `semantic_loss_ignore_index`, which is settled where there are label maps."""
+        assert self.semantic_loss_ignore_index is not None
+        return self.semantic_loss_ignore_index
+
+    def settle_ignore_index(self) -> None:
+        """
+        Ignore 255 if nothing is said.
+
+        Raises:
+            ValueError: if 255 is a class.
+        """
+        if self.semantic_loss_ignore_index is None:
+            if self.num_labels > IGNORE_INDEX:
+                raise ValueError(
+                    f"Of {self.num_labels} classes, {IGNORE_INDEX} is one, and would be ignored by default. Give "
+                    "semantic_loss_ignore_index, the label of ignored pixels: -100, or any value that is no class."
+                )
+            self.semantic_loss_ignore_index = IGNORE_INDEX
+
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs) -> Any:
         # What `from_pretrained` is given in place of saved values is assigned together.
         fields = {name: kwargs.pop(name) for name in PROTOCOL_FIELDS if name in kwargs}
+        saved_num_labels = len(config_dict.get("id2label") or ()) or config_dict.get("num_labels", 2)
+        is_given = "semantic_loss_ignore_index" in kwargs
         loaded = super().from_dict(config_dict, **kwargs)
         config = loaded[0] if isinstance(loaded, tuple) else loaded
         config.set_protocol(**fields)
+        ignored = config.semantic_loss_ignore_index
+        if not is_given and ignored is not None and saved_num_labels <= ignored < config.num_labels:
+            # The saved value has become a class.
+            config.semantic_loss_ignore_index = None
+            config.settle_ignore_index()
         return loaded
 
     def save_pretrained(self, save_directory: str | PathLike, push_to_hub: bool = False, **kwargs) -> None:

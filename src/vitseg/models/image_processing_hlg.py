@@ -13,7 +13,12 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import ImageInput, PILImageResampling, SizeDict
 from transformers.processing_utils import Unpack
 
-from .image_processing_semantic import LABEL_PADDING, SemanticImageProcessor, SemanticImageProcessorKwargs
+from .image_processing_semantic import (
+    SemanticImageProcessor,
+    SemanticImageProcessorKwargs,
+    check_padding_is_no_class,
+)
+from .labels import IGNORE_INDEX
 
 
 class HlgImageProcessorKwargs(SemanticImageProcessorKwargs, total=False):
@@ -139,7 +144,8 @@ class HlgImageProcessor(SemanticImageProcessor):
                 data["pixel_mask"] = mask
             if "labels" in data:
                 maps = [label_map[None] for label_map in data["labels"]]
-                maps = self.pad(maps, pad_size, fill_value=LABEL_PADDING, disable_grouping=disable_grouping)
+                check_padding_is_no_class(maps)
+                maps = self.pad(maps, pad_size, fill_value=IGNORE_INDEX, disable_grouping=disable_grouping)
                 data["labels"] = [label_map.squeeze(0) for label_map in maps]
             data = BatchFeature(data=dict(data), tensor_type=return_tensors)
         if annotations is not None:
@@ -169,7 +175,7 @@ class HlgImageProcessor(SemanticImageProcessor):
         if do_center_crop:
             # Where the crop is larger, it pads with zeros: of what is left of the padding's value.
             size = [crop_size.height, crop_size.width]
-            label_maps = [center_crop(label_map - LABEL_PADDING, size) + LABEL_PADDING for label_map in label_maps]
+            label_maps = [center_crop(label_map - IGNORE_INDEX, size) + IGNORE_INDEX for label_map in label_maps]
         return label_maps
 
     def post_process_object_detection(

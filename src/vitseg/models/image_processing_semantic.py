@@ -11,7 +11,7 @@ neither Pillow nor torchvision does.
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,13 +34,13 @@ from transformers.image_utils import (
 from transformers.processing_utils import ImagesKwargs, Unpack
 
 from .images import UnsuitableImageError, check_range, to_ids, to_rgb, to_upright_rgb
+from .labels import IGNORE_INDEX
 
 
 # OpenCV's fixed-point weights of a bilinear resize have this many bits.
 WEIGHT_BITS = 11
 # Post-processing holds at most this many upsampled class scores at a time (16 MB in float32).
 MAX_SCORES = 2**22
-LABEL_PADDING = 255
 
 IntegerArray = TypeVar("IntegerArray", torch.Tensor, np.ndarray)
 
@@ -153,8 +153,23 @@ def resize_nearest(label_map: torch.Tensor, size: tuple[int, int]) -> torch.Tens
 def reduce_labels(label_map: IntegerArray) -> IntegerArray:
     """Class ids less one, 0 becoming 255 (ignored) and 255 staying; integer tensors or arrays of any shape."""
     reduced = label_map - 1
-    reduced[(label_map == 0) | (label_map == 255)] = 255
+    reduced[(label_map == 0) | (label_map == IGNORE_INDEX)] = IGNORE_INDEX
     return reduced
+
+
+def check_padding_is_no_class(label_maps: Sequence[torch.Tensor]) -> None:
+    """
+    Refuse label maps with so many classes that 255, which stands for pixels to ignore, is one of them.
+
+    Raises:
+        ValueError: naming the largest value.
+    """
+    largest = max((int(label_map.max()) for label_map in label_maps), default=0)
+    if largest > IGNORE_INDEX:
+        raise ValueError(
+            f"A label map holds {largest}, so {IGNORE_INDEX} may be a class; but it stands for ignored pixels where "
+            "label maps are padded or reduced. Process them with do_pad=False and do_reduce_labels=False."
+        )
 
 
 def resized_bands(
@@ -397,13 +412,15 @@ class SemanticImageProcessor(TorchvisionBackend):
         **kwargs,
     ) -> list[torch.Tensor]:
         label_maps = [label_map.to(torch.int64) for label_map in label_maps]
+        if do_reduce_labels or do_pad:
+            check_padding_is_no_class(label_maps)
         if do_reduce_labels:
             label_maps = [reduce_labels(label_map) for label_map in label_maps]
         if do_resize:
             label_maps = [resize_nearest(m, output_size(*m.shape[-2:], size)) for m in label_maps]
         if do_pad:
             label_maps = self.pad(
-                label_maps, pad_size=pad_size, fill_value=LABEL_PADDING, disable_grouping=disable_grouping
+                label_maps, pad_size=pad_size, fill_value=IGNORE_INDEX, disable_grouping=disable_grouping
             )
         return [label_map.squeeze(0) for label_map in label_maps]
 

@@ -188,7 +188,7 @@ class CtsSegmenterForSemanticSegmentation(DecoderModel):
         """As in the base class; with `config.average_valid_pixels`, of pixels that are not ignored."""
         if not self.config.average_valid_pixels:
             return super().count_items(labels)
-        ignore_index = self.config.semantic_loss_ignore_index
+        ignore_index = self.config.ignore_index
         return (unify_ignored(labels, self.config.num_labels, ignore_index) != ignore_index).sum()
 
     def losses(
@@ -197,7 +197,7 @@ class CtsSegmenterForSemanticSegmentation(DecoderModel):
         """The cross-entropy `decode.loss_ce`, 0 where all pixels are ignored."""
         if not self.config.average_valid_pixels:
             return super().losses(prediction, labels, num_items_in_batch)
-        loss = pixel_cross_entropy(prediction.logits, labels, self.config.semantic_loss_ignore_index)
+        loss = pixel_cross_entropy(prediction.logits, labels, self.config.ignore_index)
         num_valid = self.count_items(labels) if num_items_in_batch is None else num_items_in_batch
         return {"decode.loss_ce": loss * labels.numel() / divisor(num_valid)}
 

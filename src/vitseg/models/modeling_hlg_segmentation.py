@@ -14,6 +14,7 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_hlg import ATTENTION_WINDOW, IMAGE_MULTIPLE, HlgConfig
+from .configuration_semantic import WindowedInferenceConfig
 from .layers import ConvLayer, channels_first, channels_last, resize
 from .modeling_hlg import (
     HlgAttention,
@@ -169,6 +170,7 @@ class HlgForSemanticSegmentation(HlgPreTrainedModel, SemanticSegmentationModel):
 
     def __init__(self, config: HlgConfig):
         super().__init__(config)
+        WindowedInferenceConfig.settle_ignore_index(config)
         self.backbone = HlgModel(config)
         self.decode_head = HlgDecodeHead(config)
         self.auxiliary_head = nn.ModuleList(
@@ -192,7 +194,7 @@ class HlgForSemanticSegmentation(HlgPreTrainedModel, SemanticSegmentationModel):
         self, prediction: Prediction, labels: torch.Tensor, num_items_in_batch: NumItems = None
     ) -> dict[str, torch.Tensor]:
         """`decode.loss_seg`, and `aux.loss_seg` or with several auxiliary heads `aux_0.loss_seg`, ..."""
-        arguments = (labels, self.config.semantic_loss_ignore_index, num_items_in_batch)
+        arguments = (labels, self.config.ignore_index, num_items_in_batch)
         losses = {"decode.loss_seg": pixel_cross_entropy(prediction.logits, *arguments)}
         heads = zip(self.auxiliary_names, self.auxiliary_head, self.config.auxiliary_heads, strict=True)
         for name, head, settings in heads:

@@ -447,7 +447,7 @@ class SegVitForSemanticSegmentation(DecoderModel):
 
     def without_ignored(self, labels: torch.Tensor) -> torch.Tensor:
         """Labels with -1, which is no class, where they are ignored; the ignored value may be that of a class."""
-        ignore_index = self.config.semantic_loss_ignore_index
+        ignore_index = self.config.ignore_index
         labels = unify_ignored(labels, self.config.num_labels, ignore_index)
         return labels.masked_fill(labels == ignore_index, -1)
 

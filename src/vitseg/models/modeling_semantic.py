@@ -71,11 +71,11 @@ def label_maps(labels: torch.Tensor, pixel_values: torch.Tensor, config: Windowe
         ValueError: if they are no integers, do not fit the images, or hold a value outside the classes.
     """
     check_shape(labels, (pixel_values.shape[0], *pixel_values.shape[-2:]), "pixel of pixel_values")
-    labels = unify_ignored(labels, config.num_labels, config.semantic_loss_ignore_index)
+    labels = unify_ignored(labels, config.num_labels, config.ignore_index)
     check_values(
         labels,
         config.num_labels,
-        config.semantic_loss_ignore_index,
+        config.ignore_index,
         "If 0 means 'no class' in your label maps, set do_reduce_labels=True in the image processor; else check "
         "id2label.",
     )
@@ -151,7 +151,7 @@ class SemanticSegmentationModel(PreTrainedModel):
         Whether what transformers' Trainer counts, labels other than -100, is what [`count_items`] counts. Where it is
         not, the Trainer averages the losses of accumulated batches.
         """
-        return self.config.semantic_loss_ignore_index != -100
+        return self.config.ignore_index != -100
 
     def count_items(self, labels: torch.Tensor) -> torch.Tensor:
         """
@@ -298,5 +298,5 @@ class SemanticSegmentationModel(PreTrainedModel):
             labels: int64 `(batch, height, width)`, class ids and the ignore index of the configuration.
             num_items_in_batch: see [`forward`].
         """
-        ignore_index = self.config.semantic_loss_ignore_index
+        ignore_index = self.config.ignore_index
         return {"decode.loss_ce": pixel_cross_entropy(prediction.logits, labels, ignore_index, num_items_in_batch)}

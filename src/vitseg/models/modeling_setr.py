@@ -202,7 +202,7 @@ class SetrForSemanticSegmentation(DecoderModel):
         self, prediction: Prediction, labels: torch.Tensor, num_items_in_batch: NumItems = None
     ) -> dict[str, torch.Tensor]:
         """`decode.loss_seg` of the decode head, and `aux_0.loss_seg`, `aux_1.loss_seg`, ... of the auxiliary heads."""
-        arguments = (labels, self.config.semantic_loss_ignore_index, num_items_in_batch)
+        arguments = (labels, self.config.ignore_index, num_items_in_batch)
         losses = {"decode.loss_seg": pixel_cross_entropy(prediction.logits, *arguments)}
         for index, (head, settings) in enumerate(zip(self.auxiliary_head, self.config.auxiliary_heads, strict=True)):
             feature_map = prediction.details[settings["in_index"]]

@@ -109,7 +109,7 @@ class Distillation(nn.Module):
         """
         student, size = self.student, pixel_values.shape[-2:]
         labels = label_maps(labels, pixel_values, student.config)
-        arguments = (labels, student.config.semantic_loss_ignore_index, num_items_in_batch)
+        arguments = (labels, student.config.ignore_index, num_items_in_batch)
         stage2, stage3, stage4, fused = student.backbone(pixel_values).feature_maps
         logits = resize(student.decode_head(fused), size)
         auxiliary_logits = resize(self.auxiliary_head(stage2), size)

@@ -90,7 +90,7 @@ def policy_accuracy(
         made = transform(image, label_map, np.random.default_rng(index))
         answer = model(made["pixel_values"][None].to(accelerator.device)).logits.argmax(dim=1)[0].cpu()
         targets = made["labels"]
-        valid = targets != 255
+        valid = targets != IGNORE_INDEX
         image_counts = ((answer == targets)[valid].sum(), (targets == 1).sum(), valid.sum())
         counts = [count + int(image_count) for count, image_count in zip(counts, image_counts, strict=True)]
     model.train(was_training)
