@@ -16,6 +16,7 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 import vitseg
 from vitseg.conversion import fingerprint
+from vitseg.conversion.setr import SetrConverter
 from vitseg.recipes import RECIPES, get_recipe
 from vitseg.recipes.labels import load_label_set
 
@@ -381,6 +382,34 @@ class TestOriginalConfig:
         config[part] = {**config[part], **change} if isinstance(change, dict) else change
         original_config.write_text(json.dumps(config))
         command.assert_refused(command.convert(checkpoint, original_config), message)
+
+    def test_what_the_authors_leave_out_has_the_default_of_the_class(self):
+        config = case(AUTHORS).config
+        for key in ("patch_size", "in_chans", "drop_rate", "embed_dim"):
+            del config["backbone"][key]
+        del config["decode_head"]["in_index"], config["decode_head"]["conv3x3_conv1x1"]
+        read = SetrConverter(case(AUTHORS).state_dict()).read_config(config)
+        vit = read.backbone_config
+        assert (vit.hidden_size, vit.patch_size, vit.num_channels, vit.hidden_dropout_prob) == (1024, 16, 3, 0.1)
+        assert (read.decoder_in_index, read.decoder_kernel_size) == (len(vit.out_indices) - 1, 3)
+
+    @pytest.mark.parametrize(
+        ("part", "change", "message"),
+        [
+            ("backbone", {"hybrid_backbone": "resnet50"}, "hybrid_backbone='resnet50'"),
+            ("backbone", {"qk_scale": 0.1}, "qk_scale=0.1"),
+            ("backbone", {"mlp_ration": 2}, "VisionTransformer has mlp_ration=2, an argument that is not known"),
+            ("decode_head", {"img_size": 96}, "VisionTransformerUpHead has img_size=96; only 64"),
+            ("decode_head", {"upsampling_method": "deconv"}, "upsampling_method='deconv'"),
+            ("decode_head", {"in_index": 9}, "in_index=9, but there are 4 feature maps"),
+            ("decode_head", {"norm_cfg": {"type": "LN"}}, "norm_cfg={'type': 'LN'}"),
+        ],
+    )
+    def test_arguments_of_the_authors_that_cannot_be_converted(self, part, change, message):
+        config = case(AUTHORS).config
+        config[part] |= change
+        with pytest.raises(ValueError, match=re.escape(message)):
+            SetrConverter(case(AUTHORS).state_dict()).read_config(config)
 
     def test_key_that_is_missing(self, command, authors_files):
         checkpoint, original_config = authors_files

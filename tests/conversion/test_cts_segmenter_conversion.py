@@ -95,7 +95,6 @@ net_kwargs:
   policy_method: policy_net
   policy_schedule: !!python/tuple [28, 9]
   policynet_ckpt: /somewhere/model.pth
-  unknown_key: 7
   decoder: {{name: linear, n_cls: 5}}
 amp: false
 log_dir: seg
@@ -140,7 +139,7 @@ def test_what_plain_segmenter_leaves_out(command):
         config["net"].pop(key, None)
     converted = command.converted(golden.state_dict(), config).config
     vit = converted.backbone_config
-    assert (vit.token_sharing, vit.use_distillation_token, vit.hidden_dropout_prob) == (None, False, 0)
+    assert (vit.token_sharing, vit.use_distillation_token, vit.hidden_dropout_prob) == (None, False, 0.1)
     assert (vit.layer_norm_eps, vit.drop_path_rate, vit.interpolation_mode) == (1e-5, 0.1, "bilinear")
     assert (converted.decoder_dropout, converted.decoder_num_attention_heads) == (0.1, 2)
     assert converted.inference_mode == "whole"
@@ -236,6 +235,8 @@ def test_checkpoint_of_another_method(recipe, command):
         ({"policy_method": "random"}, "policy_method is 'random'"),
         ({"decoder": {"name": "conv"}}, "The decoder is 'conv'"),
         ({"normalization": "clip"}, "normalization is 'clip'"),
+        ({"n_layer": 3}, "net_kwargs has n_layer=3, an argument that is not known"),
+        ({"decoder": {"name": "linear", "n_heads": 2}}, "decoder has n_heads=2, an argument that is not known"),
         ({"n_heads": 5}, "hidden_size 128 is not a multiple of num_attention_heads 5"),
     ],
 )

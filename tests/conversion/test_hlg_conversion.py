@@ -4,6 +4,7 @@
 
 import copy
 import dataclasses
+import re
 import sys
 import types
 from typing import Any
@@ -165,6 +166,39 @@ def test_segmentation_settings(hlg_command):
     assert len(model.auxiliary_head) == 1
 
 
+def test_what_a_configuration_leaves_out_has_the_default_of_the_class():
+    golden = case("tiny_seg")
+    config = copy.deepcopy(golden.config)
+    for key in ("depths", "num_heads", "qkv_bias", "drop_path_rate", "sr_ratios", "crs_interval", "img_size"):
+        del config["backbone"][key]
+    del config["decode_head"]["sr_ratio"]
+    read = HlgConverter(golden.state_dict()).read_config(config)
+    assert (read.depths, read.num_attention_heads) == ([3, 4, 6, 3], [1, 2, 4, 8])
+    assert (read.qkv_bias, read.drop_path_rate, read.window_size) == (False, 0.0, 224)
+    assert read.decoder_interval == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "argument", "message"),
+    [
+        ("tiny_seg", "backbone", "dynamic_position_bias", "dynamic_position_bias=False; only True"),
+        ("tiny_seg", "decode_head", "in_index", "in_index=-1; only"),
+        ("tiny_seg", "auxiliary_head", "num_convs", "num_convs=2; only 1"),
+        ("tiny_seg", "auxiliary_head", "concat_input", "concat_input=True; only False"),
+        ("tiny_seg", "auxiliary_head", "norm_cfg", "norm_cfg=None; only 'SyncBN'"),
+        ("tiny_det", "neck", "start_level", "start_level=0; only 1"),
+        ("tiny_det", "neck", "add_extra_convs", "add_extra_convs=False; only 'on_input'"),
+        ("tiny_det", "bbox_head", "loss_cls", "loss_cls=None; only 'FocalLoss'"),
+    ],
+)
+def test_defaults_that_cannot_be_converted(name, part, argument, message):
+    golden = case(name)
+    config = copy.deepcopy(golden.config)
+    del config[part][argument]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        HlgConverter(golden.state_dict()).read_config(config)
+
+
 def test_a_file_without_its_auxiliary_head(hlg_command):
     golden = case("tiny_seg")
     state_dict = {name: tensor for name, tensor in golden.state_dict().items() if "auxiliary" not in name}
@@ -229,6 +263,10 @@ def test_a_converted_classifier_initialises_a_recipe(hlg_command, tmp_path):
     [
         ("tiny_cls", None, {"dynamic_position_bias": False}, "dynamic_position_bias=False"),
         ("tiny_cls", None, {"use_cls_token": True}, "use_cls_token=True"),
+        ("tiny_cls", None, {"depth": [2, 2, 2, 2]}, "HLGTransformer has depth=[2, 2, 2, 2], an argument that is not"),
+        ("tiny_seg", "backbone", {"attn_drop_rate": 0.1}, "attn_drop_rate=0.1"),
+        ("tiny_det", "neck", {"norm_cfg": {"type": "BN"}}, "FPN has norm_cfg"),
+        ("tiny_det", "bbox_head", {"loss_cls": {"type": "CrossEntropyLoss"}}, "only 'FocalLoss' can be converted"),
         ("tiny_cls", None, {"h0_h1_method": "median"}, "h0_h1_method='median'"),
         ("tiny_cls", None, {"sr_ratios": [8, 4, 1, 1]}, "sr_ratios=[8, 4, 1, 1]"),
         ("tiny_seg", "backbone", {"h0_att": True}, "h0_att=True"),

@@ -10,6 +10,7 @@ from golden_cases import GoldenCase, load_case
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 import vitseg
+from vitseg.conversion.segvit import SegVitConverter
 from vitseg.recipes import get_recipe
 from vitseg.recipes.labels import load_label_set
 
@@ -144,6 +145,18 @@ class TestVariants:
         with torch.no_grad():
             golden.assert_matches("scores", model(golden.pixel_values()).logits)
 
+    def test_arguments_of_the_head_and_the_loss_have_defaults(self):
+        config = model_config(case("tiny-atm"))
+        for key in ("embed_dims", "num_layers", "num_heads", "use_stages"):
+            config["decode_head"].pop(key, None)
+        config["decode_head"]["loss_decode"] |= {"mask_weight": 5.0, "cls_weight": 2.0, "loss_weight": 0.5}
+        config["decode_head"]["ignore_index"] = 254
+        read = SegVitConverter(case("tiny-atm").state_dict()).read_config(config)
+        assert (read.decoder_hidden_size, read.decoder_num_layers, read.decoder_num_attention_heads) == (768, 3, 8)
+        assert len(read.backbone_config.out_indices) == 3
+        assert (read.class_weight, read.mask_weight, read.dice_weight) == (1.0, 2.5, 0.5)
+        assert read.semantic_loss_ignore_index == 254
+
     def test_class_token_that_takes_part(self, command):
         golden = case("tiny-atm")
         model = converted_with(command, "tiny-atm", backbone={"with_cls_token": True})
@@ -160,6 +173,8 @@ class TestRefusals:
             ("tiny-atm", "decode_head", {"CE_loss": True}, "ATMHead has CE_loss=True"),
             ("tiny-atm", "decode_head", {"crop_train": True}, "ATMHead has crop_train=True"),
             ("tiny-atm", "decode_head", {"align_corners": True}, "ATMHead has align_corners=True"),
+            ("tiny-atm", "decode_head", {"use_stage": 3}, "ATMHead has use_stage=3, an argument that is not known"),
+            ("tiny-atm", "backbone", {"shrink_idx": 3}, "VisionTransformer has shrink_idx=3"),
             ("tiny-atm", "decode_head", {"use_stages": 4}, "use_stages=4, but backbone taps 3 layers"),
             ("tiny-atm", "decode_head", {"in_channels": 32}, "in_channels=32; only 64"),
             ("tiny-atm", "decode_head", {"num_heads": 5}, "is not a multiple of decoder_num_attention_heads 5"),

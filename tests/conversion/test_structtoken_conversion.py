@@ -208,6 +208,10 @@ def test_checkpoint_of_another_method(recipe, command):
     [
         ({}, {"type": "UPerHead"}, "decode_head has type='UPerHead'; expected one of"),
         ({}, {"align_corners": True}, "align_corners=True"),
+        ({}, {"drop_rate": 0.1}, "drop_rate=0.1; only 0.0"),
+        ({}, {"h_stride": 8}, "h_stride=8; only 16"),
+        ({}, {"num_layer": 4}, "CrossSliceExtracStructTokenHead has num_layer=4, an argument that is not known"),
+        ({"num_fcs": 3}, {}, "num_fcs=3"),
         ({}, {"interpolate_mode": "bilinear"}, "interpolate_mode='bilinear'; only 'bicubic'"),
         ({}, {"norm_cfg": {"type": "BN"}}, "only 'LN' can be converted"),
         ({}, {"loss_decode": {"type": "DiceLoss"}}, "only 'CrossEntropyLoss' can be converted"),

@@ -9,7 +9,8 @@ Turn an original checkpoint into a model folder that `from_pretrained` loads, wi
 
 A recipe stands for a published result. Any other variant of a method converts with the original's own configuration,
 as a JSON file that holds its model dictionary (`backbone`, `decode_head`, `auxiliary_head`, `test_cfg`, ...), or the
-variant.yml of Segmenter. HLG has classifiers and detectors too: the configuration, or `--task`, says which. A
+variant.yml of Segmenter. What that leaves out has the original's default, and what cannot be carried over is refused by
+name and value. HLG has classifiers and detectors too: the configuration, or `--task`, says which. A
 classifier's file makes a segmenter or a detector with its encoder and new heads, to start training from. A recipe
 without a file says where its file is published.
 

@@ -19,7 +19,7 @@ from ..models.configuration_cts_policy import CtsPolicyNetConfig
 from ..models.configuration_cts_segmenter import CtsSegmenterConfig
 from ..models.configuration_plain_vit import PlainVitConfig
 from ..models.layers import as_pair
-from .arguments import refuse_unless
+from .arguments import OriginalClass, refuse_unless
 from .base import Converter
 from .mmseg import (
     BLOCK_NAMES,
@@ -54,6 +54,23 @@ NORMALIZATIONS: dict[str, dict[str, list[float]]] = {
 # Data set of a `variant.yml` -> the longest side that an image is resized to, in short sides.
 LONG_SIDES = {"ade20k": 4, "pascal_context": 8, "cityscapes": 2}
 
+# `net_kwargs` of a `variant.yml`: what Segmenter's ViT takes, and what is made of it.
+NET = OriginalClass(
+    ("net_kwargs",),
+    required=("image_size", "patch_size", "n_layers", "d_model", "n_heads", "n_cls", "decoder"),
+    carried={
+        "dropout": 0.1,
+        "drop_path_rate": 0.0,
+        "distilled": False,
+        "channels": 3,
+        "normalization": None,
+        "policy_method": "no_sharing",
+        "policy_schedule": None,
+    },
+    ignored=("backbone", "policynet_ckpt"),
+)
+DECODER = OriginalClass(("decoder",), required=("name",), ignored=("n_cls",))
+MASK_DECODER = DECODER.derived("decoder", required=("n_layers",), carried={"drop_path_rate": 0.0, "dropout": 0.0})
 MASK_HEAD = DECODE_HEAD.derived(
     "SegmenterMaskTransformerHead",
     required=("in_channels", "num_classes", "num_layers", "num_heads", "embed_dims"),
@@ -106,7 +123,7 @@ class CtsSegmenterConverter(Converter):
                 "A Segmenter checkpoint does not tell all of its architecture: give --original-config with the "
                 "variant.yml that lies beside it, which holds net_kwargs."
             )
-        return _read_authors_config(net, original)
+        return _read_authors_config(NET.read(net), original)
 
     def read_image_processor(self, original: dict[str, Any]) -> dict[str, Any]:
         if self.is_policy_net:
@@ -168,24 +185,26 @@ def _net_of(original: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _read_authors_config(net: dict[str, Any], original: dict[str, Any]) -> CtsSegmenterConfig:
-    head = net["decoder"]
-    is_mask_transformer = head["name"] == "mask_transformer"
-    if not is_mask_transformer and "linear" not in head["name"]:
-        raise ValueError(f"The decoder is {head['name']!r}; expected 'mask_transformer' or a name with 'linear'.")
+    name = net["decoder"]["name"]
+    is_mask_transformer = name == "mask_transformer"
+    if not is_mask_transformer and "linear" not in name:
+        raise ValueError(f"The decoder is {name!r}; expected 'mask_transformer' or a name with 'linear'.")
+    head = (MASK_DECODER if is_mask_transformer else DECODER).read(net["decoder"])
     image_size, patch_size = as_pair(net["image_size"]), net["patch_size"]
     vit = PlainVitConfig(
         hidden_size=net["d_model"],
         num_hidden_layers=net["n_layers"],
         num_attention_heads=net["n_heads"],
         intermediate_size=MLP_RATIO * net["d_model"],
-        hidden_dropout_prob=net.get("dropout", 0.0),
-        attention_probs_dropout_prob=net.get("dropout", 0.0),
-        drop_path_rate=net.get("drop_path_rate", 0.0),
+        num_channels=net["channels"],
+        hidden_dropout_prob=net["dropout"],
+        attention_probs_dropout_prob=net["dropout"],
+        drop_path_rate=net["drop_path_rate"],
         layer_norm_eps=1e-5,
         # Positions are stored for whole patches alone.
         image_size=[side // patch_size * patch_size for side in image_size],
         patch_size=patch_size,
-        use_distillation_token=bool(net.get("distilled", False)),
+        use_distillation_token=bool(net["distilled"]),
         interpolate_by_token_count=True,
         use_final_norm=True,
         token_sharing=_read_schedule(net),
@@ -196,8 +215,8 @@ def _read_authors_config(net: dict[str, Any], original: dict[str, Any]) -> CtsSe
     if is_mask_transformer:
         decoder = {
             "decoder_num_layers": head["n_layers"],
-            "decoder_dropout": head.get("dropout", 0.0),
-            "decoder_drop_path_rate": head.get("drop_path_rate", 0.0),
+            "decoder_dropout": head["dropout"],
+            "decoder_drop_path_rate": head["drop_path_rate"],
         }
     return CtsSegmenterConfig(
         backbone_config=vit,
@@ -210,7 +229,7 @@ def _read_authors_config(net: dict[str, Any], original: dict[str, Any]) -> CtsSe
 
 def _read_schedule(net: dict[str, Any]) -> int | None:
     """How many superpatches share a token; `None` without a policy network."""
-    method = net.get("policy_method", "no_sharing")
+    method = net["policy_method"]
     if method == "no_sharing":
         return None
     if method != "policy_net":
