@@ -9,10 +9,10 @@ Turn an original checkpoint into a model folder that `from_pretrained` loads, wi
 
 A recipe stands for a published result. Any other variant of a method converts with the original's own configuration,
 as a JSON file that holds its model dictionary (`backbone`, `decode_head`, `auxiliary_head`, `test_cfg`, ...), or the
-variant.yml of Segmenter. What that leaves out has the original's default, and what cannot be carried over is refused by
-name and value. HLG has classifiers and detectors too: the configuration, or `--task`, says which. A
-classifier's file makes a segmenter or a detector with its encoder and new heads, to start training from. A recipe
-without a file says where its file is published.
+variant.yml of Segmenter. What that leaves out has the original's default, and what cannot be carried over is refused
+by name and value. HLG has classifiers and detectors too: the configuration, or `--task`, says which. A classifier's
+file makes a segmenter or a detector with its encoder and new heads, to start training from. A recipe without a file
+says where its file is published.
 
 Besides the model, the folder gets conversion.json, which says what it was made of, and with --verify fingerprint.json,
 which tells whether a later load answers as this one does (`python -m vitseg.conversion.fingerprint DIR`).
