@@ -2,16 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The image processor gives the originals' pixels and labels for every kind of image that a user may have."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from golden_cases import GoldenCase, load_case
 from PIL import Image
 from torch import nn
+from transformers import AutoImageProcessor, UperNetConfig
 from transformers.image_utils import SizeDict
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
-from vitseg import SetrImageProcessor
+from vitseg import PlainVitConfig, SetrConfig, SetrImageProcessor
 from vitseg.models import image_processing_semantic
 from vitseg.models.image_processing_semantic import keep_ratio_size, resize_bilinear, resize_nearest
 
@@ -415,6 +418,39 @@ def test_target_sizes_must_be_as_many_as_images():
 
 
 # Saving.
+
+
+SMALL_VIT = PlainVitConfig(
+    hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16, image_size=32, num_labels=2
+)
+
+
+@pytest.mark.parametrize("beside", ["nothing", "adapter", "upernet", "backbone", "model"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_class_that_was_saved_is_loaded(beside, is_first, tmp_path):
+    """Wherever it is saved, before the model or after it."""
+    processor = SetrImageProcessor(size={"shortest_edge": 48})
+
+    def save_neighbour() -> None:
+        if beside == "adapter":
+            (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+        elif beside == "upernet":
+            UperNetConfig(backbone_config=SMALL_VIT).save_pretrained(tmp_path)
+        elif beside == "backbone":
+            SMALL_VIT.save_pretrained(tmp_path)
+        elif beside == "model":
+            SetrConfig(backbone_config=SMALL_VIT, decoder_type="naive").save_pretrained(tmp_path)
+
+    steps = [lambda: processor.save_pretrained(tmp_path), save_neighbour]
+    for step in steps if is_first else reversed(steps):
+        step()
+    loaded = AutoImageProcessor.from_pretrained(tmp_path)
+    assert type(loaded) is SetrImageProcessor
+    assert loaded.size == processor.size
+    # Where config.json names the code, only that does: without vitseg, the name alone would be looked at.
+    settings = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    assert ("image_processor_type" in settings) == (beside != "model")
+    assert "auto_map" not in settings
 
 
 def test_save_and_load(tmp_path):

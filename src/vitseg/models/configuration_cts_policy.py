@@ -7,6 +7,8 @@ from os import PathLike
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
+from .configuration_semantic import leave_class_to_config
+
 
 @strict
 class CtsPolicyNetConfig(PreTrainedConfig):
@@ -26,11 +28,12 @@ class CtsPolicyNetConfig(PreTrainedConfig):
     semantic_loss_ignore_index: int = 255
 
     def save_pretrained(self, save_directory: str | PathLike, push_to_hub: bool = False, **kwargs) -> None:
-        # See SemanticSegmentationConfig.save_pretrained.
+        # See WindowedInferenceConfig.save_pretrained.
         if self._auto_class is not None:
             reference = "image_processing_cts_segmenter.CtsSegmenterImageProcessor"
             self.auto_map = {**getattr(self, "auto_map", {}), "AutoImageProcessor": reference}
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+        leave_class_to_config(save_directory)
 
 
 __all__ = ["CtsPolicyNetConfig"]

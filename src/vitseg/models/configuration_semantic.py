@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the configurations of all segmentation methods share: a test protocol and a loss."""
 
+import json
 from numbers import Integral
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -73,6 +75,22 @@ def default_stride(window_size: Size) -> Size:
     sides = window_size if isinstance(window_size, list | tuple) else [window_size]
     strides = [max(2 * side // 3, 1) for side in sides]
     return strides[0] if len(set(strides)) == 1 else strides
+
+
+def leave_class_to_config(folder: str | PathLike) -> None:
+    """
+    Take the class of an image processor out of preprocessor_config.json where config.json, beside it, names its code.
+
+    If it stood there, transformers would not look for the code, where vitseg is not installed.
+    """
+    config_file, processor_file = Path(folder) / "config.json", Path(folder) / "preprocessor_config.json"
+    if not (config_file.is_file() and processor_file.is_file()):
+        return
+    code = json.loads(config_file.read_text(encoding="utf-8")).get("auto_map", {}).get("AutoImageProcessor")
+    settings = json.loads(processor_file.read_text(encoding="utf-8"))
+    if isinstance(code, str) and code.rpartition(".")[2] == settings.get("image_processor_type"):
+        del settings["image_processor_type"]
+        processor_file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 @strict
@@ -189,6 +207,7 @@ class WindowedInferenceConfig(PreTrainedConfig):
             reference = f"image_processing_{self.model_type}.{class_name}"
             self.auto_map = {**getattr(self, "auto_map", {}), "AutoImageProcessor": reference}
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+        leave_class_to_config(save_directory)
 
     def validate_architecture(self):
         super().validate_architecture()

@@ -33,6 +33,7 @@ from transformers.image_utils import (
 )
 from transformers.processing_utils import ImagesKwargs, Unpack
 
+from .configuration_semantic import leave_class_to_config
 from .images import UnsuitableImageError, check_range, to_ids, to_rgb, to_upright_rgb
 from .labels import IGNORE_INDEX
 
@@ -239,10 +240,10 @@ class SemanticImageProcessor(TorchvisionBackend):
     to 0..1 and normalised. Images that end up with different sizes cannot be stacked into one tensor: process them one
     by one, or set `do_pad=True` to pad them at the bottom and right to the largest, or to `pad_size`.
 
-    It is saved without the name of its class: `AutoImageProcessor` finds it by the model's config.json, which names
-    its code too, so one that was saved alone is loaded by its class. If preprocessor_config.json named the code as
-    well, `pipeline` would ask whether to run it, even where vitseg is imported (transformers' AutoVideoProcessor takes
-    the entry for its own); and if it named the class alone, the code in config.json would not be looked at.
+    It is saved with the name of its class, by which `AutoImageProcessor` finds it where vitseg is imported; beside a
+    model of ours without, because config.json names class and code there. If preprocessor_config.json named the code,
+    `pipeline` would ask whether to run it, even where vitseg is imported (transformers' AutoVideoProcessor takes the
+    entry for its own).
     """
 
     _auto_class = "AutoImageProcessor"
@@ -427,9 +428,13 @@ class SemanticImageProcessor(TorchvisionBackend):
     def to_dict(self) -> dict[str, Any]:
         # See the class, and WindowedInferenceConfig.save_pretrained.
         dictionary = super().to_dict()
-        for key in ("auto_map", "image_processor_type"):
-            dictionary.pop(key, None)
+        dictionary.pop("auto_map", None)
         return dictionary
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args, **kwargs) -> Any:
+        saved = super().save_pretrained(save_directory, *args, **kwargs)
+        leave_class_to_config(save_directory)
+        return saved
 
     def post_process_semantic_segmentation(
         self,
