@@ -48,10 +48,14 @@ def run(args: argparse.Namespace) -> list[Row]:
         }
         rates = {form: args.batch_size / step["seconds"] for form, step in measured.items()}
         memory = {f"{form} MB": step["megabytes"] for form, step in measured.items()}
-        rows.append({"model": name, "batch_size": args.batch_size, "device": args.device, **rates, **memory})
+        share = {"frozen_encoder_share": measured["frozen"]["share"]} if "frozen" in measured else {}
+        rows.append({"model": name, "batch_size": args.batch_size, "device": args.device, **rates, **memory, **share})
     header = ("images/s, MB", *args.forms)
     cells = [(row["model"], *(f"{row[form]:.2f}, {row[f'{form} MB']:.0f}" for form in args.forms)) for row in rows]
     print(markdown_table(header, cells))
+    for row in rows:
+        if "frozen_encoder_share" in row:
+            print(f"\n{row['model']}: a frozen encoder takes {row['frozen_encoder_share']:.0%} of a step.")
     print(
         f"\nInside the timing: forward, backward and the recipe's optimizer on {args.batch_size} random images of the "
         f"crop's size on {args.device}; loading data is not. fused: with a fused optimizer; bfloat16: under autocast; "
@@ -64,7 +68,10 @@ def run(args: argparse.Namespace) -> list[Row]:
 
 
 def measure_step(name: str, form: str, batch_size: int, device: str, repeats: int) -> dict[str, float]:
-    """`seconds` and `megabytes` of a step, from the building of the model on."""
+    """
+    `seconds` and `megabytes` of a step, from the building of the model on; and the `share` of it that the pass through
+    a frozen encoder takes.
+    """
     recipe = load_recipe(name)
     training = recipe.training
     if not isinstance(training, TrainingRecipe):
@@ -74,9 +81,9 @@ def measure_step(name: str, form: str, batch_size: int, device: str, repeats: in
     images = torch.randn(batch_size, 3, height, width, device=device).to(memory_format=memory_format)
     config = recipe.build_config({index: str(index) for index in range(NUM_LABELS)})
     labels = torch.randint(config.num_labels, (batch_size, height, width), device=device)
-    made: list[Callable[[], None]] = []
+    made: dict[str, Callable[[], object]] = {}
 
-    def build_step() -> Callable[[], None]:
+    def build_step() -> None:
         model = AutoModelForSemanticSegmentation.from_config(config).train()
         frozen = freeze(model, ["backbone"]) if form == "frozen" else []
         if form == "lora":
@@ -94,11 +101,14 @@ def measure_step(name: str, form: str, batch_size: int, device: str, repeats: in
             optimizer.step()
             optimizer.zero_grad()
 
-        return step
+        made.update({"step": step, "encoder": lambda: model.run_backbone(images)})
 
     def built_step() -> None:
         if not made:  # by the first call, so that the model's memory counts
-            made.append(build_step())
-        made[0]()
+            build_step()
+        made["step"]()
 
-    return seconds_and_memory(built_step, repeats=repeats, device=device)
+    measured = seconds_and_memory(built_step, repeats=repeats, device=device)
+    if form == "frozen":
+        measured["share"] = seconds_and_memory(made["encoder"], repeats, device)["seconds"] / measured["seconds"]
+    return measured
