@@ -43,11 +43,13 @@ from vitseg import (
     StructTokenForSemanticSegmentation,
 )
 from vitseg.data.dataset_labels import DatasetLabels
+from vitseg.recipes import OhemRecipe
 from vitseg.training import distillation
 from vitseg.training.classification import ClassificationTask
 from vitseg.training.detection import DetectionTask
 from vitseg.training.distillation import Distillation
 from vitseg.training.loop import Training
+from vitseg.training.losses import WithDiceLoss, change_loss
 from vitseg.training.policy import PolicyTask
 from vitseg.training.segmentation import SegmentationTask
 from vitseg.training.state import Progress
@@ -118,6 +120,25 @@ def structtoken() -> PreTrainedModel:
     )
 
 
+def with_losses(trained: nn.Module) -> nn.Module:
+    """All that a recipe can change of a loss."""
+    training: Any = SimpleNamespace(
+        changed_losses=["class_weights", "label_smoothing", "ohem", "dice"],
+        label_smoothing=0.1,
+        ohem=OhemRecipe(threshold=0.25, min_kept=1000),
+        dice=0.5,
+    )
+    class_weights = [0.2, 1.0, 3.0, 0.5, 1.0]
+    return change_loss(trained, student_of(trained), training, class_weights)
+
+
+def student_of(trained: nn.Module) -> Any:
+    """The model that is trained, which may be inside of another module."""
+    if isinstance(trained, WithDiceLoss):
+        return student_of(trained.trained)
+    return trained.student if isinstance(trained, Distillation) else trained
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "setr": setr,
     "segvit": lambda: segvit("atm"),
@@ -132,6 +153,9 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "hlg classifier": lambda: tiny_hlg.small_model(HlgForImageClassification),
     "hlg detector": lambda: tiny_hlg.small_model(HlgForObjectDetection),
     "policy network": lambda: CtsPolicyNet(CtsPolicyNetConfig()),
+    "setr, other losses": lambda: with_losses(setr()),
+    "segmenter, other losses": lambda: with_losses(segmenter()),
+    "sctnet, taught, other losses": lambda: with_losses(Distillation(tiny_sctnet.small_model(), teacher())),
 }
 
 
@@ -196,7 +220,7 @@ class OneStep(Training):
         torch.manual_seed(0)
         trained = MODELS[name]()
         look_at_one_image(trained)
-        model = trained.student if isinstance(trained, Distillation) else trained
+        model = student_of(trained)
         self.recorder = Recorder([parameter for parameter in trained.parameters() if parameter.requires_grad], lr=1.0)
         trained, optimizer = self.accelerator.prepare(trained, self.recorder)
         progress = Progress(self.accelerator.device)

@@ -27,7 +27,7 @@ from .labels import divisor, unify_ignored
 from .layers import copy_tokens, is_exporting
 from .modeling_decoder import DecoderModel
 from .modeling_plain_vit import PlainVitLayer
-from .modeling_semantic import NumItems, Prediction, pixel_cross_entropy
+from .modeling_semantic import NumItems, Prediction
 from .pipelines import known_to_pipelines
 
 
@@ -197,9 +197,8 @@ class CtsSegmenterForSemanticSegmentation(DecoderModel):
         """The cross-entropy `decode.loss_ce`, 0 where all pixels are ignored."""
         if not self.config.average_valid_pixels:
             return super().losses(prediction, labels, num_items_in_batch)
-        loss = pixel_cross_entropy(prediction.logits, labels, self.config.ignore_index)
         num_valid = self.count_items(labels) if num_items_in_batch is None else num_items_in_batch
-        return {"decode.loss_ce": loss * labels.numel() / divisor(num_valid)}
+        return super().losses(prediction, labels, divisor(num_valid))
 
 
 __all__ = ["CtsSegmenterForSemanticSegmentation"]

@@ -24,7 +24,7 @@ from .modeling_hlg import (
     HlgPreTrainedModel,
     HlgSmoothing,
 )
-from .modeling_semantic import NumItems, Prediction, SemanticSegmentationModel, pixel_cross_entropy
+from .modeling_semantic import NumItems, Prediction, SemanticSegmentationModel
 from .pipelines import known_to_pipelines
 from .position_groups import Grouping, cut, pad_to_multiple
 
@@ -195,11 +195,11 @@ class HlgForSemanticSegmentation(HlgPreTrainedModel, SemanticSegmentationModel):
     ) -> dict[str, torch.Tensor]:
         """`decode.loss_seg`, and `aux.loss_seg` or with several auxiliary heads `aux_0.loss_seg`, ..."""
         arguments = (labels, self.config.ignore_index, num_items_in_batch)
-        losses = {"decode.loss_seg": pixel_cross_entropy(prediction.logits, *arguments)}
+        losses = {"decode.loss_seg": self.loss_function(prediction.logits, *arguments)}
         heads = zip(self.auxiliary_names, self.auxiliary_head, self.config.auxiliary_heads, strict=True)
         for name, head, settings in heads:
             logits = self.resize_and_cut(head(prediction.details[settings["in_index"]]), labels.shape[-2:])
-            loss = pixel_cross_entropy(logits, *arguments)
+            loss = self.loss_function(logits, *arguments)
             losses[f"{name}.loss_seg"] = self.config.auxiliary_loss_weight * loss
         return losses
 

@@ -114,6 +114,12 @@ class SemanticSegmentationModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _auto_class = "AutoModelForSemanticSegmentation"
 
+    def __init__(self, config: WindowedInferenceConfig):
+        super().__init__(config)
+        # Of the answer and of auxiliary heads, where the method has a loss of the pixels. A training that weighs
+        # classes or pixels puts another function of the same arguments here.
+        self.loss_function = pixel_cross_entropy
+
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
@@ -299,4 +305,4 @@ class SemanticSegmentationModel(PreTrainedModel):
             num_items_in_batch: see [`forward`].
         """
         ignore_index = self.config.ignore_index
-        return {"decode.loss_ce": pixel_cross_entropy(prediction.logits, labels, ignore_index, num_items_in_batch)}
+        return {"decode.loss_ce": self.loss_function(prediction.logits, labels, ignore_index, num_items_in_batch)}

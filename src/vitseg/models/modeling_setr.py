@@ -19,7 +19,7 @@ from transformers.modeling_outputs import BackboneOutput
 from .configuration_setr import NUM_MLA_LEVELS, SetrConfig
 from .layers import ConvLayer, channels_first, channels_last, resize
 from .modeling_decoder import DecoderModel
-from .modeling_semantic import NumItems, Prediction, pixel_cross_entropy
+from .modeling_semantic import NumItems, Prediction
 from .pipelines import known_to_pipelines
 
 
@@ -203,13 +203,13 @@ class SetrForSemanticSegmentation(DecoderModel):
     ) -> dict[str, torch.Tensor]:
         """`decode.loss_seg` of the decode head, and `aux_0.loss_seg`, `aux_1.loss_seg`, ... of the auxiliary heads."""
         arguments = (labels, self.config.ignore_index, num_items_in_batch)
-        losses = {"decode.loss_seg": pixel_cross_entropy(prediction.logits, *arguments)}
+        losses = {"decode.loss_seg": self.loss_function(prediction.logits, *arguments)}
         for index, (head, settings) in enumerate(zip(self.auxiliary_head, self.config.auxiliary_heads, strict=True)):
             feature_map = prediction.details[settings["in_index"]]
             if self.config.decoder_type == "mla":
                 # The other auxiliary heads leave channels out by themselves.
                 feature_map = nn.functional.dropout2d(feature_map, self.config.decoder_dropout, self.training)
-            loss = pixel_cross_entropy(resize(head(feature_map), labels.shape[-2:]), *arguments)
+            loss = self.loss_function(resize(head(feature_map), labels.shape[-2:]), *arguments)
             losses[f"aux_{index}.loss_seg"] = self.config.auxiliary_loss_weight * loss
         return losses
 

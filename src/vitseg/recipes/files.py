@@ -118,7 +118,9 @@ def _convert(kind: Any, value: Any, what: str) -> Any:
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
         if value is None:
             return None
-        (kind,) = (choice for choice in typing.get_args(kind) if choice is not types.NoneType)
+        choices = [choice for choice in typing.get_args(kind) if choice is not types.NoneType]
+        # Of a name and something else.
+        kind = next((choice for choice in choices if (choice is str) == isinstance(value, str)), choices[0])
     if dataclasses.is_dataclass(kind):
         return _build(kind, value, what)  # type: ignore[arg-type]
     if typing.get_origin(kind) is tuple:

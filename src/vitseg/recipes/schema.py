@@ -9,6 +9,7 @@ values are refused when a record is made, unknown keyword arguments of a model o
 
 import copy
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,27 @@ class LoraRecipe:
         if self.rank < 1:
             raise ValueError(f"The rank of the adapters is {self.rank}; expected at least 1.")
         _check_share("dropout", self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OhemRecipe:
+    """
+    Online hard example mining (https://arxiv.org/abs/1604.03540): which pixels' losses count, as in mmsegmentation.
+
+    Args:
+        threshold: pixels whose own class has a probability below it.
+        min_kept: at least so many of each image, those of the lowest probability, where fewer are below. In
+            mmsegmentation it is a number of pixels for each image too, but they are sought in the whole batch, so that
+            a step would depend on how it is divided into batches.
+    """
+
+    threshold: float = 0.7
+    min_kept: int = 0
+
+    def __post_init__(self) -> None:
+        _check_share("threshold", self.threshold)
+        if self.min_kept < 0:
+            raise ValueError(f"min_kept is {self.min_kept}; expected a number of pixels, 0 or more.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +174,11 @@ class TrainingRecipe(OptimizationRecipe):
         teacher: SCTNet's teacher, a model that knows the same classes: a folder or a repository on the Hub. `None` (or
             `"none"`) for none.
         lora: low-rank adapters in the encoder, or `None`.
+        class_weights: what the cross-entropy of the pixels of each class is multiplied by: a number for each class,
+            or `"balanced"` for those with which all classes count the same, see `training.losses`.
+        label_smoothing: share of each pixel's target that is spread over all classes.
+        ohem: pixels whose cross-entropy alone counts; `None` for all.
+        dice: weight of a Dice loss beside the method's own loss, 0 for none.
     """
 
     power: float = 0.9
@@ -167,6 +194,10 @@ class TrainingRecipe(OptimizationRecipe):
     warmup_rule: str = "mmcv"
     teacher: str | None = None
     lora: LoraRecipe | None = None
+    class_weights: tuple[float, ...] | str | None = None
+    label_smoothing: float = 0.0
+    ohem: OhemRecipe | None = None
+    dice: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -178,6 +209,15 @@ class TrainingRecipe(OptimizationRecipe):
         build_augmentation(self.augmentation or (), fill={})
         if self.rare_class_sampling is not None:
             _check_share("rare_class_sampling", self.rare_class_sampling)
+        _check_share("label_smoothing", self.label_smoothing)
+        _check_class_weights(self.class_weights)
+        if not 0 <= self.dice < math.inf:
+            raise ValueError(f"dice is {self.dice}; expected the weight of a loss, 0 or more.")
+
+    @property
+    def changed_losses(self) -> list[str]:
+        """The fields that make the loss another than the method's own."""
+        return [name for name in ("class_weights", "label_smoothing", "ohem", "dice") if getattr(self, name)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -523,6 +563,15 @@ def _field_names(config_class: type) -> set[str]:
 def _check_pair(name: str, values: tuple[float, ...]) -> None:
     if len(values) != 2 or min(values) <= 0:
         raise ValueError(f"{name} is {values}; expected two positive numbers.")
+
+
+def _check_class_weights(weights: tuple[float, ...] | str | None) -> None:
+    if weights is None or weights == "balanced":
+        return
+    if isinstance(weights, str):
+        raise ValueError(f"class_weights is {weights!r}; expected a number for each class, or 'balanced'.")
+    if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
+        raise ValueError(f"class_weights is {list(weights)}; expected positive numbers, or 0 for what does not count.")
 
 
 def _check_share(name: str, value: float) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ..models.layers import resize
 from ..models.modeling_sctnet import SctNetForSemanticSegmentation, SctNetHead
-from ..models.modeling_semantic import NumItems, SegmentationOutput, label_maps, pixel_cross_entropy
+from ..models.modeling_semantic import NumItems, SegmentationOutput, label_maps
 from .teacher import Teacher
 
 
@@ -113,9 +113,9 @@ class Distillation(nn.Module):
         stage2, stage3, stage4, fused = student.backbone(pixel_values).feature_maps
         logits = resize(student.decode_head(fused), size)
         auxiliary_logits = resize(self.auxiliary_head(stage2), size)
-        auxiliary_loss = pixel_cross_entropy(auxiliary_logits, *arguments)
+        auxiliary_loss = student.loss_function(auxiliary_logits, *arguments)
         loss_dict = {
-            "decode.loss_ce": pixel_cross_entropy(logits, *arguments),
+            "decode.loss_ce": student.loss_function(logits, *arguments),
             "aux_0.loss_ce": self.auxiliary_loss_weight * auxiliary_loss,
         }
         if self.alignment is not None and self.teacher is not None:

@@ -3,11 +3,12 @@
 """Training a segmentation model: label maps, SCTNet's teacher, the policy network of shared tokens, mean IoU."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
+from torch import nn
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..data.augmentation import IGNORE_INDEX, TrainingTransform
@@ -20,6 +21,7 @@ from ..recipes import TrainingRecipe
 from .distillation import Distillation
 from .initialization import initial_model, is_of_policy_net
 from .label_maps import LabelMapTask
+from .losses import balanced_class_weights, change_loss
 from .policy_networks import insert_policy_net
 from .tasks import ModelToTrain, Validation
 from .teacher import load_teacher
@@ -44,17 +46,45 @@ class SegmentationTask(LabelMapTask):
         )
 
     @functools.cached_property
-    def repeat_factors(self) -> np.ndarray | None:
-        """How often each image comes in an epoch, where the recipe has rare classes come more often."""
-        if self.training.rare_class_sampling is None:
-            return None
-        counts = class_pixel_counts(
+    def class_counts(self) -> np.ndarray:
+        """The pixels of each class in each image to learn from, `(images, classes)`."""
+        return class_pixel_counts(
             self.options.dataset,
             self.options.train_split,
             num_labels=len(self.labels.names),
             do_reduce_labels=self.options.reduce_labels,
         )
-        return repeat_factors(counts, self.training.rare_class_sampling)
+
+    @property
+    def absent_classes(self) -> list[str]:
+        """The names of the classes without a pixel."""
+        pixels = self.class_counts.sum(axis=0)
+        return [name for name, count in zip(self.labels.names, pixels, strict=True) if not count]
+
+    @functools.cached_property
+    def repeat_factors(self) -> np.ndarray | None:
+        """How often each image comes in an epoch, where the recipe has rare classes come more often."""
+        if self.training.rare_class_sampling is None:
+            return None
+        return repeat_factors(self.class_counts, self.training.rare_class_sampling)
+
+    @property
+    def class_weights(self) -> Sequence[float] | None:
+        """
+        Of the cross-entropy of the pixels, where the recipe has any.
+
+        Raises:
+            ValueError: if there are not as many as classes.
+        """
+        weights, names = self.training.class_weights, self.labels.names
+        if isinstance(weights, str):
+            return balanced_class_weights(self.class_counts.sum(axis=0))
+        if weights and len(weights) != len(names):
+            raise ValueError(
+                f"training.class_weights has {len(weights)} numbers, but there are {len(names)} classes: "
+                f"{', '.join(names)}."
+            )
+        return weights
 
     def describe(self, stream: ExampleStream) -> str:
         examples = list(islice(stream, 16))
@@ -64,12 +94,17 @@ class SegmentationTask(LabelMapTask):
         commonest = sorted(shares, key=lambda name: -shares[name])[:10]
         listed = ", ".join(f"{name} {shares[name]:.1%}" for name in commonest)
         described = f"Labels of {len(examples)} images: {listed}."
-        if (factors := self.repeat_factors) is None:
-            return described
-        return (
-            f"{described} For rare classes, {(factors > 1).sum()} of {len(factors)} images are repeated, up to "
-            f"{factors.max():.1f} times: an epoch has {stream.epoch_length}."
-        )
+        if (factors := self.repeat_factors) is not None:
+            described += (
+                f" For rare classes, {(factors > 1).sum()} of {len(factors)} images are repeated, up to "
+                f"{factors.max():.1f} times: an epoch has {stream.epoch_length}."
+            )
+        if (weights := self.class_weights) is not None:
+            listed = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(self.labels.names, weights, strict=True))
+            described += f" Weights of classes: {listed}."
+        if self.training.class_weights == "balanced" and (absent := self.absent_classes):
+            described += f" No pixel is of the class {', '.join(absent)}: that weight is 1."
+        return described
 
     def build_model(self, init: str, resumes: bool) -> ModelToTrain:
         """
@@ -77,7 +112,8 @@ class SegmentationTask(LabelMapTask):
         brings one; and inside of what SCTNet is taught by.
 
         Raises:
-            ValueError: if a policy network or a teacher is missing, needless, or does not fit.
+            ValueError: if a policy network or a teacher is missing, needless, or does not fit, or the model cannot
+                have the loss that the recipe says.
         """
         model, image_processor, random_names = initial_model(init, self.recipe, self.labels.id2label)
         image_processor.do_reduce_labels = self.options.reduce_labels
@@ -86,14 +122,17 @@ class SegmentationTask(LabelMapTask):
             insert_policy_net(model, "none" if resumes else policy)
             random_names = [name for name in random_names if not is_of_policy_net(name)]
         source = self.training.teacher if self.training.teacher != "none" else None
-        if model.config.model_type != "sctnet":
-            if source:
-                raise ValueError(f"{self.recipe.name} has a teacher, {source}, from whom only SCTNet learns.")
-            return ModelToTrain(model, image_processor, random_names, trained=model)
-        teacher = load_teacher(source, self.labels.id2label) if source else None
-        inputs = {f"teacher {source}": {"weights": encoder_digest(teacher)}} if teacher else {}
-        trained = Distillation(model, teacher)
-        return ModelToTrain(model, image_processor, [*random_names, *trained.names_of_heads()], trained, inputs)
+        trained: nn.Module = model
+        inputs = {}
+        if model.config.model_type == "sctnet":
+            teacher = load_teacher(source, self.labels.id2label) if source else None
+            inputs = {f"teacher {source}": {"weights": encoder_digest(teacher)}} if teacher else {}
+            trained = Distillation(model, teacher)
+            random_names = [*random_names, *trained.names_of_heads()]
+        elif source:
+            raise ValueError(f"{self.recipe.name} has a teacher, {source}, from whom only SCTNet learns.")
+        trained = change_loss(trained, model, self.training, self.class_weights)
+        return ModelToTrain(model, image_processor, random_names, trained, inputs)
 
     def measure(self, given: Validation) -> Mapping[str, float]:
         return evaluate_model(
