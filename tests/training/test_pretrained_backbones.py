@@ -128,8 +128,8 @@ def test_the_maps_of_a_pyramid_are_brought_to_one_stride(name, encoders):
     recipe = load_recipe(DECODERS["mla"], {"training.crop_size": [64, 64]}, backbone=encoders(name)[0])
     model, _, _ = initial_model("pretrained", recipe, LABELS)
     with torch.no_grad():
-        features = model.eval().run_backbone(torch.randn(1, 3, 70, 96))
-    assert [tuple(feature_map.shape[-2:]) for feature_map in features.feature_maps] == [(5, 6)] * 4
+        features = model.eval().run_backbone(torch.randn(1, 3, 70, 96))  # padded to 96 x 96
+    assert [tuple(feature_map.shape[-2:]) for feature_map in features.feature_maps] == [(6, 6)] * 4
 
 
 def test_what_cannot_be_is_refused(encoders, tmp_path):

@@ -115,7 +115,8 @@ class DecoderModel(SemanticSegmentationModel):
 
     def run_backbone(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> Any:
         # The backbones of transformers leave incomplete patches out, and what the last stage makes of them.
-        features = self.backbone(pad_to_patches(pixel_values, self.size_divisor), **kwargs)
+        pixel_values = pad_to_patches(pixel_values, self.size_divisor)
+        features = self.backbone(pixel_values, **kwargs)
         stride = self.config.feature_stride
         if stride is not None:
             grid_size = -(-pixel_values.shape[-2] // stride), -(-pixel_values.shape[-1] // stride)
