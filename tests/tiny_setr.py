@@ -36,7 +36,7 @@ def tiny_image_processor(**kwargs) -> SetrImageProcessor:
     return SetrImageProcessor(size={"shortest_edge": 32, "longest_edge": 64}, **kwargs)
 
 
-def save_tiny_setr(folder: Path, names: Sequence[str]) -> Path:
-    tiny_setr(names).save_pretrained(folder)
+def save_tiny_setr(folder: Path, names: Sequence[str], **settings) -> Path:
+    tiny_setr(names, **settings).save_pretrained(folder)
     tiny_image_processor().save_pretrained(folder)
     return folder
