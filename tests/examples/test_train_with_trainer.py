@@ -61,6 +61,13 @@ def test_what_cannot_work_is_found_before_training(tmp_path, tiny_recipe, monkey
         train_with_trainer.main(options)
 
 
+def test_losses_that_it_does_not_know_are_refused(tmp_path, tiny_recipe):
+    tiny_recipe = {**tiny_recipe, "training": {**tiny_recipe["training"], "dice": 1.0, "class_weights": "balanced"}}
+    (tmp_path / "tiny.json").write_text(json.dumps(tiny_recipe))
+    with pytest.raises(ValueError, match="has class_weights, dice, which this program does not know"):
+        train_with_trainer.main(program_options(tmp_path, tmp_path / "tiny.json", images=4))
+
+
 @pytest.mark.parametrize(("processes", "gpus", "share"), [(1, 0, 12), (1, 1, 12), (1, 3, 4), (4, 1, 3), (2, 0, 6)])
 def test_devices_share_the_batch_of_the_recipe(processes, gpus, share):
     arguments: Any = SimpleNamespace(world_size=processes, n_gpu=gpus)

@@ -21,7 +21,7 @@ from vitseg.data.class_counts import class_pixel_counts
 from vitseg.data.dataset_labels import DatasetLabels
 from vitseg.data.shards import write_shard
 from vitseg.models.modeling_semantic import pixel_cross_entropy
-from vitseg.recipes import OhemRecipe
+from vitseg.recipes import RECIPES, OhemRecipe
 from vitseg.scenes import SCENE_CLASSES, write_scenes
 from vitseg.training.distillation import Distillation
 from vitseg.training.losses import PixelLoss, WithDiceLoss, balanced_class_weights, dice_losses, hard_pixels
@@ -288,6 +288,12 @@ def test_what_is_no_loss_is_refused(folder, tmp_path, capsys, setting, message):
     assert run(folder, "plain", tmp_path / "refused", "--set", f"training.{setting}") == 1
     assert f"error: {message}" in capsys.readouterr().err
     assert not (tmp_path / "refused").exists()
+
+
+def test_no_published_recipe_has_them():
+    trainings = [recipe.training for recipe in RECIPES.values() if recipe.task == "segmentation"]
+    assert trainings
+    assert not any(training.changed_losses for training in trainings)
 
 
 def test_segvit_has_no_loss_of_pixels(folder, tiny_recipe, tmp_path, capsys):
