@@ -45,7 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     if training.rare_class_sampling is not None:
         raise ValueError(f"{args.recipe} repeats rare classes, which this program does not: use `vitseg train`.")
     if changed := training.changed_losses:
-        raise ValueError(f"{args.recipe} has {', '.join(changed)}, which this program does not know: use `vitseg train`.")
+        raise ValueError(
+            f"{args.recipe} has {', '.join(changed)}, which this program does not know: use `vitseg train`."
+        )
     model, image_processor, _ = initial_model(args.init, recipe, load_labels(args.dataset).id2label)
     image_processor.do_reduce_labels = False  # prepared label maps hold train ids
     examples, validation = load_examples(args.dataset, "train"), load_examples(args.dataset, "validation")
