@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 from huggingface_hub.errors import StrictDataclassError
 
 from . import __version__
-from .extras import MissingExtraError, require
+from .extras import is_of_extra, require
 from .recipes.lookup import unknown_name
 
 
@@ -74,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if unknown:
             args.usage_error(_unknown_argument(unknown[0], args.options))
         return args.run(args)
-    except (MissingExtraError, OSError, StrictDataclassError, ValueError) as error:
+    except (ImportError, OSError, StrictDataclassError, ValueError) as error:
+        if isinstance(error, ImportError) and not is_of_extra(error):
+            raise
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What vitseg can do beyond loading, segmenting and converting needs more packages: the extras of pyproject.toml."""
 
+import itertools
 from collections.abc import Mapping
 from importlib.util import find_spec
 
@@ -21,6 +22,11 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 
 class MissingExtraError(ImportError):
     """Packages of an extra are not installed; the message names the command that installs them."""
+
+
+def is_of_extra(error: ImportError) -> bool:
+    """Whether something is missing that comes with an extra, so that installing it is the remedy."""
+    return isinstance(error, MissingExtraError) or error.name in {*itertools.chain(*EXTRAS.values())}
 
 
 def require(extra: str) -> None:

@@ -5,6 +5,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,24 @@ import torch
 from huggingface_hub import ModelCard
 from small_encoders import save_encoder
 from training_runs import assert_same_run, options_of, stop_after, train, weights
-from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForSemanticSegmentation,
+    BitImageProcessor,
+    ConvNextBackbone,
+    ConvNextConfig,
+    ResNetConfig,
+    ResNetModel,
+    Swinv2Config,
+    Swinv2Model,
+    pipeline,
+)
 
 from vitseg.cli import main
 from vitseg.publishing.card import write_model_card
 from vitseg.publishing.publish import config_of_published_adapter, files_to_publish
 from vitseg.scenes import write_scenes
+from vitseg.training.adaptation import _target_pattern
 
 
 pytestmark = pytest.mark.usefixtures("own_state")
@@ -134,12 +147,93 @@ def test_an_adapter_over_another_encoder_is_refused(folder, trained, tmp_path):
         (["--lora", "2", "--lora-targets", "query"], "no layer named query to adapt. It has .*q_proj"),
         (["--save-adapter"], "The whole encoder learns.*--lora 8 or --freeze backbone"),
         (["--set", "training.layer_decay=2"], "layer_decay is 2; expected more than 0 and at most 1"),
+        (["--lora", "2", "--set", "training.lora.alpha=0"], "alpha of the adapters is 0; expected more than 0"),
+        (["--init", "none"], "--backbone .*dinov3_vit brings weights of the encoder, and --init none others"),
     ],
 )
 def test_what_cannot_be_is_refused(options, message, folder, tmp_path, capsys):
     assert run(folder, "dinov3_vit", tmp_path / "run", *options) == 1
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_adapter_is_not_saved_beside_an_encoder_that_is_another(folder, trained, tmp_path, capsys):
+    """The weights of a trained model are no longer those of the encoder that its recipe names."""
+    start = trained("dinov3_vit", "whole") / "model"
+    recipe = json.loads((start.parent / "settings.json").read_text())["recipe"]
+    (folder / "over.json").write_text(json.dumps(recipe))
+    options = options_of(folder, "over", tmp_path / "run")
+    assert train(*options, "--init", start, "--lora", "2", "--save-adapter") == 1
+    assert "Leave out --save-adapter" in capsys.readouterr().err
+
+
+def test_layers_are_adapted_and_not_what_has_a_name_of_theirs(folder, tmp_path, trained):
+    """In Swin V2 a linear layer of the position biases is called 0, and so is a block."""
+    torch.manual_seed(0)
+    config = Swinv2Config(
+        embed_dim=8, depths=[1, 1, 2, 1], num_heads=[1, 2, 2, 4], window_size=4, image_size=64, num_labels=2
+    )
+    Swinv2Model(config).save_pretrained(tmp_path / "swinv2")
+    BitImageProcessor().save_pretrained(tmp_path / "swinv2")
+    assert run(folder, tmp_path / "swinv2", tmp_path / "run", "--lora", "2", "--save-adapter") == 0
+    AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "run/model")
+
+
+def test_batch_norms_of_an_adapted_encoder_count_nothing(folder, tmp_path, capsys):
+    torch.manual_seed(0)
+    encoder = ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1]))
+    encoder.save_pretrained(tmp_path / "resnet")
+    BitImageProcessor().save_pretrained(tmp_path / "resnet")
+    options = ["--lora", "2", "--lora-targets", "convolution", "--save-adapter"]
+    assert run(folder, tmp_path / "resnet", tmp_path / "run", *options) == 0
+    loaded = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "run/model")
+    counted = [value for name, value in loaded.backbone.state_dict().items() if name.endswith("num_batches_tracked")]
+    assert counted
+    assert not any(counted)
+    assert run(folder, tmp_path / "resnet", tmp_path / "again", "--gradient-checkpointing") == 1
+    assert "leave out --gradient-checkpointing" in capsys.readouterr().err
+
+
+def test_convolutions_in_groups_are_refused_as_targets():
+    """Their adapters learn, and cannot be merged in the end."""
+    backbone = ConvNextBackbone(ConvNextConfig(hidden_sizes=[8, 8, 8, 8], depths=[1, 1, 1, 1]))
+    with pytest.raises(ValueError, match=r"dwconv of the encoder are convolutions in groups.*--lora-targets"):
+        _target_pattern(backbone, ["dwconv"])
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"source": "encoder"}'])
+def test_a_damaged_name_of_the_encoder_is_said(content, trained, tmp_path):
+    shutil.copytree(trained("dinov3_vit", "lora", "--save-adapter") / "model", tmp_path / "model")
+    (tmp_path / "model/encoder.json").write_text(content)
+    with pytest.raises(ValueError, match=r"encoder.json is damaged: it does not name an encoder"):
+        AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "model")
+
+
+def test_an_adapter_whose_encoder_is_gone_says_where_to_name_it(trained, tmp_path):
+    shutil.copytree(trained("dinov3_vit", "lora", "--save-adapter") / "model", tmp_path / "model")
+    file = tmp_path / "model/encoder.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"source": str(tmp_path / "gone")}))
+    with pytest.raises(ValueError, match=r"lacks its encoder.*name its folder as `source` in .*encoder.json.*gone"):
+        AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "model")
+
+
+def test_a_missing_file_of_an_adapter_is_named(trained, tmp_path):
+    shutil.copytree(trained("dinov3_vit", "lora", "--save-adapter") / "model", tmp_path / "model")
+    (tmp_path / "model/adapter_model.safetensors").unlink()
+    with pytest.raises(OSError, match=r"adapter_model.safetensors"):
+        AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "model")
+
+
+def test_without_peft_an_adapter_says_what_to_install(folder, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    alone = trained("dinov3_vit", "lora", "--save-adapter") / "model"
+    assert main(["validate", "--model", str(alone), "--dataset", str(folder / "scenes")]) == 1
+    assert "needs PEFT: pip install peft" in capsys.readouterr().err
+
+
+def test_merging_what_is_not_there_is_refused(tmp_path, capsys):
+    assert main(["merge", "--model", str(tmp_path / "nothing"), "--output", str(tmp_path / "o")]) == 1
+    assert f"{tmp_path / 'nothing'} is no folder with an adapter, nor one on the Hub" in capsys.readouterr().err
 
 
 def test_merging_makes_an_ordinary_model(trained, tmp_path, capsys):

@@ -7,8 +7,19 @@ import copy
 import pytest
 import torch
 from small_encoders import ENCODERS, PYRAMIDS, save_encoder
-from transformers import AutoBackbone, SiglipVisionConfig, SiglipVisionModel, ViTConfig
+from transformers import (
+    AutoBackbone,
+    BitImageProcessor,
+    Dinov2Config,
+    HieraConfig,
+    HieraModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+    TimmBackboneConfig,
+    ViTConfig,
+)
 
+from vitseg import SetrConfig
 from vitseg.recipes import load_recipe
 from vitseg.training.initialization import initial_model
 
@@ -148,8 +159,30 @@ def test_what_cannot_be_is_refused(encoders, tmp_path):
         recipe.build_config(LABELS)
 
 
+def test_encoders_that_cannot_be_are_refused_before_training(tmp_path):
+    Dinov2Config(num_channels=4).save_pretrained(tmp_path / "multispectral")
+    with pytest.raises(ValueError, match=r"multispectral takes images of 4 channels, but data sets hold RGB"):
+        load_recipe(DECODERS["pup"], backbone=str(tmp_path / "multispectral"))
+    SetrConfig().save_pretrained(tmp_path / "setr")
+    with pytest.raises(ValueError, match=r"setr, which has a decoder of its own: go on from it with --init"):
+        load_recipe(DECODERS["pup"], backbone=str(tmp_path / "setr"))
+    TimmBackboneConfig(backbone="resnet18").save_pretrained(tmp_path / "timm")
+    with pytest.raises(ValueError, match=r"timm is a model of timm in a wrapper.*Take an encoder of transformers"):
+        load_recipe(DECODERS["pup"], backbone=str(tmp_path / "timm"))
+    sizes = {"image_size": [64, 64], "masked_unit_size": [8, 8], "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]}
+    HieraModel(HieraConfig(embed_dim=8, **sizes)).save_pretrained(tmp_path / "hiera")
+    BitImageProcessor().save_pretrained(tmp_path / "hiera")
+    with pytest.raises(ValueError, match=r"HieraBackbone .* images of one size alone.*Choose another encoder"):
+        initial_model("pretrained", load_recipe(DECODERS["pup"], backbone=str(tmp_path / "hiera")), LABELS)
+
+
+def test_a_slash_at_the_end_of_a_folder_makes_no_other_run(encoders):
+    folder = encoders("vit")[0]
+    assert load_recipe(DECODERS["pup"], backbone=f"{folder}/") == load_recipe(DECODERS["pup"], backbone=folder)
+
+
 def test_weights_of_another_encoder_are_refused(encoders):
     """Such as a recipe's file that was edited to another size."""
     recipe = load_recipe(DECODERS["pup"], {"model.backbone_config.hidden_size": 64}, backbone=encoders("dinov2")[0])
-    with pytest.raises(ValueError, match="do not fit a Dinov2Backbone"):
+    with pytest.raises(ValueError, match=r"do not fit a Dinov2Backbone: .* has the shape .*32.*, expected .*64"):
         initial_model("pretrained", recipe, LABELS)

@@ -25,7 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    adapter = find_adapter(args.model, {})
+    try:
+        adapter = find_adapter(args.model, {})
+    except OSError as error:
+        raise ValueError(f"{args.model} is no folder with an adapter, nor one on the Hub: {error}") from error
     if adapter is None:
         raise ValueError(f"{args.model} holds no adapter over an encoder. If it is a model, it is whole already.")
     if args.output.exists():

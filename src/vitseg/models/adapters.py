@@ -52,13 +52,26 @@ def load_encoder(backbone: PreTrainedModel, source: str) -> list[str]:
             encoder = AutoModel.from_pretrained(source, dtype=torch.float32)
             backbone.load_state_dict(_our_names(encoder.state_dict()))
             return []
+        # What has another size is named below, where transformers refers to a report that it logs.
         loaded, info = type(backbone).from_pretrained(
-            source, config=backbone.config, dtype=torch.float32, output_loading_info=True
+            source,
+            config=backbone.config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
+        raise ValueError(f"There are no weights of an encoder in {source}, nor on the Hub: {error}") from error
+    except RuntimeError as error:
         raise ValueError(f"The weights of {source} do not fit a {type(backbone).__name__}: {error}") from error
     finally:
         logging.set_verbosity(verbosity)
+    if mismatched := sorted(info["mismatched_keys"]):
+        name, found, expected = mismatched[0]
+        raise ValueError(
+            f"The weights of {source} do not fit a {type(backbone).__name__}: {name} has the shape {tuple(found)}, "
+            f"expected {tuple(expected)}."
+        )
     missing = sorted(info["missing_keys"])
     if needed := [name for name in missing if not name.startswith(ADDED_NORMS)]:
         raise ValueError(f"{source} lacks weights of a {type(backbone).__name__}: {', '.join(needed)}.")
@@ -101,6 +114,9 @@ def find_adapter(name: str | PathLike | None, arguments: Mapping[str, Any]) -> P
     Args:
         name: folder, or repository on the Hub, whose files are downloaded.
         arguments: of `from_pretrained`, some of which say where and how on the Hub.
+
+    Raises:
+        OSError: if a file of the adapter is missing.
     """
     if name is None:
         return None
@@ -108,10 +124,12 @@ def find_adapter(name: str | PathLike | None, arguments: Mapping[str, Any]) -> P
     if find_adapter_config_file(str(name), **hub) is None:
         return None
     try:
-        files = [cached_file(str(name), file, **hub) for file in (CONFIG_NAME, *ADAPTER_FILES, ENCODER_FILE)]
+        encoder = cached_file(str(name), ENCODER_FILE, **hub)
     except OSError:
         return None  # an adapter beside a whole model, which is transformers' affair
-    return Path(files[-1]).parent
+    for file in (CONFIG_NAME, *ADAPTER_FILES):
+        cached_file(str(name), file, **hub)
+    return Path(encoder).parent
 
 
 def load_adapted(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
@@ -132,18 +150,30 @@ def load_adapted(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     try:
         from peft import PeftModel
     except ImportError as error:
-        raise ImportError(f"{folder} holds an adapter, which needs PEFT: pip install peft") from error
-    encoder = json.loads((folder / ENCODER_FILE).read_text(encoding="utf-8"))
-    load_encoder(model.backbone, encoder["source"])
+        raise ImportError(f"{folder} holds an adapter, which needs PEFT: pip install peft", name="peft") from error
+    source, expected = _read_encoder(folder / ENCODER_FILE)
+    remedy = f"Put the original there, or name its folder as `source` in {folder / ENCODER_FILE}."
+    try:
+        load_encoder(model.backbone, source)
+    except ValueError as error:
+        raise ValueError(f"The adapter in {folder} lacks its encoder. {remedy} {error}") from error
     digest = encoder_digest(model.backbone)
-    if digest != encoder["digest"]:
+    if digest != expected:
         raise ValueError(
-            f"The adapter in {folder} was trained over an encoder with the digest {encoder['digest'][:12]}, but "
-            f"{encoder['source']} has {digest[:12]}: it is another, or was changed since. Put the original there, or "
-            f"name its folder as `source` in {ENCODER_FILE}."
+            f"The adapter in {folder} was trained over an encoder with the digest {expected[:12]}, but {source} has "
+            f"{digest[:12]}: it is another, or was changed since. {remedy}"
         )
     with without_peft_warnings():
         return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+
+
+def _read_encoder(file: Path) -> tuple[str, str]:
+    """The source and the digest of an adapter's encoder."""
+    try:
+        encoder = json.loads(file.read_text(encoding="utf-8"))
+        return str(encoder["source"]), str(encoder["digest"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is damaged: it does not name an encoder by `source` and `digest`.") from error
 
 
 @contextmanager

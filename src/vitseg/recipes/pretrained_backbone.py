@@ -14,6 +14,7 @@ from transformers import MODEL_FOR_BACKBONE_MAPPING, AutoConfig, AutoImageProces
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from ..methods import METHODS
 from ..models.adapters import PLAIN_VITS
 from ..models.configuration_plain_vit import PlainVitConfig
 from .changes import CROP_SIZE, Values, apply_changes
@@ -22,8 +23,6 @@ from .changes import CROP_SIZE, Values, apply_changes
 # What of transformers' configurations is not about the architecture.
 BOOKKEEPING = {"architectures", "dtype", "id2label", "label2id", "out_features", "out_indices", "problem_type"}
 BOOKKEEPING |= {"stage_names", "transformers_version"}
-# Of the plain ViT, what is the training's and not the weights'.
-STOCHASTIC_DEPTH = {"drop_path_rate", "drop_path_on_attention"}
 # Of the plain ViT, what is the training's and not the weights'.
 STOCHASTIC_DEPTH = {"drop_path_rate", "drop_path_on_attention"}
 # Pixels of the input that a position of a pyramid's smallest feature map stands for, and what its maps are brought to.
@@ -44,9 +43,10 @@ def put_on_backbone(values: Values, source: str) -> None:
             ViT, DeiT, MAE or MSN.
 
     Raises:
-        ValueError: if there is no such model, it gives no feature maps, or too few, or the recipe's model has an
-            encoder of its own or needs what the plain ViT alone can do.
+        ValueError: if there is no such model, it takes other images than RGB, it gives no feature maps, or too few, or
+            the recipe's model has an encoder of its own or needs what the plain ViT alone can do.
     """
+    source = source.rstrip("/") or source
     published = dict(values["model"].get("backbone_config") or {})
     if not published:
         raise ValueError(
@@ -73,7 +73,7 @@ def put_on_backbone(values: Values, source: str) -> None:
     values["image_processor"] = {**values["image_processor"], **_pixel_statistics(source)}
     _fit_sizes(values, PYRAMID_STRIDE if is_pyramid else config.patch_size)
     values["training"]["pretrained"] = {"model": source}
-    values["name"] = f"{values['name']}-on-{source.rstrip('/').rpartition('/')[2]}"
+    values["name"] = f"{values['name']}-on-{source.rpartition('/')[2]}"
 
 
 def _read_config(source: str) -> PreTrainedConfig:
@@ -81,6 +81,17 @@ def _read_config(source: str) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise ValueError(f"{source} is no model of transformers, in a folder or on the Hub: {error}") from error
+    if (channels := getattr(config, "num_channels", 3)) != 3:
+        raise ValueError(f"{source} takes images of {channels} channels, but data sets hold RGB: 3 channels.")
+    if config.model_type in METHODS and not hasattr(config, "out_indices"):
+        raise ValueError(
+            f"{source} is a {config.model_type}, which has a decoder of its own: go on from it with --init {source}."
+        )
+    if config.model_type == "timm_backbone":
+        raise ValueError(
+            f"{source} is a model of timm in a wrapper, which cannot be built without its folder. Take an encoder of "
+            "transformers, such as facebook/dinov2-base."
+        )
     if config.model_type not in PLAIN_VITS and type(config) not in MODEL_FOR_BACKBONE_MAPPING:
         raise ValueError(
             f"{source} is a {config.model_type}, which transformers has no backbone of, so it gives no feature maps. "

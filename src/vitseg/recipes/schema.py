@@ -73,6 +73,8 @@ class LoraRecipe:
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise ValueError(f"The rank of the adapters is {self.rank}; expected at least 1.")
+        if self.alpha is not None and not 0 < self.alpha < math.inf:
+            raise ValueError(f"The alpha of the adapters is {self.alpha}; expected more than 0: they would not learn.")
         _check_share("dropout", self.dropout)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
@@ -68,6 +69,9 @@ class Adaptation:
     def __init__(self, model: PreTrainedModel, training: OptimizationRecipe, saves_adapter: bool = False) -> None:
         self.frozen = freeze(model, training.freeze)
         self.lora = getattr(training, "lora", None)
+        if self.lora is not None:
+            # What they count is of the encoder, which stays as it is.
+            self.frozen += [module for module in model.backbone.modules() if isinstance(module, _BatchNorm)]
         self.source = training.pretrained.model if training.pretrained else None
         self.saves_adapter = saves_adapter
         if saves_adapter:
@@ -158,15 +162,26 @@ def _heads(model: PreTrainedModel) -> list[str]:
 
 
 def _target_pattern(backbone: PreTrainedModel, targets: Sequence[str]) -> str:
-    """A pattern for the full names of a backbone's layers of these last names; all its linear layers without any."""
-    layers = [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    last_names = {name.rpartition(".")[2] for name in layers}
-    if unknown := sorted(set(targets) - last_names):
-        raise ValueError(
-            f"The encoder has no layer named {', '.join(unknown)} to adapt. It has {', '.join(sorted(last_names))}."
-        )
-    linear = {name.rpartition(".")[2] for name, module in backbone.named_modules() if isinstance(module, nn.Linear)}
-    chosen = sorted(targets or linear)
+    """
+    A pattern for the full names of a backbone's layers of these last names; of all its linear layers without any.
+
+    It names each of them, since what is no layer may have a layer's last name.
+    """
+    modules = backbone.named_modules()
+    layers = {name: module for name, module in modules if isinstance(module, nn.Linear | nn.Conv2d)}
+    last_names = {name: name.rpartition(".")[2] for name in layers}
+    known = ", ".join(sorted({*last_names.values()}))
+    if unknown := sorted(set(targets) - {*last_names.values()}):
+        raise ValueError(f"The encoder has no layer named {', '.join(unknown)} to adapt. It has {known}.")
+    if targets:
+        chosen = [name for name in layers if last_names[name] in targets]
+    else:
+        chosen = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)]
     if not chosen:
-        raise ValueError(f"The encoder has no linear layer: name those to adapt, of {', '.join(sorted(last_names))}.")
-    return rf"backbone\.(.*\.)?({'|'.join(map(re.escape, chosen))})"
+        raise ValueError(f"The encoder has no linear layer: name those to adapt, of {known}.")
+    if grouped := sorted({last_names[name] for name in chosen if getattr(layers[name], "groups", 1) > 1}):
+        raise ValueError(
+            f"{', '.join(grouped)} of the encoder are convolutions in groups, into which adapters cannot be merged. "
+            "Leave them out of --lora-targets."
+        )
+    return rf"backbone\.({'|'.join(map(re.escape, chosen))})"

@@ -88,7 +88,13 @@ def _freeze_unused(backbone: PreTrainedModel) -> None:
     with torch.device("meta"):  # where nothing is computed
         twin = AutoBackbone.from_config(backbone.config)
         images = torch.empty(1, getattr(backbone.config, "num_channels", 3), 448, 448)
-        sums = [feature_map.sum() for feature_map in twin(images).feature_maps]
+        try:
+            sums = [feature_map.sum() for feature_map in twin(images).feature_maps]
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"A {type(backbone).__name__} with this configuration gives no feature maps of 448 x 448 pixels, as "
+                f"if it took images of one size alone ({error}). Choose another encoder."
+            ) from error
     names, parameters = zip(*twin.named_parameters(), strict=True)
     gradients = torch.autograd.grad(sums, parameters, allow_unused=True)
     for name, gradient in zip(names, gradients, strict=True):

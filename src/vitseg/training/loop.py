@@ -71,6 +71,7 @@ class Training:
     def __init__(self, options: TrainingOptions) -> None:
         self.options = options
         self.recipe = load_recipe(options.recipe, options.changes, options.backbone)
+        self.require_one_encoder()
         self.task = TASKS[self.recipe.task](self.recipe, options)
         self.ema = getattr(self.recipe.training, "ema_decay", None) if options.ema is None else options.ema
         self.accelerator = Accelerator(
@@ -167,6 +168,22 @@ class Training:
 
     # Before the first step.
 
+    def require_one_encoder(self) -> None:
+        """Refuse weights at the start that would take the place of those of a pretrained backbone."""
+        init, backbone = self.options.init, self.options.backbone
+        if init in (None, *PRETRAINED):
+            return
+        if backbone is not None:
+            raise ValueError(
+                f"--backbone {backbone} brings weights of the encoder, and --init {init} others. Give one of them; a "
+                "model over such an encoder goes on with --init alone."
+            )
+        if self.options.save_adapter:
+            raise ValueError(
+                f"An adapter is saved beside an encoder as it was published, but --init {init} brings other weights. "
+                "Leave out --save-adapter."
+            )
+
     def require_trackers(self) -> None:
         """Refuse trackers that are not installed, which Accelerate leaves out without a word."""
         available = {str(tracker) for tracker in self.accelerator.log_with}
@@ -259,7 +276,12 @@ class Training:
             # The name before transformers 5.2x and the one after.
             model = start.model
             enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-            enable()
+            try:
+                enable()
+            except ValueError as error:
+                raise ValueError(
+                    f"The model cannot do without its activations: leave out --gradient-checkpointing. ({error})"
+                ) from error
         self.adaptation = Adaptation(start.model, training, options.save_adapter)
         state = TrainingState(start, self.adaptation.frozen, training, self.accelerator, self.ema)
         # From here on, processes may drop different paths.
