@@ -149,6 +149,34 @@ def test_unusable_label_files_are_refused(tmp_path, content, message):
     assert "labels.json" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (
+            "id,name,r,g,b\n0,road,128,64,128\n1,sky,0,0,255\n",
+            "classes.csv",
+            "would be the name of a class is '0,road'",
+        ),
+        ("Idx\tRatio\tName\n1\t0.15\twall\n2\t0.10\tsky\n", "objectInfo150.txt", "other columns"),
+        ("id,name,kind\n0,road,flat\n1,sky,far\n", "classes.csv", "other columns"),
+        ("names: ['road', 'sky']\nnc: 2\n", "data.yaml", "write it as JSON"),
+        ('{"0": "road", "0": "sky"}', "labels.json", "'0' stands there twice"),
+        ('["road", ""]', "labels.json", "the class 1 is empty"),
+    ],
+)
+def test_tables_of_which_names_would_be_guessed_are_refused(tmp_path, content, name, message):
+    make_folder(tmp_path, ["a", "b"])
+    with pytest.raises(ValueError, match=rf"{name} is not a label table.*{message}"):
+        open_folder(tmp_path, write_labels(tmp_path, content, name))
+
+
+def test_other_encodings_are_told(tmp_path):
+    make_folder(tmp_path, ["a", "b"])
+    (tmp_path / "names.txt").write_text("Gebäude\nStraße\n", encoding="cp1252")
+    with pytest.raises(ValueError, match=r"names\.txt is not a label table: it is not in UTF-8 .* at byte 3"):
+        open_folder(tmp_path, tmp_path / "names.txt")
+
+
 def test_missing_label_file_is_told(tmp_path):
     make_folder(tmp_path, ["a", "b"])
     with pytest.raises(ValueError, match=r"nowhere\.json is not a label table: .*No such file"):
@@ -207,6 +235,24 @@ def test_images_and_masks_may_spell_a_split_in_two_ways(tmp_path):
     dataset = open_folder(tmp_path, write_labels(tmp_path, THREE))
     assert names(dataset) == {"train": ["Train/1"], "validation": ["val/1"]}
     np.testing.assert_array_equal(label_map(dataset), [[0, 1, 2], [0, 255, 1]])
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (("train2017", "val2017"), {"train": ["train2017/1"], "validation": ["val2017/1"]}),
+        (("Training Set", "Test_Set"), {"train": ["Training Set/2"], "validation": ["Training Set/1"]}),
+        (("train_01", "train_02", "val"), {"train": ["train_01/1", "train_02/1"], "validation": ["val/1"]}),
+        (("train", "dev"), {"train": ["train/1"], "validation": ["dev/1"]}),
+        (("train", "dev", "eval"), {"train": ["train/1"], "validation": ["dev/1", "eval/1"]}),
+    ],
+)
+def test_folders_of_splits_may_be_called_many_things(tmp_path, folders, expected):
+    for folder in folders:
+        make_folder(tmp_path, [f"{folder}/1", *([f"{folder}/2"] if "test" in str(folders).lower() else [])])
+    found = names(open_folder(tmp_path, write_labels(tmp_path, THREE)))
+    assert found.pop("test", None) == (["Test_Set/1", "Test_Set/2"] if "Test_Set" in folders else None)
+    assert {split: sorted(pairs) for split, pairs in found.items()} == {s: sorted(p) for s, p in expected.items()}
 
 
 def test_a_folder_for_testing_is_neither_trained_nor_validated_on(tmp_path):
@@ -319,6 +365,11 @@ def test_lists_may_have_paths_of_any_kind(tmp_path, entry):
     [
         ("# label:color_rgb:parts:actions\nsky:0,0,255::\nroad:128,64,128::\n", "labelmap.txt"),
         ("name,r,g,b\nsky,0,0,255\nroad,128,64,128\n", "class_dict.csv"),
+        ('"name","r","g","b"\n"sky","0","0","255"\n"road","128","64","128"\n', "class_dict.csv"),
+        ("r,g,b,name\n0,0,255,sky\n128,64,128,road\n", "colors.csv"),
+        ("0 0 255\tsky\n128 64 128\t\troad\n", "label_colors.txt"),
+        ("# mine\n#0000ff sky\n#804080 road\n", "colors.txt"),
+        ("sky #0000ff\nroad #804080\n", "colors.txt"),
     ],
 )
 def test_tables_of_colours_as_tools_write_them(tmp_path, content, name):
@@ -346,6 +397,10 @@ def test_a_map_of_colours_names_values_where_masks_have_no_colours(tmp_path):
         ("Pixel Value, Class\n7, sky\n11, road\n", "_classes.csv"),
         ("7: sky\n11: road\n", "names.txt"),
         ("11\troad\n7\tsky\n", "names.txt"),
+        ("name,id\nsky,7\nroad,11\n", "names.csv"),
+        ('"id","name"\n"7","sky"\n"11","road"\n', "names.csv"),
+        ("sky: 7\nroad: 11\n", "names.txt"),
+        ('{"7": "sky", "11": "road"}', "names.txt"),
     ],
 )
 def test_numbered_names_stand_for_their_numbers(tmp_path, content, name):

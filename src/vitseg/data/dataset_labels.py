@@ -13,7 +13,7 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from .augmentation import IGNORE_INDEX
 from .sources import DataSource, open_source
-from .texts import read_text
+from .texts import parse_json, read_text
 
 
 LABELS_FILE = "labels.json"
@@ -32,8 +32,8 @@ class DatasetLabels:
             there are no label maps.
 
     Raises:
-        ValueError: if there are no names, more than `max_names`, one twice, or not as many colours, or the ignored
-            value is that of a class.
+        ValueError: if there are no names, more than `max_names`, one twice or without a character, or not as many
+            colours, or the ignored value is that of a class.
     """
 
     names: tuple[str, ...]
@@ -50,6 +50,8 @@ class DatasetLabels:
                 f"{IGNORE_INDEX} stands for ignored pixels. Merge classes or leave some out. (Models take more in a "
                 "loop of your own, with a semantic_loss_ignore_index that is no class.)"
             )
+        if not all(map(str.strip, self.names)):
+            raise ValueError(f"The name of the class {[*map(str.strip, self.names)].index('')} is empty.")
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
             raise ValueError(f"Class names must differ, but these stand there twice: {', '.join(repeated)}.")
@@ -86,7 +88,7 @@ def read_labels(file: str | Path) -> DatasetLabels:
         ValueError: if the file does not hold such a table.
     """
     try:
-        labels = labels_of(json.loads(read_text(file)))
+        labels = labels_of(parse_json(read_text(file)))
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is not a label table: {error}") from error
     if labels.ignore_index != IGNORE_INDEX:

@@ -18,14 +18,19 @@ from .archives import File, FileTree
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 # Where there are several, the first one counts.
 _IMAGES = ("images", "image", "imgs", "img", "img_dir", "jpegimages")
-_MASKS = ("masks", "mask", "ann_dir", "annotations", "annotation", "annot", "labels", "label", "segmentationclass")
+_MASKS = (
+    *("masks", "mask", "masks_machine", "ann_dir", "annotations", "annotation", "annot", "labels", "label"),
+    "segmentationclass",
+)
 _MASK_ENDING = "_mask"
 _ANY_SPLIT = "|".join(SPLITS)
+# "train", "Training Set", "train2017", "train_01".
+_SPLIT_FOLDER = re.compile(rf"({_ANY_SPLIT})(?:[-_ ]?set)?(?:[-_ ]?([0-9]+))?")
 _FOLDER = re.compile(rf"(?:({_ANY_SPLIT})[-_ ]?)?({'|'.join(_IMAGES + _MASKS)})(?:[-_ ]?({_ANY_SPLIT}))?")
 # How many folders an error message shows.
 _EXAMPLES = 5
@@ -50,17 +55,17 @@ class Place:
     def split_folder(self) -> str | None:
         """The folder that names its split: the first below, or the last above."""
         nearest = (*self.below[:-1][:1], *reversed(self.above))
-        return next((folder for folder in nearest if folder.lower() in SPLITS), None)
+        return next(filter(split_of, nearest), None)
 
     def name(self, depth: int) -> str:
         """Its path without the folder of images or masks, and without the first `depth` folders."""
         return "/".join((*self.above, *self.below)[depth:])
 
     def key(self, depth: int) -> str:
-        """The same, with "train", "validation" or "test" for the folder of its split."""
+        """The same, with the folder of its split in one spelling."""
         own = self.split_folder
         parts = (*self.above, *self.below)[depth:]
-        return "/".join(SPLITS[part.lower()] if part == own else part for part in parts)
+        return "/".join(_spelled_out(part) if part == own else part for part in parts)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,23 @@ class FoundPair:
     @property
     def split(self) -> str | None:
         """ "train", "validation", "test", or `None` if no folder says so."""
-        return SPLITS[self.split_folder.lower()] if self.split_folder else None
+        return split_of(self.split_folder) if self.split_folder else None
+
+
+def split_of(folder: str) -> str | None:
+    """ "train", "validation" or "test" if a folder's name says so, perhaps with a number, in any case."""
+    match = _SPLIT_FOLDER.fullmatch(folder.lower())
+    return SPLITS[match[1]] if match else None
+
+
+def _spelled_out(folder: str) -> str:
+    """The folder of a split in one spelling: `val` and `Validation` are the same; `dev` and `val2` are others."""
+    match = _SPLIT_FOLDER.fullmatch(folder.lower())
+    if match is None:
+        return folder
+    name, number = match.groups("")
+    split = SPLITS[name]
+    return (split if name[:3] == split[:3] else name) + number
 
 
 def normalize(path: str) -> str:
@@ -174,7 +195,7 @@ def _common_depth(above: Sequence[Sequence[str]]) -> int:
     """How many folders stand around everything, as one of an archive's own name often does; a split does not count."""
     depth = 0
     for folders in zip(*above, strict=False):
-        if len(set(folders)) > 1 or folders[0].lower() in SPLITS:
+        if len(set(folders)) > 1 or split_of(folders[0]):
             break
         depth += 1
     return depth

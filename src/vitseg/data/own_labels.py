@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the values or colours in a user's own masks mean, as the user wrote it down."""
 
+import csv
 import dataclasses
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,15 +11,27 @@ from pathlib import Path
 from .annotations import TrainIds
 from .augmentation import IGNORE_INDEX
 from .dataset_labels import DatasetLabels, labels_of
-from .texts import read_text
+from .texts import parse_json, read_text
 
 
 # Of a 16-bit mask.
 _LARGEST_VALUE = 65535
-# "road:128,64,128::", as CVAT writes it, or "road,128,64,128".
-_COLOR_LINE = re.compile(r"(?P<name>.*?)\s*[:,;]\s*(?P<value>[0-9]{1,3}, *[0-9]{1,3}, *[0-9]{1,3})\s*(?::.*)?")
-# "7, road", "7: road" or "7 road".
-_VALUE_LINE = re.compile(r"(?P<value>[0-9]+)\s*[:,;\s]\s*(?P<name>.+)")
+_COLOR = r"(?P<value>#[0-9a-fA-F]{6}|[0-9]{1,3}(?:[\s,;]+[0-9]{1,3}){2})"
+_COLOR_LINES = (
+    # "road:128,64,128::", as CVAT writes it, "road,128,64,128", or "road #804080".
+    re.compile(rf"(?P<name>.*?)\s*[:,;\s]\s*{_COLOR}\s*(?::.*)?"),
+    # "128 64 128 road".
+    re.compile(rf"{_COLOR}\s*[:,;\s]\s*(?P<name>.+)"),
+)
+_VALUE_LINES = (
+    # "7, road", "7: road" or "7 road".
+    re.compile(r"(?P<value>[0-9]+)\s*[:,;=\s]\s*(?P<name>.+)"),
+    # "road, 7"; but "zone 7" is a name.
+    re.compile(r"(?P<name>.+?)\s*[:,;=\t]\s*(?P<value>[0-9]+)"),
+)
+# What CSV files put around fields.
+_QUOTES = re.compile(r'^\s*"|[,;\t]"', re.MULTILINE)
+_OTHER_FORMATS = (".xml", ".yaml", ".yml")
 
 
 def read_own_labels(
@@ -32,8 +44,8 @@ def read_own_labels(
         file: what the masks' values mean. JSON: a list of names, by value; an object of value -> name, whose train ids
             are in ascending order of value; an object of colour -> name ("#rrggbb" or "r,g,b") for masks whose colours
             stand for classes, whose train ids are in the order of the file; or a `labels.json`, whose `ignore_index`
-            is ignored. Any other file: a name on each line, by value, or after a value; or before a colour, as in
-            CVAT's `labelmap.txt`. Lines that begin with "#", and a header over values or colours, are passed by.
+            is ignored. Text or CSV: a name on each line, by value; or with its value or its colour, as in CVAT's
+            `labelmap.txt`. Comments (lines that begin with "#") and a header over values or colours are passed by.
         ignore: values or colours that stand for no class.
         masks_have_colors: without, a file of colours on lines is one of names, by value.
 
@@ -46,10 +58,13 @@ def read_own_labels(
     file = Path(file)
     try:
         text = read_text(file)
-        table = json.loads(text) if file.suffix.lower() == ".json" else _parse_lines(text)
+        is_json = file.suffix.lower() == ".json" or text.lstrip().startswith(("{", "["))
+        if not is_json and file.suffix.lower() in _OTHER_FORMATS:
+            raise ValueError('write it as JSON, such as {"0": "road"}, or as text with a name on each line')
+        table = parse_json(text) if is_json else _parse_lines(text)
         if isinstance(table, Mapping) and "names" not in table:
             labels, raw, is_colored = _from_values(table)
-            if is_colored and not masks_have_colors and file.suffix.lower() != ".json":
+            if is_colored and not masks_have_colors and not is_json:
                 raw, is_colored = list(labels.id2label), False
         else:
             labels = labels_of(table)
@@ -70,22 +85,36 @@ def read_own_labels(
 def _parse_lines(text: str) -> list[str] | dict[str, str]:
     """Names by position, by value or by colour, whatever the lines hold."""
     lines = [line.strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
+    if _QUOTES.search(text):
+        rows = csv.reader(lines, delimiter=max(",;\t", key=text.count), skipinitialspace=True)
+        lines = ["\t".join(field.strip() for field in row) for row in rows]
+    lines = [line for line in lines if line and (not line.startswith("#") or re.match(rf"{_COLOR}\b", line))]
     # The first line of labelme's lists, which stands for -1.
     lines = lines[1:] if lines[:1] == ["__ignore__"] else lines
-    for pattern in (_COLOR_LINE, _VALUE_LINE):
+    for pattern in (*_COLOR_LINES, *_VALUE_LINES):
         matches = [pattern.fullmatch(line) for line in lines]
         entries = [match for match in matches if match]
         has_header = bool(entries) and not matches[0] and re.search("[,:;\t]", lines[0]) is not None
         if entries and len(entries) == len(lines) - has_header:
-            table = {match["value"]: match["name"].strip() for match in entries}
+            table = {re.sub(r"[\s,;]+", ",", match["value"]): match["name"].strip() for match in entries}
             if len(table) < len(entries):
                 raise ValueError("a value or colour stands there twice")
+            _check_columns(list(table.values()))
             return table
-        if entries and pattern is _COLOR_LINE:
+        if entries and pattern is _COLOR_LINES[0]:
             other = next(line for line, match in zip(lines, matches, strict=True) if not match)
             raise ValueError(f"the line {other!r} has no name with a colour, as others have")
+    _check_columns(lines)
     return lines
+
+
+def _check_columns(names: Sequence[str]) -> None:
+    """Refuse the rows of a table with more columns than are understood."""
+    if len(names) > 1 and all(re.search("[,;\t=]", name) for name in names):
+        raise ValueError(
+            f"what would be the name of a class is {names[0]!r}, as of a table with other columns: leave no columns "
+            "but the name, or the value and the name, or the name and the colour"
+        )
 
 
 def _from_values(table: Mapping[str, str]) -> tuple[DatasetLabels, list[int], bool]:
