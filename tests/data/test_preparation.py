@@ -22,6 +22,7 @@ from vitseg.data.annotations import TrainIds
 from vitseg.data.archives import File
 from vitseg.data.dataset_labels import DatasetLabels, load_labels
 from vitseg.data.downloads import open_download
+from vitseg.data.own_folder import open_folder
 from vitseg.data.pairs import EncodedPair, Pair, RawDataset
 from vitseg.data.preparation import BadPairError, prepare, read_report
 from vitseg.data.shards import write_shard
@@ -248,6 +249,46 @@ def test_an_update_that_is_stopped_leaves_the_output_as_it_was(ade, tmp_path, mo
 def test_a_lost_shard_is_written_again(ade, tmp_path):
     prepare(open_download("ade20k", ade.source), tmp_path / "ade")
     (tmp_path / "ade/data/train-00003-of-00008.parquet").unlink()
+    prepare(open_download("ade20k", ade.source), tmp_path / "ade")
+    assert_prepared(tmp_path / "ade", ade)
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "labels.json", "data/train-00003-of-00008.parquet", "data/validation-00000-of-00003.parquet"]
+)
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_what_an_output_lost_is_written_again(ade, tmp_path, name, is_cut):
+    first = prepare(open_download("ade20k", ade.source), tmp_path / "ade")
+    before = read(tmp_path / "ade")
+    file = tmp_path / "ade" / name
+    if is_cut and name != "README.md":
+        file.write_bytes(file.read_bytes()[:-20])
+    else:
+        file.unlink()
+    assert prepare(open_download("ade20k", ade.source), tmp_path / "ade") == first
+    assert read(tmp_path / "ade") == before
+
+
+def test_another_mask_of_the_same_size_and_time_of_modification_is_taken_up(tmp_path, monkeypatch):
+    """As unpacking a corrected export leaves them, of whose files all have the time 1980-01-01."""
+    for folder in ("images", "masks"):
+        (tmp_path / "mine" / folder).mkdir(parents=True)
+    for index in range(2):
+        Image.new("L", (3, 2), index).save(tmp_path / f"mine/images/{index}.bmp")
+        Image.new("L", (3, 2), index).save(tmp_path / f"mine/masks/{index}.bmp")
+    (tmp_path / "labels.txt").write_text("zero\none\n")
+    mask = tmp_path / "mine/masks/0.bmp"
+    os.utime(mask, (315532800, 315532800))
+    prepare(open_folder(tmp_path / "mine", tmp_path / "labels.txt"), tmp_path / "out")
+    Image.new("L", (3, 2), 1).save(mask)
+    os.utime(mask, (315532800, 315532800))
+    assert prepared_anew(monkeypatch, open_folder(tmp_path / "mine", tmp_path / "labels.txt"), tmp_path / "out") == [
+        "0"
+    ]
+
+
+def test_an_empty_folder_may_be_there(ade, tmp_path):
+    (tmp_path / "ade").mkdir()
     prepare(open_download("ade20k", ade.source), tmp_path / "ade")
     assert_prepared(tmp_path / "ade", ade)
 

@@ -37,7 +37,8 @@ class File:
         member: its name in a zip file.
         offset: where it starts in a tar file.
         version: tells it from other content of the same name and size without being read: when it (or the tar file)
-            was modified, in nanoseconds, or its checksum in a zip file.
+            was modified, and when that was said of it, which unpacking and copying do not set back; or its checksum
+            in a zip file.
     """
 
     container: Path
@@ -45,7 +46,7 @@ class File:
     size: int
     member: str | None = None
     offset: int = 0
-    version: int = 0
+    version: int | str = ""
 
     def __str__(self) -> str:
         """The path that a person finds it under; what is in an archive has the archive's path in front."""
@@ -163,7 +164,11 @@ def _walk(folder: Path) -> Iterator[File]:
 
 def _on_disk(path: Path, name: str) -> File:
     stat = path.stat()
-    return File(path, name, stat.st_size, version=stat.st_mtime_ns)
+    return File(path, name, stat.st_size, version=_version(stat))
+
+
+def _version(stat: os.stat_result) -> str:
+    return f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
 def _list_archive(archive: File) -> Iterator[File]:
@@ -191,7 +196,7 @@ def _list_tar(path: Path) -> list[File]:
     # Not compressed, so that members can be read where they lie.
     with tarfile.open(path, "r:") as archive:
         members = [member for member in archive if member.isreg() and not member.issparse()]
-    version = path.stat().st_mtime_ns
+    version = _version(path.stat())
     return [File(path, member.name, member.size, offset=member.offset_data, version=version) for member in members]
 
 

@@ -44,6 +44,7 @@ SHARD_BYTES = 256 * 1024**2
 AHEAD = 4
 REPORT_FILE = "preparation.json"
 SKIPPED_FILE = "skipped.txt"
+CARD_FILE = "README.md"
 
 
 class BadPairError(ValueError):
@@ -88,9 +89,9 @@ def prepare(
     changed since, or the meaning of whose values has. An output keeps what it held until what replaces it is complete.
 
     Args:
-        dataset: what to prepare. Its files are told by their names, sizes and times of modification (in zip files,
+        dataset: what to prepare. Its files are told by their names, sizes and times of change (in zip files,
             checksums), without being read.
-        output: folder to write.
+        output: folder to write, which may be there if it is empty.
         limit: pairs of each split to take, from the first; `None` takes all.
         on_error: what to do at a pair that cannot be used. "stop" raises; "skip" leaves it out and reports it.
         workers: number of processes that verify and encode; 0 does it in this one.
@@ -111,7 +112,7 @@ def prepare(
     output = Path(output)
     recover(output)
     work = _work_folder(output)
-    earlier = _read_finished(output, dataset.title) if output.exists() else None
+    earlier = _read_finished(output, dataset.title) if _is_taken(output) else None
     before = earlier["about"] if earlier is not None else {}
     known: Orientation | None = orientation or before.get("orientation")
     shards = _plan(dataset, limit, known, work)
@@ -123,7 +124,7 @@ def prepare(
     if known:
         tell(describe_orientation(known))
     about = _describe(dataset, shards, known)
-    if earlier is not None and before == about and _is_whole(output, earlier, on_error):
+    if earlier is not None and before == about and _is_whole(output, earlier, dataset, on_error):
         tell(f"{output} was already complete.")
     else:
         work.mkdir(parents=True, exist_ok=True)
@@ -186,7 +187,8 @@ def _read_finished(output: Path, title: str) -> dict[str, Any]:
         earlier_title = content.get("about", content.get("arguments"))["data set"]
     except (OSError, AttributeError, KeyError, TypeError, ValueError):
         raise ValueError(
-            f"{output} already exists and is no prepared data set. Delete it, or name a folder that does not exist."
+            f"{output} already exists and is no prepared data set. Name a folder that does not exist, or delete that "
+            "one if nobody needs it."
         ) from None
     if earlier_title != title:
         raise ValueError(
@@ -196,11 +198,28 @@ def _read_finished(output: Path, title: str) -> dict[str, Any]:
     return {"about": {}, "shards": [], **content}
 
 
-def _is_whole(output: Path, earlier: Mapping[str, Any], on_error: str) -> bool:
+def _is_taken(output: Path) -> bool:
+    return output.exists() and not (output.is_dir() and not any(output.iterdir()))
+
+
+def _is_whole(output: Path, earlier: Mapping[str, Any], dataset: RawDataset, on_error: str) -> bool:
     """Whether a run has nothing to do in an output that was made of the same."""
-    entries = earlier["shards"]
-    has_files = all((output / "data" / entry["file"]).exists() for entry in entries if entry["file"])
-    return has_files and (on_error == "skip" or not any(entry["report"]["skipped"] for entry in entries))
+    labels = output / LABELS_FILE
+    return (
+        (output / CARD_FILE).exists()
+        and labels.exists()
+        and labels.read_bytes() == dataset.labels.to_json().encode()
+        and all(_is_intact(output, entry) for entry in earlier["shards"])
+        and (on_error == "skip" or not any(entry["report"]["skipped"] for entry in earlier["shards"]))
+    )
+
+
+def _is_intact(output: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether a shard is there, as long as it was written; one without pairs has no file."""
+    if not entry["file"]:
+        return True
+    file = output / "data" / entry["file"]
+    return file.exists() and entry.get("bytes") in (None, file.stat().st_size)
 
 
 def _take_up(output: Path, earlier: Mapping[str, Any], shards: Sequence["_Shard"]) -> None:
@@ -208,10 +227,10 @@ def _take_up(output: Path, earlier: Mapping[str, Any], shards: Sequence["_Shard"
     known = {entry["made_of"]: entry for entry in earlier["shards"]}
     for shard in shards:
         entry = known.get(shard.made_of)
-        if entry is None or shard.read_record():
+        if entry is None or shard.read_record() or not _is_intact(output, entry):
             continue
         shard.discard()
-        if entry["file"] and (output / "data" / entry["file"]).exists():
+        if entry["file"]:
             _link(output / "data" / entry["file"], shard.file)
         shard.write_record(SplitReport(**entry["report"]))
 
@@ -394,12 +413,13 @@ def _assemble(dataset: RawDataset, shards: Sequence[_Shard], about: Mapping[str,
         count, names = sum(record.images > 0 for _, record in own), itertools.count()
         for shard, record in own:
             name = shard_name(split, next(names), count) if record.images else None
-            entries.append({"file": name, "made_of": shard.made_of, "report": asdict(record)})
+            size = shard.file.stat().st_size if name else 0
+            entries.append({"file": name, "bytes": size, "made_of": shard.made_of, "report": asdict(record)})
             if name:
                 moves.append((shard.file, complete / "data" / name))
     card = dataset_card(dataset.title, _DESCRIPTION, dataset.labels, list(dataset.splits))
-    (complete / "README.md").write_text(card, encoding="utf-8")
-    (complete / LABELS_FILE).write_text(dataset.labels.to_json(), encoding="utf-8")
+    (complete / CARD_FILE).write_text(card, encoding="utf-8")
+    (complete / LABELS_FILE).write_bytes(dataset.labels.to_json().encode())
     reasons = [reason for split in report.values() for reason in split.skipped]
     if reasons:
         (complete / SKIPPED_FILE).write_text("".join(f"{reason}\n" for reason in reasons), encoding="utf-8")
