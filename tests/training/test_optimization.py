@@ -13,10 +13,12 @@ import torch
 from golden_cases import load_case
 from torch import nn
 
+from vitseg import PlainVitConfig, SetrConfig, SetrForSemanticSegmentation
 from vitseg.recipes import TrainingRecipe, get_recipe
 from vitseg.training.optimization import (
     build_optimizer,
     build_schedule,
+    layer_factors,
     parameter_groups,
     poly_schedule,
     unfinished_warmup,
@@ -209,3 +211,21 @@ def test_weight_decay_may_spare_vectors():
         decays |= dict.fromkeys(group["params"], group["weight_decay"])
     for name, parameter in model.named_parameters():
         assert decays[parameter] == (0.5 if parameter.ndim > 1 else 0.0), name
+
+
+def test_blocks_further_from_the_output_learn_less():
+    """By half: embeddings, blocks, the norm after them, a head. Of pyramids, blocks are counted through the stages."""
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
+    config = PlainVitConfig(**sizes, image_size=16, use_final_norm=True)
+    model = SetrForSemanticSegmentation(SetrConfig(backbone_config=config, decoder_type="naive", auxiliary_heads=[]))
+    groups = parameter_groups(model, 1.0, 0.0, {"head": {"lr_mult": 10.0}}, layer_decay=0.5)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    rates = {names[id(parameter)]: group["lr"] for group in groups for parameter in group["params"]}
+    assert rates["backbone.embeddings.position_embeddings"] == 0.25
+    assert rates["backbone.layers.0.mlp.fc1.weight"] == 0.5
+    assert rates["backbone.layers.1.mlp.fc1.weight"] == rates["backbone.layernorm.weight"] == 1.0
+    assert rates["decode_head.classifier.weight"] == 10.0
+
+    pyramid = ["backbone.patches.weight", "backbone.stages.0.layers.0.weight", "backbone.stages.0.layers.1.weight"]
+    pyramid += ["backbone.stages.1.layers.0.weight", "backbone.hidden_states_norms.stage1.weight"]
+    assert list(layer_factors(pyramid, 0.5).values()) == [0.125, 0.25, 0.5, 1.0, 1.0]
