@@ -116,3 +116,22 @@ def test_the_longest_name_that_a_file_may_have(tmp_path):
     with replacing(tmp_path / ("x" * 251 + ".txt")) as unfinished:
         unfinished.write_text("whole")
     assert names(tmp_path) == ["x" * 251 + ".txt", path.name]
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path):
+    (tmp_path / "large").mkdir()
+    (tmp_path / "best").symlink_to("large/best")
+    for content in ("old", "new"):
+        write(tmp_path / "best", content)
+        assert (tmp_path / "best").is_symlink()
+        assert names(tmp_path) == ["best", "large"]
+        assert names(tmp_path / "large") == ["best"]
+        assert (tmp_path / "large/best/weights").read_text() == content
+
+
+def test_a_folder_is_not_replaced_by_a_file(tmp_path):
+    write(tmp_path / "a.png", "a person's")
+    with pytest.raises(IsADirectoryError), replacing(tmp_path / "a.png") as unfinished:
+        unfinished.write_text("a file")
+    assert names(tmp_path) == ["a.png"]
+    assert (tmp_path / "a.png/weights").read_text() == "a person's"

@@ -195,6 +195,28 @@ def test_an_image_that_a_data_set_lacks_is_left_out(tmp_path, capsys):
     assert "left out: the image of c is missing" in err
 
 
+def test_rows_without_a_name_have_their_numbers(tmp_path):
+    (tmp_path / "data").mkdir()
+    content = BytesIO()
+    noise(3, 30, 20).save(content, format="PNG")
+    image = {"bytes": content.getvalue(), "path": None}
+    table = pa.Table.from_pylist([{"image": image, "file_name": name} for name in ("a", None)])
+    pq.write_table(table, tmp_path / "data" / "test-0.parquet")
+    model = save_tiny_setr(tmp_path / "model", CITYSCAPES)
+    assert run("--model", model, "--dataset", tmp_path / "data", "--output", tmp_path / "out") == 0
+    assert submitted(tmp_path / "out") == ["1.png", "a.png"]
+
+
+def test_a_damaged_note_is_named(model, photos, tmp_path, capsys):
+    note = tmp_path / "predictions.json"
+    for content, message in (("", "is damaged"), ("[]", "was not written by vitseg"), ("{}", "of another model")):
+        note.write_text(content)
+        assert run("--model", model, "--images", photos, "--output", tmp_path) == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert str(tmp_path) in err
+
+
 def test_litter_is_not_submitted_and_dots_belong_to_names(model, tmp_path, capsys):
     folder = tmp_path / "photos"
     (folder / ".ipynb_checkpoints").mkdir(parents=True)

@@ -304,6 +304,10 @@ class TestNames:
             (["/d/a.jpg", "/d/a.png", "/d/a.jpg.gif"], ["a.jpg", "a.png", "a.jpg.gif"]),
             (["/x.jpg", "/d/x.jpg"], ["x", "d/x"]),
             (["/d/frame.0001", "/d/frame.0002"], ["frame.0001", "frame.0002"]),
+            # Names that are one to the file systems of other machines.
+            (["/d/a.jpg", "/e/A.jpg"], ["d/a", "e/A"]),
+            (["/d/caf\u00e9.jpg", "/e/cafe\u0301.jpg"], ["d/caf\u00e9", "e/cafe\u0301"]),
+            (["/d/a.jpg", "/d/A.jpg"], ["a", "A"]),
         ],
         ids=" ".join,
     )
@@ -433,6 +437,17 @@ class TestFolders:
         skipped = [line for line in capsys.readouterr().err.splitlines() if "skipped" in line]
         assert len(skipped) == 2
         assert all("name too long" in line for line in skipped)
+
+    def test_a_picture_that_no_jpeg_holds_costs_itself_alone(self, model, tmp_path, capsys):
+        folder = tmp_path / "in"
+        folder.mkdir()
+        photo(0).save(folder / "z.png")
+        photo(0, 65490, 3).save(folder / "strip.png")
+        assert run("--model", model, folder, "--output", tmp_path / "out") == 1
+        assert set(contents(tmp_path / "out")) == {f"z{ending}" for ending in RESULTS}
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if "skipped" in line]
+        assert "strip.png: its overlay would have 65" in line
+        assert "a JPEG file has 65500 in a direction at most: cut it into several" in line
 
 
 class TestRefusals:

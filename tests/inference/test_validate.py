@@ -5,6 +5,8 @@
 import csv
 import json
 import os
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -169,3 +171,88 @@ def test_refusals(model, scenes, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run("--model", model, "--dataset", scenes, "--save-images", 1)
     assert "--save-images needs --output" in capsys.readouterr().err
+    for option, value in (("--save-images", "-1"), ("--workers", "-2")):
+        with pytest.raises(SystemExit):
+            main(["validate", "--model", str(model), "--dataset", str(scenes), "--output", str(output), option, value])
+        assert f"{option}: {value} is no number of things" in capsys.readouterr().err
+    for ratio in ("nan", "inf"):
+        assert run("--model", model, "--dataset", scenes, "--multi-scale", ratio) == 2
+        assert f"ratios are ({ratio},); expected one positive factor or more" in capsys.readouterr().err
+    assert run("--model", model, "--dataset", scenes, "--flip", "--scores-device", "gpu") == 2
+    assert "error: --scores-device gpu cannot be used; try cpu." in capsys.readouterr().err
+
+
+def change_rows(folder: Path, change: Callable[[dict], None]) -> None:
+    """Changes all rows of the validation split."""
+    (file,) = (folder / "data").glob("validation-*.parquet")
+    table = pq.read_table(file)
+    rows = table.to_pylist()
+    for row in rows:
+        change(row)
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
+
+
+def test_what_a_finished_evaluation_did_not_do_is_done_when_asked_for(model, tmp_path, capsys):
+    scenes, output = tmp_path / "scenes", tmp_path / "out"
+    write_scenes(scenes, num_train=1, num_validation=2, num_shards=1)
+    change_rows(scenes, lambda row: row.update(file_name="é" * 125))
+    arguments = ("--model", model, "--dataset", scenes, "--output", output)
+    assert run(*arguments) == 0
+    expected = json.loads((output / "results.json").read_text())["scores"]
+
+    assert run(*arguments, "--update-model-card") == 0
+    assert "holds this result already" in capsys.readouterr().out
+    value = ModelCard.load(model / "README.md").data.eval_results[0].metric_value
+    assert value == pytest.approx(100 * expected["mean_iou"], abs=0.01)
+
+    assert run(*arguments, "--save-images", 5) == 0
+    assert "without the images: it is measured again to draw them" in capsys.readouterr().out
+    drawn = sorted(path.name for path in (output / "images").iterdir())
+    assert [name[:8] for name in drawn] == ["worst_1_", "worst_2_"]
+    assert json.loads((output / "results.json").read_text())["scores"] == expected
+
+
+def test_nothing_that_can_be_measured(model, tmp_path, capsys):
+    scenes, output = tmp_path / "scenes", tmp_path / "out"
+    write_scenes(scenes, num_train=1, num_validation=2, num_shards=1)
+
+    def ignore(row: dict) -> None:
+        size = Image.open(BytesIO(row["label"]["bytes"])).size
+        Image.new("L", size, 255).save(file := BytesIO(), format="PNG")
+        row["label"]["bytes"] = file.getvalue()
+
+    change_rows(scenes, ignore)
+    arguments = ("--model", model, "--dataset", scenes, "--output", output)
+    assert run(*arguments) == 2
+    assert f"In the split 'validation' of {scenes} all pixels of the 2 label maps are ignored" in (
+        capsys.readouterr().err
+    )
+    assert not (output / "results.json").exists()
+
+    change_rows(scenes, lambda row: row["image"].update(bytes=b"junk"))
+    assert run(*arguments, "--skip-broken", "--output", tmp_path / "other") == 2
+    message = "error: None of the 2 images can be measured. Cannot decode the image of validation_000000"
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["results.json", "progress-0-of-1.json"])
+def test_damaged_and_foreign_notes_are_named(name, model, scenes, tmp_path, capsys):
+    arguments = ("--model", model, "--dataset", scenes, "--output", tmp_path, "--limit", 1)
+    for content, message in (("{", "is damaged: "), ("[]", "was not written by vitseg"), ("{}", "of another model")):
+        (tmp_path / name).write_text(content)
+        assert run(*arguments) == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert str(tmp_path) in err
+        assert (tmp_path / name).read_text() == content
+
+
+def test_a_card_that_cannot_be_read_is_refused_before_the_work(model, scenes, capsys):
+    card = "---\nlicense: [mit\n---\n# Mine\n"
+    (model / "README.md").write_text(card)
+    for command in (["validate", "--dataset", str(scenes), "--update-model-card", "--model"], ["describe"]):
+        assert main([*command, str(model)]) in (1, 2)
+        captured = capsys.readouterr()
+        assert f"The metadata of {model / 'README.md'}, between its lines of ---, cannot be read" in captured.err
+        assert "mean IoU" not in captured.out
+    assert (model / "README.md").read_text() == card

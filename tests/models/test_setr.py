@@ -256,6 +256,24 @@ def test_strides_follow_windows_unless_they_were_given():
     assert (config.window_size, config.window_stride) == (48, 32)
 
 
+def test_settings_that_are_updated_fit_together_in_any_order():
+    config = small_config("naive")
+    config.update({"window_stride": 100, "auxiliary_loss_weight": 0.1, "window_size": 128})
+    assert (config.window_size, config.window_stride, config.auxiliary_loss_weight) == (128, 100, 0.1)
+    config.update({"window_size": 48, "window_stride": 20})
+    assert (config.window_size, config.window_stride) == (48, 20)
+    config.update({"output_attentions": True})
+    assert config.output_attentions
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 64, 64), (1, 3, 0, 64), (0, 3, 80, 80)])
+def test_no_image_at_all_is_refused(shape):
+    with pytest.raises(
+        ValueError, match=rf"pixel_values has shape \({shape[0]}, .*there is no image, or an empty one"
+    ):
+        small_model("naive")(torch.empty(shape))
+
+
 def test_unknown_backbones_are_refused():
     with pytest.raises(ValueError, match="model_type None"):
         SetrConfig(backbone_config={"hidden_size": 48})

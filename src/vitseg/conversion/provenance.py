@@ -3,9 +3,10 @@
 """Where weights come from: digests of files, and what a conversion and a training note in a model folder."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
+
+from ..replacing import read_record
 
 
 FILE = "conversion.json"
@@ -56,4 +57,4 @@ def read_training(folder: str | Path) -> dict[str, Any] | None:
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    return read_record(file) if file.exists() else None

@@ -59,7 +59,8 @@ def evaluate_model(
         The scores of [`MeanIoU.compute`].
 
     Raises:
-        ValueError: naming the image, if one cannot be decoded, has no label map, or one with unknown values.
+        ValueError: naming the image, if one cannot be decoded, has no label map, or one with unknown values; or if
+            no image is left.
     """
     if protocol is None:
         protocol = Protocol.of_model(model.config, image_processor)
@@ -85,7 +86,11 @@ def evaluate_model(
         _count(bar, metric, progress, skip_broken)
     finally:
         progress.save()
-    return metric.compute()
+    try:
+        return metric.compute()
+    except ValueError as error:  # In no process was an image counted.
+        reason = progress.broken[0] if progress.broken else "There is none."
+        raise ValueError(f"None of the {count} images can be measured. {reason}") from error
 
 
 def metric_of(config: PreTrainedConfig) -> MeanIoU:

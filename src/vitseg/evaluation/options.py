@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from transformers import PreTrainedConfig
 from transformers.image_processing_utils import BaseImageProcessor
 
-from ..arguments import positive_int
+from ..arguments import positive_int, whole_number
 from ..data.streaming import default_workers
 from ..recipes import get_recipe
 from ..recipes.datasets import SIX_RATIOS
@@ -34,7 +34,11 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the model")
     parser.add_argument("--window-batch-size", type=positive_int, metavar="N", help="windows at a time (the model's)")
     parser.add_argument(
-        "--workers", type=int, default=default_workers(), metavar="N", help="processes that read images (%(default)s)"
+        "--workers",
+        type=whole_number,
+        default=default_workers(),
+        metavar="N",
+        help="processes that read images (%(default)s)",
     )
     parser.add_argument(
         "--scores-dtype", choices=DTYPES, default="float32", help="in which several views are summed (float32)"
@@ -81,7 +85,18 @@ def choose_protocol(
 
 
 def run_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments of `predict_images` and `evaluate_model` that the options set."""
+    """
+    The keyword arguments of `predict_images` and `evaluate_model` that the options set.
+
+    Raises:
+        ValueError: if there is no such device to sum scores on.
+    """
+    if args.scores_device is not None:
+        try:
+            torch.empty(0, device=args.scores_device)
+        except (AssertionError, RuntimeError) as error:  # of a PyTorch without the device, and of a name that is none
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"--scores-device {args.scores_device} cannot be used; try cpu. {reason}") from error
     return {
         "num_workers": args.workers,
         "window_batch_size": args.window_batch_size,

@@ -16,7 +16,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from ..data.sources import DataSource
 from ..data.streaming import parquet_files
-from ..replacing import write_json
+from ..replacing import read_record, write_json
 
 
 # What makes a model folder answer as it does.
@@ -63,8 +63,8 @@ class EvaluationProgress:
             )
         if not file.exists():
             return cls(file=file, identity=identity)
-        state = json.loads(file.read_text(encoding="utf-8"))
-        if state["fingerprint"] != identity:
+        state = read_record(file)
+        if state.get("fingerprint") != identity:
             raise ValueError(
                 f"{folder} holds an unfinished evaluation of another model, data set or protocol: give another "
                 "folder, or delete this one."

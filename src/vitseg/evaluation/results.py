@@ -15,6 +15,7 @@ from typing import Any, TextIO, cast
 
 import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from yaml import YAMLError
 
 from .. import __version__
 from ..recipes.cards import markdown_table
@@ -127,15 +128,32 @@ def markdown_report(record: Record) -> str:
     return f"# {_percent(record['scores']['mean_iou'])} mean IoU\n\n{listed}\n\n{means}\n\n{classes}\n"
 
 
+def model_card(text: str, file: Path) -> ModelCard:
+    """
+    A card of this text, which gets metadata if it has none.
+
+    Raises:
+        ValueError: naming the `file` it is from, if its metadata is no YAML.
+    """
+    try:
+        return ModelCard(text if text.startswith("---") else f"---\nlibrary_name: transformers\n---\n\n{text}")
+    except (YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"The metadata of {file}, between its lines of ---, cannot be read: {reason}") from error
+
+
 def add_to_model_card(card_file: Path, record: Record) -> None:
     """
     Add a result to the `model-index` of a model card, in place of an earlier one of the same data and protocol.
 
     The text of the card stays as it is; a card that does not exist is made.
+
+    Raises:
+        ValueError: if its metadata cannot be read.
     """
     model, dataset = (Path(record[key]).name if Path(record[key]).is_dir() else record[key] for key in _NAMED)
     text = card_file.read_text(encoding="utf-8") if card_file.exists() else f"# {model}\n"
-    card = ModelCard(text if text.startswith("---") else f"---\nlibrary_name: transformers\n---\n\n{text}")
+    card = model_card(text, card_file)
     entries = [
         EvalResult(
             task_type="image-segmentation",

@@ -3,13 +3,12 @@
 """What an evaluation leaves in its output folder: the record, tables, plots and pictures."""
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..replacing import replacing, write_json
+from ..replacing import read_record, replacing, write_json
 from .plots import plot_class_bars, plot_confusion_matrix
 from .results import Record, markdown_report
 
@@ -32,11 +31,11 @@ def finished_record(output: Path, identity: str) -> Record | None:
     file = output / "results.json"
     if not file.exists():
         return None
-    record = json.loads(file.read_text(encoding="utf-8"))
-    if record["fingerprint"] != identity:
+    record = read_record(file)
+    if record.get("fingerprint") != identity:
         raise ValueError(
-            f"{output} holds the result of another model, data set or protocol ({record['protocol_in_words']}): give "
-            "another folder."
+            f"{output} holds the result of another model, data set or protocol "
+            f"({record.get('protocol_in_words', 'unknown')}): give another folder."
         )
     return record
 

@@ -20,7 +20,6 @@ well, 1 if images were left out, and 2 if the work failed.
 import argparse
 import functools
 import hashlib
-import json
 import os
 import sys
 from collections import Counter
@@ -42,7 +41,7 @@ from ..evaluation.submission import FORMATS, check_classes, save_label_map, writ
 from ..image_files import printable, without_image_suffix
 from ..images import read_picture, stored_size
 from ..label_maps import origin_of
-from ..replacing import write_json
+from ..replacing import read_record, write_json
 from .loading import class_names, load_model, palette_for
 from .pictures import PREDICTIONS, find_images, read_image
 
@@ -104,7 +103,8 @@ class DatasetImages:
 
     def __init__(self, source: str | DataSource, split: str):
         self.rows = load_undecoded(source, split, COLUMNS, optional=("label", "file_name"))
-        self.names = [PurePosixPath(without_image_suffix(name)).name for name in self.rows["file_name"]]
+        names = (name or str(index) for index, name in enumerate(self.rows["file_name"]))
+        self.names = [PurePosixPath(without_image_suffix(name)).name for name in names]
         self.orientation = load_orientation(source, split)
 
     def encoded(self, index: int) -> bytes:
@@ -232,7 +232,7 @@ def claim(output: Path, work: str, accelerator: Accelerator) -> None:
         ValueError: if it holds those of something else.
     """
     note = output / "predictions.json"
-    if note.exists() and json.loads(note.read_text(encoding="utf-8"))["fingerprint"] != work:
+    if note.exists() and read_record(note).get("fingerprint") != work:
         raise ValueError(
             f"{output} holds predictions of another model, protocol or format, or of another folder of images: give "
             "another folder."

@@ -20,6 +20,7 @@ import json
 import os
 import sys
 import tempfile
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from .pictures import IDS, RESULTS, find_images, is_result, read_image
 WAITING_BATCHES = 8
 # What a file system says of a name that it cannot store.
 NAME_ERRORS = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
+LONGEST_JPEG_SIDE = 65500  # pixels, as libjpeg has it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -150,8 +152,22 @@ def output_names(paths: Sequence[Path]) -> dict[Path, Path]:
         path: [Path(*name.parts[-length:]) for length in range(1, len(name.parts))] for path, name in names.items()
     }
     counts = Counter(tail for own in tails.values() for tail in own)
-    # A path that ends another path is itself all that tells it apart.
-    return {path: next((tail for tail in own if counts[tail] == 1), own[-1]) for path, own in tails.items()}
+    # As file systems see them that take A for a. Images of one folder that differ in nothing else come from others.
+    folded = Counter(fold(tail) for own in tails.values() for tail in own)
+
+    def shortest(own: Sequence[Path]) -> Path:
+        for tail in own:
+            if folded[fold(tail)] == 1:
+                return tail
+        # A path that ends another path is itself all that tells it apart.
+        return next((tail for tail in own if counts[tail] == 1), own[-1])
+
+    return {path: shortest(own) for path, own in tails.items()}
+
+
+def fold(path: Path) -> str:
+    """A path as file systems compare it that know neither case nor composition of letters."""
+    return unicodedata.normalize("NFC", str(path)).casefold()
 
 
 def read_pictures(
@@ -202,7 +218,7 @@ def save_results(
 
     Raises:
         OSError: if they cannot be written.
-        ValueError: if a file of that name, beside the picture, is no result.
+        ValueError: if a file of that name, beside the picture, is no result, or the picture is too large for one.
     """
     pixels, shares = np.bincount(label_map.ravel()), area_shares(label_map)
     report = {
@@ -214,12 +230,17 @@ def save_results(
             for index, share in shares.items()
         ],
     }
+    drawing = with_legend(overlay(picture.image, label_map, palette), names, palette, shares)
+    if max(drawing.size) > LONGEST_JPEG_SIDE:
+        raise ValueError(
+            f"its overlay would have {drawing.width} x {drawing.height} pixels, and a JPEG file has "
+            f"{LONGEST_JPEG_SIDE} in a direction at most: cut it into several"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.parent.resolve() == picture.path.parent:
         check_replaceable(target)
     with tempfile.TemporaryDirectory(prefix=".segment-", dir=target.parent) as folder:
         unfinished = Path(folder) / target.name
-        drawing = with_legend(overlay(picture.image, label_map, palette), names, palette, shares)
         drawing.save(f"{unfinished}_overlay.jpg", quality=90, subsampling=0)
         save_palette_png(label_map, palette, f"{unfinished}_palette.png")
         save_png(Image.fromarray(label_map), f"{unfinished}{IDS}")

@@ -34,6 +34,7 @@ from accelerate.utils import gather_object
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..arguments import whole_number
 from ..conversion.provenance import weights_digest
 from ..data.dataset_labels import load_labels
 from ..data.sources import DataSource, add_source_options, source_of
@@ -48,6 +49,7 @@ from ..evaluation.results import (
     console_table,
     device_name,
     has_colors,
+    model_card,
     result_record,
 )
 from ..evaluation.results_folder import ImageScore, finished_record, worst_first, write_results
@@ -66,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reduce-labels", action="store_true", help='label maps hold 0 for "no class", train id + 1')
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write to, and to continue from")
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be decoded")
-    parser.add_argument("--save-images", type=int, default=0, metavar="N", help="draw the N worst and best images")
+    parser.add_argument(
+        "--save-images", type=whole_number, default=0, metavar="N", help="draw the N worst and best images"
+    )
     parser.add_argument("--update-model-card", action="store_true", help="add the result to the model folder's card")
 
 
@@ -102,11 +106,21 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
     subject = load_subject(args, accelerator)
     accelerator.print(f"Protocol: {subject.protocol.describe()}; {args.dtype}")
     progress, work = EvaluationProgress(), identify(args, subject, accelerator)
+    card = Path(args.model) / "README.md"
+    if args.update_model_card and card.exists():
+        model_card(card.read_text(encoding="utf-8"), card)  # which refuses it now, and not after the work
     if args.output is not None:
-        if record := finished_record(args.output, work):
+        record = finished_record(args.output, work)
+        if record and is_drawn(args.output / "images", min(args.save_images, record["images"])):
             accelerator.print(f"{args.output} holds this result already.\n")
             accelerator.print(console_table(record, has_colors(sys.stdout)))
+            if args.update_model_card and accelerator.is_main_process:
+                add_to_model_card(card, record)
             return 0
+        if record:
+            accelerator.print(
+                f"{args.output} holds this result without the images: it is measured again to draw them."
+            )
         process = accelerator.process_index, accelerator.num_processes
         progress = EvaluationProgress.open(args.output, work, *process)
     scores = evaluate_model(
@@ -119,6 +133,11 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
         progress=progress,
         **subject.options,
     )
+    if not scores["area_label"].any():
+        raise ValueError(
+            f"In the split {args.split!r} of {args.dataset} all pixels of the {len(subject.examples)} label maps are "
+            "ignored: nothing can be measured on it. Does --reduce-labels, or its lack, fit them?"
+        )
     image_scores = worst_first(gather_object(progress.image_scores))
     broken = gather_object(progress.broken)
     seconds = max(gather_object([progress.seconds]))
@@ -145,7 +164,7 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
             draw_images(subject, image_scores, args.save_images, args.output / "images", accelerator)
             write_results(args.output, record, scores, image_scores)
         if args.update_model_card:
-            add_to_model_card(Path(args.model) / "README.md", record)
+            add_to_model_card(card, record)
     return 0
 
 
@@ -226,7 +245,14 @@ def draw_images(
         image = subject.examples[prediction.index]["image"]
         label_maps = prediction.label_map.cpu().numpy(), prediction.reference.numpy()
         picture = comparison(image, *label_maps, subject.names, subject.palette)
-        with replacing(
-            folder / f"{titles[prediction.index]}_{Path(without_image_suffix(prediction.file_name)).name}.png"
-        ) as unfinished:
+        name = Path(without_image_suffix(prediction.file_name)).name
+        # A file system takes no more than 255 bytes.
+        name = f"{titles[prediction.index]}_{name}".encode()[:250].decode(errors="ignore")
+        with replacing(folder / f"{name}.png") as unfinished:
             picture.save(unfinished, format="PNG")
+
+
+def is_drawn(folder: Path, count: int) -> bool:
+    """Whether there are the `count` worst and best images."""
+    ranks = range(1, count + 1)
+    return all(any(folder.glob(f"{title}_{rank}_*.png")) for title in ("worst", "best") for rank in ranks)

@@ -140,6 +140,11 @@ class WindowedInferenceConfig(PreTrainedConfig):
         else:
             super().__setattr__(name, value)
 
+    def update(self, config_dict: dict[str, Any]) -> None:
+        """As in transformers; what is of the protocol is assigned together, see [`set_protocol`]."""
+        self.set_protocol(**{name: value for name, value in config_dict.items() if name in PROTOCOL_FIELDS})
+        super().update({name: value for name, value in config_dict.items() if name not in PROTOCOL_FIELDS})
+
     def _has_protocol(self) -> bool:
         """Whether all of it is there, as it is from the end of `__init__` on."""
         return all(self.__dict__.get(name) is not None for name in PROTOCOL_FIELDS)

@@ -33,6 +33,8 @@ def check_images(pixel_values: torch.Tensor, num_channels: int) -> None:
         raise ValueError(
             f"pixel_values has shape {tuple(pixel_values.shape)}; expected (batch, {num_channels}, height, width)."
         )
+    if not torch.compiler.is_compiling() and 0 in pixel_values.shape:
+        raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}: there is no image, or an empty one.")
 
 
 def channels_last(maps: torch.Tensor) -> torch.Tensor:

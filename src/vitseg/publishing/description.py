@@ -8,11 +8,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from huggingface_hub import ModelCard, snapshot_download
+from huggingface_hub import snapshot_download
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
 
 from ..conversion.fingerprint import read_fingerprint
 from ..conversion.provenance import read_conversion
+from ..evaluation.results import model_card
 from ..recipes import LABEL_SETS, RECIPES, LabelSet, PublishedRecipe, load_label_set
 from ..recipes.protocol import Protocol, holds_protocol
 from ..replacing import standing
@@ -105,7 +106,7 @@ def _provenance(folder: Path) -> Facts:
         if recipe := RECIPES.get(conversion["recipe"]):
             facts |= {"recipe": recipe.name, "licence": recipe.weights.licence}
     if "licence" not in facts:
-        licence = ModelCard.load(card).data.license if card.exists() else None
+        licence = model_card(card.read_text(encoding="utf-8"), card).data.get("license") if card.exists() else None
         facts["licence"] = licence or "not known: the folder has no model card that says it"
     facts["fingerprint"] = "kept, see fingerprint.json" if read_fingerprint(folder) else "none"
     return facts

@@ -8,6 +8,7 @@ the configuration's windows); the multi-scale one is the recipe's, or that of mm
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +79,7 @@ class Protocol:
     align_corners: bool = False
 
     def __post_init__(self) -> None:
-        if not self.ratios or min(self.ratios) <= 0:
+        if not self.ratios or not all(0 < ratio < math.inf for ratio in self.ratios):
             raise ValueError(f"ratios are {self.ratios}; expected one positive factor or more.")
         if self.min_short is not None and "shortest_edge" not in self.size:
             raise ValueError(f"min_short is {self.min_short}, but size {dict(self.size)} has no shortest_edge.")
