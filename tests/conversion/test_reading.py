@@ -6,7 +6,9 @@ import _codecs
 import io
 import os
 import pickle
+import sys
 import tarfile
+import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -305,3 +307,25 @@ def test_records_with_numpy_values(value, numpy_package, tmp_path):
     assert checkpoint.meta["CLASSES"] == ("wall", "sky")
     assert np.array_equal(checkpoint.meta["mIoU"], value)
     assert checkpoint.meta["mIoU"].dtype == value.dtype
+
+
+def test_curves_of_mmengine_are_passed_over(monkeypatch, tmp_path):
+    """Its checkpoints hold objects of a class of its own, with methods by name; none of them is looked up."""
+    names = ("mmengine", "mmengine.logging", "mmengine.logging.history_buffer")
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    curve_class = type("HistoryBuffer", (), {"__module__": names[-1]})
+    sys.modules[names[-1]].HistoryBuffer = curve_class  # type: ignore[attr-defined]
+
+    class Method:
+        def __reduce__(self):
+            return getattr, (curve_class, "__reduce__")
+
+    curve = curve_class()
+    curve.statistics_methods = {"mean": Method()}
+    curve.log_history = np.arange(3.0)
+    checkpoint = tmp_path / "iter_10.pth"
+    checkpoint.write_bytes(saved({"message_hub": {"log_scalars": {"loss": curve}}, "state_dict": WEIGHTS}))
+    for name in names:
+        monkeypatch.delitem(sys.modules, name)
+    assert_same_weights(read_checkpoint(checkpoint).state_dict, WEIGHTS)

@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from ..methods import METHODS, methods_for
+from .arguments import OriginalClass
 from .rules import Rule
 
 
@@ -28,6 +29,7 @@ class Converter(ABC):
             files of one result differ in them by when they were trained.
         refusal: what to say of a file that is no checkpoint of the method.
         expected_names: names that a checkpoint would hold, in words.
+        architectures: backbone and head of the models in mmsegmentation's form, which a configuration names.
         tensors: the original state dict. Only names and shapes are looked at.
     """
 
@@ -36,6 +38,7 @@ class Converter(ABC):
     has_optional_heads: ClassVar[bool] = False
     refusal: ClassVar[str]
     expected_names: ClassVar[str]
+    architectures: ClassVar[tuple[tuple[OriginalClass, OriginalClass], ...]]
 
     def __init__(self, tensors: Mapping[str, torch.Tensor]):
         """

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
@@ -24,28 +25,38 @@ from . import fingerprint, provenance
 from .base import Converter
 from .fingerprint import check_fingerprint, largest_difference, load_folder, take_fingerprint
 from .originals import Original
-from .reading import Checkpoint, read_checkpoint
+from .pipelines import TestSettings, read_test_settings
+from .reading import Checkpoint
 from .rules import Renamed, Rule, StateDictMismatch, rename
 
 
-def convert(original: Original, file: Path, output: Path, *, half: bool = False, verify: bool = False) -> None:
+def check_is_new(output: Path) -> None:
+    """
+    Raises:
+        ValueError: if the folder that is to be written is there, and not empty.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"{output} already exists. Give a new folder, or delete it first.")
+
+
+def convert(
+    original: Original, checkpoint: Checkpoint, output: Path, *, half: bool = False, verify: bool = False
+) -> None:
     """
     Convert a checkpoint to a new model folder, and say on the way what becomes of it.
 
     Args:
         original: what the checkpoint is one of.
-        file: the checkpoint.
+        checkpoint: the checkpoint.
         output: the folder to write, which has to be new or empty; where anything fails, nothing is left of it.
         half: save the weights in float16, otherwise in float32, whatever they are in the file.
         verify: load the folder again, compare, and leave a fingerprint in it.
 
     Raises:
-        ValueError: if the folder is there, the file is no checkpoint, not one of this original, does not fit the model
-            in every tensor, or is too large for half precision, or the folder does not answer as the model.
+        ValueError: if the folder is there, the checkpoint is not one of this original, does not fit the model in every
+            tensor, or is too large for half precision, or the folder does not answer as the model.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"{output} already exists. Give a new folder, or delete it first.")
-    checkpoint = read_checkpoint(file)
+    check_is_new(output)
     record = _record(original, checkpoint, half)
     converter = original.converter(checkpoint.state_dict)
     config, image_processor = _configure(original, converter, checkpoint)
@@ -62,6 +73,8 @@ def _record(original: Original, checkpoint: Checkpoint, half: bool) -> dict[str,
     meta = _short_entries(checkpoint.meta)
     where = f" under {checkpoint.entry!r}" if checkpoint.entry else ""
     print(f"Read {path.name} ({size / 1e6:.1f} MB, sha256 {digest}), {len(checkpoint.state_dict)} tensors{where}.")
+    if checkpoint.other_entries:
+        print(f"It holds other weights, too: --weights {' or '.join(checkpoint.other_entries)}.")
     if meta:
         print("Its record: " + ", ".join(f"{name} {value}" for name, value in meta.items()))
     return {
@@ -96,25 +109,41 @@ def _configure(
     if original.recipe:
         config, image_processor = original.recipe.build_config(), original.recipe.build_image_processor()
     else:
-        config, settings = _read_original(original, converter)
-        _set_label_names(config, checkpoint.meta.get("CLASSES"))
+        config, settings, test = _read_original(original, converter, checkpoint)
+        _set_label_names(config, test.names)
+        _set_palette(config, test.palette)
         if "size" not in settings:
             settings["size"] = {"shortest_edge": min(as_pair(config.window_size))}
         image_processor = getattr(vitseg, str(METHODS[original.method].processor_class))(**settings)
+        if test.flip or test.ratios:
+            print(f"Its own test shows each image {_views(test)}.")
     return converter.adapt_config(config), image_processor
 
 
-def _read_original(original: Original, converter: Converter) -> tuple[PreTrainedConfig, dict[str, Any]]:
-    """Our configuration, and the settings of the image processor, for those of the original's configuration."""
-    file = original.config_file or "The original configuration"
+def _read_original(
+    original: Original, converter: Converter, checkpoint: Checkpoint
+) -> tuple[PreTrainedConfig, dict[str, Any], TestSettings]:
+    """For the original's configuration: ours, the settings of the image processor, and what it says beside these."""
+    source = original.source
     try:
-        return converter.read_config(original.config), converter.read_image_processor(original.config)
+        config, settings = converter.read_config(original.config), converter.read_image_processor(original.config)
+        # Detectors have the pipeline of another framework.
+        whole = original.whole_config if original.task == "segmentation" else {}
+        test = read_test_settings(whole, checkpoint.meta)
     except KeyError as error:
-        raise ValueError(f"{file} lacks the key {error}.") from error
+        raise ValueError(f"{source} lacks the key {error}.") from error
     except (AttributeError, TypeError, StrictDataclassError) as error:
-        raise ValueError(f"{file} holds a value of the wrong kind: {error}") from error
+        raise ValueError(f"{source} holds a value of the wrong kind: {error}") from error
     except ValueError as error:
-        raise ValueError(f"{file} cannot be converted. {error}" if original.config_file else str(error)) from error
+        raise ValueError(f"{source} cannot be converted. {error}" if original.config else str(error)) from error
+    return config, {**test.processing, **settings}, test
+
+
+def _views(test: TestSettings) -> str:
+    """How a test shows an image at several scales, and the options that do."""
+    scales = " ".join(map(str, test.ratios or (1.0,)))
+    flip, option = (", and flipped", " --flip") if test.flip else ("", "")
+    return f"at the scales {scales}{flip}: vitseg validate --multi-scale {scales}{option}"
 
 
 def _set_label_names(config: PreTrainedConfig, names: Sequence[str] | None) -> None:
@@ -130,6 +159,12 @@ def _set_label_names(config: PreTrainedConfig, names: Sequence[str] | None) -> N
             names = pascal_context.names[first:]
     config.id2label = dict(enumerate(names))
     config.label2id = {name: index for index, name in enumerate(names)}
+
+
+def _set_palette(config: PreTrainedConfig, palette: list[list[int]] | None) -> None:
+    """Keep the colours of the classes with the model, if there is one for each."""
+    if palette is not None and np.shape(palette) == (config.num_labels, 3):
+        config.palette = palette
 
 
 def _build_model(converter: Converter, config: PreTrainedConfig, task: str) -> tuple[PreTrainedModel, Renamed]:

@@ -89,6 +89,7 @@ class CtsSegmenterConverter(Converter):
     needs_original_config = False
     refusal = "This is not a Segmenter checkpoint, with or without token sharing, nor a policy network"
     expected_names = "encoder.pos_embed, backbone.ln1.weight or backbone.conv_stem.weight"
+    architectures = ((VISION_TRANSFORMER, MASK_HEAD), (VISION_TRANSFORMER, FCN_HEAD))
 
     @property
     def is_policy_net(self) -> bool:

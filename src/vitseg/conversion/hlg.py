@@ -162,6 +162,7 @@ class HlgConverter(Converter):
     has_optional_heads = True
     refusal = "This is not an HLG checkpoint"
     expected_names = "s0_conv.0.0.weight (a classifier) or backbone.s0_conv.0.0.weight"
+    architectures = ((ENCODER, HEAD), (ENCODER, RETINA_HEAD))
 
     @property
     def is_classifier(self) -> bool:

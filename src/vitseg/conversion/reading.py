@@ -26,6 +26,15 @@ from safetensors.torch import load_file
 
 # What NumPy makes its values and arrays of when they are read.
 NUMPY_MAKERS: dict[str, Any] = {"scalar": np.float64().__reduce__()[0], "_reconstruct": np.zeros(1).__reduce__()[0]}
+
+
+class _Unused:
+    """What stands for the curves that mmengine keeps of losses, and for their functions, in what is read."""
+
+    def __init__(self, *arguments: Any):
+        pass
+
+
 # What checkpoints hold besides tensors and plain Python types: in the meta records of mmcv, numbers and palettes that
 # NumPy computed, under the names of NumPy 1 (`numpy.core`) or of NumPy 2.
 HARMLESS_TYPES: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
@@ -39,12 +48,16 @@ HARMLESS_TYPES: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     ),
     # The settings of Swin's trainer, a dictionary with attributes.
     (OrderedDict, "yacs.config.CfgNode"),
+    # Curves hold functions of their own class, by name. Neither is looked up, whatever the name.
+    (_Unused, "mmengine.logging.history_buffer.HistoryBuffer"),
+    (_Unused, "builtins.getattr"),
 ]
 # All that a file may refer to. PyTorch's own list is longer, and lets a file ask for memory without bound.
 HARMLESS_NAMES = re.compile(
     r"""
     collections\.(OrderedDict | Counter)
-    | (__builtin__ | builtins)\.set
+    | (__builtin__ | builtins)\.(set | getattr)     # the latter is not what is called, see HARMLESS_TYPES
+    | mmengine\.logging\.history_buffer\.HistoryBuffer
     | torch\.(Size | \w+Storage | float\d+ | bfloat16 | u?int\d+ | bool | device)
     | torch\.storage\.UntypedStorage
     | torch\._utils\._rebuild_(tensor | tensor_v2 | parameter)
@@ -62,31 +75,41 @@ MAX_PICKLES = 5
 # Where the weights lie in the files of the originals: mmcv, DeiT, Swin's trainer and plain PyTorch. Where there is a
 # moving average, it is what was published.
 STATE_DICT_KEYS = ("model_ema", "state_dict_ema", "state_dict", "model")
+# Other weights, which are read where they are asked for. mmengine's EMAHook saves the moving average under
+# `state_dict`, and here the weights that were trained; mmcv's keeps its copy among the weights, under names that begin
+# so and have no dots.
+OTHER_STATE_DICT_KEY, COPY_PREFIX = "ema_state_dict", "ema_"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """
-    An original file: its tensors by name, the record of classes, versions and configuration beside them, and the key
-    that the tensors lie under.
+    An original file: its tensors by name, the record of classes, versions and configuration beside them, the key that
+    the tensors lie under, and the keys of other weights in the file.
     """
 
     path: Path
     state_dict: dict[str, torch.Tensor]
     meta: dict[str, Any] = field(default_factory=dict)
     entry: str = ""
+    other_entries: tuple[str, ...] = ()
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path, entry: str | None = None) -> Checkpoint:
     """
     Read a `.pth` file of mmcv, DeiT, timm or plain PyTorch, a `.safetensors` file, or an `.npz` file of JAX, on the
     CPU.
 
     A prefix `module.`, left by distributed training, is taken off the names.
 
+    Args:
+        path: the file.
+        entry: the key of the weights in a file that holds several; by default the first of `STATE_DICT_KEYS`.
+
     Raises:
         ValueError: if the file is missing, damaged, not a checkpoint, refers to anything but tensors and plain values
-            (such references could run code when read), or claims to hold more than fits into it.
+            (such references could run code when read), or claims to hold more than fits into it; or if there are no
+            weights under `entry`.
     """
     path = Path(path)
     if not path.is_file():
@@ -96,17 +119,43 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise ValueError(f"{path} holds a {type(content).__name__}; expected a dictionary of tensors.")
 
     meta = content.get("meta")
-    entry = next((key for key in STATE_DICT_KEYS if isinstance(content.get(key), dict)), "")
-    state_dict = content[entry] if entry else content
-    tensors = {
+    state_dicts = _state_dicts(content)
+    if not state_dicts:
+        raise ValueError(f"{path} holds no tensors; its entries are {sorted(map(str, content))[:8]}.")
+    for tensors in state_dicts.values():
+        _check_sizes(path, tensors)
+    if entry is None:
+        entry = next(iter(state_dicts))
+    if entry not in state_dicts:
+        raise ValueError(f"{path} holds no weights under {entry!r}, but under {sorted(filter(None, state_dicts))}.")
+    others = tuple(key for key in state_dicts if key != entry)
+    return Checkpoint(path, state_dicts[entry], meta if isinstance(meta, dict) else {}, entry, others)
+
+
+def _state_dicts(content: dict[Any, Any]) -> dict[str, dict[str, torch.Tensor]]:
+    """The weights in a file by their keys, "" where there is none; those that are read by default come first."""
+    keys = [key for key in (*STATE_DICT_KEYS, OTHER_STATE_DICT_KEY) if isinstance(content.get(key), dict)]
+    if not keys or keys == [OTHER_STATE_DICT_KEY]:
+        keys = ["", *keys]
+    state_dicts = {key: tensors for key in keys if (tensors := _tensors_of(content[key] if key else content))}
+    first = next(iter(state_dicts), "")
+    main = state_dicts.get(first, {})
+    copies = {f"{COPY_PREFIX}{name.replace('.', '_')}": name for name in main if "." in name}
+    copied = {copies[name]: tensor for name, tensor in main.items() if name in copies}
+    if copied:
+        # What is no parameter, such as the statistics of batch norms, has no copy.
+        state_dicts[first] = {name: tensor for name, tensor in main.items() if name not in copies}
+        state_dicts[COPY_PREFIX] = {**state_dicts[first], **copied}
+    return state_dicts
+
+
+def _tensors_of(state_dict: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
+    return {
         str(name).removeprefix("module."): tensor
         for name, tensor in state_dict.items()
-        if isinstance(tensor, torch.Tensor)
+        # mmengine counts the steps of a moving average beside it.
+        if isinstance(tensor, torch.Tensor) and name != "steps"
     }
-    if not tensors:
-        raise ValueError(f"{path} holds no tensors; its entries are {sorted(map(str, content))[:8]}.")
-    _check_sizes(path, tensors)
-    return Checkpoint(path, tensors, meta if isinstance(meta, dict) else {}, entry)
 
 
 def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -81,6 +81,7 @@ class SctNetConverter(Converter):
 
     refusal = "This is not an SCTNet checkpoint"
     expected_names = "backbone.convdown4.0.weight and decode_head.conv_seg.weight"
+    architectures = ((BACKBONE, HEAD),)
 
     def has_known_names(self) -> bool:
         return {"backbone.convdown4.0.weight", "decode_head.conv_seg.weight"} <= self.tensors.keys()

@@ -78,6 +78,7 @@ class SctNetTeacherConverter(Converter):
         "teacher_backbone.layers.0.0.projection.weight and teacher_head.fusion_conv.conv.weight, with or without "
         "auxiliary_head.1 before them, or those of mmsegmentation's SegFormer"
     )
+    architectures = ((MIX_VISION_TRANSFORMER, HEAD),)
 
     @property
     def prefixes(self) -> tuple[str, str]:

@@ -72,6 +72,7 @@ class SegVitConverter(Converter):
 
     refusal = "This is not a SegViT checkpoint"
     expected_names = "backbone.layers.0.ln1.weight and decode_head.decoder_1.layers.0.linear1.weight"
+    architectures = ((VISION_TRANSFORMER, ATM_HEAD), (SHRINKING_VIT, ATM_HEAD))
 
     def has_known_names(self) -> bool:
         has_backbone = any(name.startswith("backbone.layers.") for name in self.tensors)

@@ -105,6 +105,12 @@ class SetrConverter(Converter):
     has_optional_heads = True
     refusal = "This is not a SETR checkpoint"
     expected_names = "backbone.blocks.0.norm1.weight or backbone.layers.0.ln1.weight, and a SETR decode head"
+    architectures = (
+        (VISION_TRANSFORMER, UP_HEAD),
+        (VISION_TRANSFORMER, MLA_HEAD),
+        (AUTHORS_VIT, AUTHORS_UP_HEAD),
+        (AUTHORS_MLA_VIT, AUTHORS_MLA_HEAD),
+    )
 
     @property
     def is_mmseg(self) -> bool:

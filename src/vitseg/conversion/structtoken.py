@@ -55,6 +55,7 @@ class StructTokenConverter(Converter):
 
     refusal = "This is not a StructToken checkpoint"
     expected_names = "decode_head.kernels and backbone.pos_embed"
+    architectures = ((VISION_TRANSFORMER, HEAD),)
 
     def has_known_names(self) -> bool:
         return {"decode_head.kernels", "backbone.pos_embed"} <= self.tensors.keys()

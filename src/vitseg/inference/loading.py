@@ -9,7 +9,7 @@ import torch
 from huggingface_hub.errors import HFValidationError, StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
-from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedConfig, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..deployment.tuning import tune
@@ -77,9 +77,13 @@ def class_names(model: PreTrainedModel) -> list[str]:
     return [id2label[index] for index in range(len(id2label))]
 
 
-def palette_for(names: Sequence[str]) -> Palette:
-    """The published colours of the data set that has exactly these classes, or else those of PASCAL VOC."""
+def palette_for(names: Sequence[str], config: PreTrainedConfig | None = None) -> Palette:
+    """
+    The published colours of the data set that has exactly these classes, or else those that a converted model brought
+    along in its configuration, or those of PASCAL VOC.
+    """
     for label_set in map(load_label_set, LABEL_SETS):
         if label_set.names == tuple(names):
             return label_set.palette
-    return default_palette(len(names))
+    brought = getattr(config, "palette", None)
+    return brought if brought and len(brought) == len(names) else default_palette(len(names))

@@ -130,7 +130,7 @@ def predict(args: argparse.Namespace, accelerator: Accelerator) -> int:
     model, image_processor = load_model(args.model, accelerator.device, getattr(torch, args.dtype))
     check_classes(args.format, model.config.num_labels)
     protocol, image_processor = choose_protocol(args, model.config, image_processor)
-    palette = palette_for(class_names(model))
+    palette = palette_for(class_names(model), model.config)
     images = ImageFiles(args.images, args.output) if args.images else DatasetImages(args.dataset, args.split)
     if images.note:
         accelerator.print(f"note: {images.note}")

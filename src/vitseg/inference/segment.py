@@ -114,7 +114,7 @@ def segment_files(
     targets = output_names(paths)
     output.mkdir(parents=True, exist_ok=True)
     names = class_names(model)
-    palette = palette_for(names)
+    palette = palette_for(names, model.config)
     failures: dict[Path, str] = {}
     pictures = read_pictures(tqdm(targets, unit="image"), image_processor, failures)
     for batch in batches(pictures, batch_size):
