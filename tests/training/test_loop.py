@@ -206,7 +206,34 @@ def test_other_settings_are_not_resumed(folder, uninterrupted, capfd):
     assert run(folder, uninterrupted) == 1
     assert "holds a run already. Go on with --resume latest" in capfd.readouterr().err
     assert run(folder, uninterrupted, "--resume=latest", "--seed=1", "--iterations=30") == 1
-    assert "had other settings (recipe, seed)" in capfd.readouterr().err
+    assert "had other settings (recipe.training.iterations 20, now 30, seed 0, now 1)" in capfd.readouterr().err
+
+
+def test_a_slash_at_the_end_of_a_data_set_is_no_other_setting(folder, uninterrupted):
+    assert run(folder, uninterrupted, "--resume=latest", f"--dataset={folder / 'scenes'}/") == 0
+
+
+def test_what_is_no_checkpoint_is_said(folder, uninterrupted, capfd):
+    for name in (uninterrupted, uninterrupted / "nothing", "newest"):
+        assert run(folder, uninterrupted, f"--resume={name}") == 1
+        assert f"--resume {name} is no checkpoint, such as" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "content"), [("settings.json", ""), ("settings.json", "[1]"), ("metrics.jsonl", "{]\n")]
+)
+def test_a_damaged_file_of_a_run_is_named(file, content, folder, uninterrupted, tmp_path, capfd):
+    output = tmp_path / "run"
+    shutil.copytree(uninterrupted, output)
+    (output / file).write_text(content)
+    assert run(folder, output, "--resume=latest") == 1
+    assert f"{output / file} is damaged" in capfd.readouterr().err
+
+
+def test_a_file_in_the_place_of_the_run_is_refused_at_once(folder, tmp_path, capfd):
+    (tmp_path / "run").write_text("")
+    assert run(folder, tmp_path / "run") == 1
+    assert "run is a file, and no folder for a run" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

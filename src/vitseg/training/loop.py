@@ -29,7 +29,7 @@ from ..evaluation.inference import require_precision
 from ..recipes import load_recipe, recipe_to_json
 from ..replacing import write_json
 from .adaptation import Adaptation
-from .checkpoints import all_finite, find_checkpoint, load_checkpoint, save_checkpoint
+from .checkpoints import MANIFEST, all_finite, find_checkpoint, load_checkpoint, save_checkpoint
 from .classification import ClassificationTask
 from .detection import DetectionTask
 from .initialization import PRETRAINED
@@ -214,7 +214,7 @@ class Training:
             "recipe": json.loads(recipe_to_json(self.recipe)),
             "labels": list(self.task.labels.names),
             "ema": self.ema,
-            "dataset": str(self.options.dataset),
+            "dataset": str(self.options.dataset).rstrip("/"),
             **{name: getattr(self.options, name) for name in names},
         }
 
@@ -245,8 +245,15 @@ class Training:
     def choose_checkpoint(self) -> Path | None:
         """The checkpoint to go on from, if any."""
         resume = self.options.resume
+        if resume is None:
+            return None
         if resume != "latest":
-            return Path(resume) if resume else None
+            if not (path := Path(resume)).joinpath(MANIFEST).exists():
+                raise ValueError(
+                    f"--resume {resume} is no checkpoint, such as {self.folder.checkpoints / 'step-00001000'}. The "
+                    "newest of this run is --resume latest."
+                )
+            return path
         found: list[tuple[Path | None, list[str]]] = [(None, [])]
         if self.accelerator.is_main_process:
             found = [find_checkpoint(self.folder.checkpoints)]

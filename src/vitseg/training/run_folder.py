@@ -3,7 +3,7 @@
 """The folder of a training run, and its metrics."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -37,8 +37,11 @@ class MetricsFile:
         """All rows. One that a killed process did not finish is left out."""
         if not self.path.exists():
             return []
-        text = self.path.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        try:
+            return [json.loads(line) for line in lines if line.endswith("\n")]
+        except ValueError as error:
+            raise ValueError(f"{self.path} is damaged: {error}. Correct the line, or delete the file.") from error
 
     def rewind(self, step: int) -> None:
         """Forget the rows after a step, which will be made again."""
@@ -64,18 +67,20 @@ class RunFolder:
         Check that a run with these settings (plain data) may use the folder.
 
         Raises:
-            ValueError: if it holds a run that is not to be resumed, or that had other settings.
+            ValueError: if it is no folder, or holds a run that is not to be resumed, or that had other settings.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"{self.path} is a file, and no folder for a run. Name another with --output.")
         if not self._settings.exists():
             return
         if not resumes:
             raise ValueError(f"{self.path} holds a run already. Go on with --resume latest, or name another folder.")
-        earlier = json.loads(self._settings.read_text(encoding="utf-8"))
-        changed = [name for name in settings if settings[name] != earlier.get(name)]
+        earlier = self._read_settings()
+        changed = [found for name in settings for found in _differences(name, earlier.get(name), settings[name])]
         if changed:
+            listed = ", ".join(changed[:5] + (["and others"] if changed[5:] else []))
             raise ValueError(
-                f"The run in {self.path} had other settings ({', '.join(changed)}). Resume it with its own, or "
-                f"{self._start_anew}"
+                f"The run in {self.path} had other settings ({listed}). Resume it with its own, or {self._start_anew}"
             )
 
     def require_inputs(self, inputs: Fingerprints) -> None:
@@ -97,9 +102,16 @@ class RunFolder:
                 )
 
     def _known_inputs(self) -> Fingerprints:
-        return (
-            json.loads(self._settings.read_text(encoding="utf-8")).get("inputs", {}) if self._settings.exists() else {}
-        )
+        return self._read_settings().get("inputs", {}) if self._settings.exists() else {}
+
+    def _read_settings(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._settings.read_text(encoding="utf-8")))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self._settings} is damaged: what is trained here cannot be told. To go on all the same, "
+                f"{self._start_anew}"
+            ) from error
 
     @property
     def _start_anew(self) -> str:
@@ -123,3 +135,12 @@ class RunFolder:
         rows = self.metrics.rows()
         if any("loss" in row for row in rows):
             plot_training(rows, self.path / "training.png")
+
+
+def _differences(name: str, earlier: Any, found: Any) -> Iterator[str]:
+    """Where plain data differ, and how: of objects, in each of their keys."""
+    if isinstance(earlier, Mapping) and isinstance(found, Mapping):
+        for key in {**earlier, **found}:
+            yield from _differences(f"{name}.{key}", earlier.get(key), found.get(key))
+    elif earlier != found:
+        yield f"{name} {json.dumps(earlier)}, now {json.dumps(found)}"
