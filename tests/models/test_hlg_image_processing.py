@@ -192,6 +192,18 @@ def test_is_found_by_the_model_and_keeps_its_settings(tmp_path):
     assert (loaded.score_threshold, loaded.num_candidates, loaded.resample) == (0.3, 7, 3)
 
 
+def test_boxes_of_a_file_are_in_the_picture_as_it_is_read(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(tmp_path / "photo.jpg", exif=exif)
+    annotations = {"annotations": [{"bbox": [0, 0, 10, 20], "category_id": 1}]}
+    processor = HlgImageProcessor(do_resize=False)
+    inputs = processor(str(tmp_path / "photo.jpg"), annotations=annotations, return_tensors="pt")
+    assert inputs["pixel_values"].shape[-2:] == (40, 20)
+    assert inputs["labels"][0]["orig_size"].tolist() == [40, 20]
+    torch.testing.assert_close(inputs["labels"][0]["boxes"], torch.tensor([[0.25, 0.25, 0.5, 0.5]]))
+
+
 @pytest.mark.parametrize("side", [9, 12])
 def test_what_a_crop_adds_to_a_label_map_is_ignored(side):
     processor = HlgImageProcessor(do_resize=False, do_center_crop=True, crop_size={"height": side, "width": side})

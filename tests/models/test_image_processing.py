@@ -339,9 +339,42 @@ def test_inputs_are_left_as_they_were():
 def test_coloured_label_maps_are_refused():
     with pytest.raises(ValueError, match="Segmentation map 0 has 3 channels"):
         SetrImageProcessor()(RGB, Image.fromarray(RGB))
-    # Without a PIL mode, three dimensions are a batch of label maps.
-    with pytest.raises(ValueError, match="Got 20 segmentation maps for 1 images"):
+    with pytest.raises(ValueError, match=r"segmentation map has the shape \(20, 30, 3\), with 3 channels"):
         SetrImageProcessor()(RGB, RGB)
+    with pytest.raises(ValueError, match=r"segmentation map has the shape \(3, 20, 30\), with 3 channels"):
+        SetrImageProcessor()(RGB, torch.from_numpy(RGB).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("image", "channels"),
+    [(GREY, 1), (Image.fromarray(GREY), 1), (np.dstack([RGB, ALPHA]), 4), (Image.new("CMYK", (30, 20)), 4)],
+)
+def test_unconverted_images_need_the_channels_of_the_mean(image, channels):
+    with pytest.raises(ValueError, match=rf"Image 0 has {channels} channels?, and image_mean has 3 numbers"):
+        SetrImageProcessor()(image, do_convert_rgb=False)
+    statistics = {"image_mean": [0.5] * channels, "image_std": [0.5] * channels}
+    assert SetrImageProcessor()(image, do_convert_rgb=False, **statistics)["pixel_values"][0].shape[0] == channels
+
+
+def test_no_image_and_no_numbers_to_see_are_refused():
+    with pytest.raises(ValueError, match="There is no image: the list is empty"):
+        SetrImageProcessor()([])
+    with pytest.raises(ValueError, match="holds complex numbers"):
+        SetrImageProcessor()(RGB.astype(np.complex64))
+
+
+def test_files_may_be_given_as_paths(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "image.png")
+    Image.fromarray(CLASS_IDS).save(tmp_path / "mask.png")
+    processor = SetrImageProcessor(do_resize=False)
+    expected = processor(RGB, CLASS_IDS, return_tensors="pt")
+    for paths in (
+        (tmp_path / "image.png", tmp_path / "mask.png"),
+        ([tmp_path / "image.png"], [str(tmp_path / "mask.png")]),
+    ):
+        inputs = processor(*paths, return_tensors="pt")
+        for name, value in expected.items():
+            torch.testing.assert_close(inputs[name], value)
 
 
 def test_label_maps_that_do_not_fit_are_refused():

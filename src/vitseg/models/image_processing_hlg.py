@@ -17,7 +17,10 @@ from .image_processing_semantic import (
     SemanticImageProcessor,
     SemanticImageProcessorKwargs,
     check_padding_is_no_class,
+    check_there_are,
+    open_files,
 )
+from .images import to_upright_rgb
 from .labels import IGNORE_INDEX
 
 
@@ -95,8 +98,10 @@ class HlgImageProcessor(SemanticImageProcessor):
             and `image_id`.
 
         Raises:
-            ValueError: if an image is empty, or label maps, annotations and images differ in number or size.
+            ValueError: if there is no image, or one is empty, or label maps, annotations and images differ in number
+                or size.
         """
+        check_there_are(images)
         return TorchvisionBackend.preprocess(self, images, segmentation_maps, annotations, **kwargs)
 
     def resize(
@@ -123,6 +128,8 @@ class HlgImageProcessor(SemanticImageProcessor):
         sizes: list[tuple[int, int]] = []
         if annotations is not None:
             image_options = {key: kwargs[key] for key in ("do_convert_rgb", "input_data_format")}
+            if kwargs["do_convert_rgb"]:
+                images = open_files(images, to_upright_rgb)
             prepared = self._prepare_image_like_inputs(images, **image_options)
             sizes = [(image.shape[-2], image.shape[-1]) for image in prepared]
         # Padding is left for later: masks tell where it is.

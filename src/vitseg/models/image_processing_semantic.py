@@ -285,9 +285,11 @@ class SemanticImageProcessor(TorchvisionBackend):
             `labels`, int64 `(height, width)` each; with `return_tensors="pt"` stacked into one tensor.
 
         Raises:
-            ValueError: if an image is empty, or its numbers are not of the range that is expected; if label maps hold
-                something else than integers, or label maps and images differ in number or size.
+            ValueError: if there is no image, or one is empty, or its numbers are not of the range that is expected,
+                or its channels are not those of `image_mean`; if label maps hold something else than integers, or
+                label maps and images differ in number or size.
         """
+        check_there_are(images)
         return super().preprocess(images, segmentation_maps, **kwargs)
 
     def fetch_images(self, image_url_or_urls: Any) -> Any:
@@ -339,7 +341,7 @@ class SemanticImageProcessor(TorchvisionBackend):
         **kwargs,
     ) -> BatchFeature:
         images = self._prepare_image_like_inputs(
-            _opened(images, to_upright_rgb) if do_convert_rgb else images,
+            open_files(images, to_upright_rgb) if do_convert_rgb else images,
             do_convert_rgb=do_convert_rgb,
             input_data_format=input_data_format,
             device=device,
@@ -353,6 +355,12 @@ class SemanticImageProcessor(TorchvisionBackend):
                 check_range(image, is_scaled_from_bytes)
             except UnsuitableImageError as error:
                 raise ValueError(f"Image {index} {error}") from error
+            means = kwargs["image_mean"]
+            if kwargs["do_normalize"] and isinstance(means, Sequence) and len(means) != image.shape[0]:
+                raise ValueError(
+                    f"Image {index} has {image.shape[0]} channels, and image_mean has {len(means)} numbers: pass "
+                    "do_convert_rgb=True, or an image_mean and an image_std for each channel."
+                )
         data = {"pixel_values": self._preprocess(images, **kwargs)}
         sizes = {tuple(image.shape[-2:]) for image in data["pixel_values"]}
         if return_tensors is not None and len(sizes) > 1:
@@ -362,7 +370,9 @@ class SemanticImageProcessor(TorchvisionBackend):
             )
         if segmentation_maps is not None:
             label_maps = self._prepare_image_like_inputs(
-                _without_channels(_opened(segmentation_maps, to_ids), [tuple(image.shape[-2:]) for image in images]),
+                _without_channels(
+                    open_files(segmentation_maps, to_ids), [tuple(image.shape[-2:]) for image in images]
+                ),
                 expected_ndims=2,
                 do_convert_rgb=False,
                 input_data_format=ChannelDimension.FIRST,
@@ -479,10 +489,21 @@ class SemanticImageProcessor(TorchvisionBackend):
         return results
 
 
-def _opened(inputs: Any, convert: Callable[[Image.Image], Any]) -> Any:
+def check_there_are(images: Any) -> None:
+    """
+    Raises:
+        ValueError: if it is a list without an image.
+    """
+    if isinstance(images, list | tuple) and not images:
+        raise ValueError("There is no image: the list is empty.")
+
+
+def open_files(inputs: Any, convert: Callable[[Image.Image], Any]) -> Any:
     """Inputs with files in the place of their names; addresses on the web are left to transformers."""
     if isinstance(inputs, list | tuple):
-        return [_opened(item, convert) for item in inputs]
+        return [open_files(item, convert) for item in inputs]
+    if isinstance(inputs, os.PathLike):
+        inputs = os.fspath(inputs)
     if not isinstance(inputs, str) or not os.path.isfile(inputs):  # noqa: PTH113 - Path fails at an image in base64.
         return inputs
     try:
@@ -515,8 +536,14 @@ def _without_channels(segmentation_maps: Any, sizes: list[tuple[int, ...]]) -> A
         except UnsuitableImageError as error:
             raise ValueError(f"A segmentation map {error}") from error
     shape = tuple(getattr(segmentation_maps, "shape", ()))
-    if len(shape) == 3 and shape == (*sizes[0], 1) and len(sizes) == 1:
-        return segmentation_maps[..., 0]
+    if len(shape) == 3 and len(sizes) == 1 and sizes[0] in (shape[:2], shape[1:]):
+        channel = 2 if shape[:2] == sizes[0] else 0
+        if shape[channel] == 1:
+            return segmentation_maps[..., 0] if channel else segmentation_maps[0]
+        raise ValueError(
+            f"The segmentation map has the shape {shape}, with {shape[channel]} channels; expected one class id per "
+            "pixel. Turn colours into ids first; of three equal channels take one."
+        )
     if len(shape) == 4 and 1 in (shape[1], shape[-1]):
         return segmentation_maps[..., 0] if shape[-1] == 1 else segmentation_maps[:, 0]
     return segmentation_maps

@@ -214,6 +214,8 @@ def _tensor_to_rgb(image: torch.Tensor) -> torch.Tensor:
         raise UnsuitableImageError(f"has {image.shape[0]} channels; expected 1 (grey), 3 (RGB) or 4 (with opacity).")
     if image.dtype == torch.bool:
         raise UnsuitableImageError(_BOOLEANS)
+    if image.is_complex():
+        raise UnsuitableImageError("holds complex numbers: take what is to be seen of them, scaled to 0 to 255.")
     if not image.is_floating_point() and image.dtype != torch.uint8:
         image = _integers_to_bytes(image)
     if image.shape[0] == 1:
