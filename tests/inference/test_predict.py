@@ -145,6 +145,16 @@ def test_of_an_image_that_cannot_be_read_any_more_nothing_is_submitted(model, ph
     assert submitted(output) == [path.name for path in others]
 
 
+def test_a_run_that_fails_leaves_no_submission_of_outdated_predictions(model, photos, tmp_path):
+    output = tmp_path / "out"
+    assert run("--model", model, "--images", photos, "--output", output) == 0
+    next(photos.rglob("bonn*.png")).write_bytes(b"junk")
+    assert run("--model", model, "--images", photos, "--output", output) == 2
+    assert not (output / "submission.zip").exists()
+    assert run("--model", model, "--images", photos, "--output", output, "--skip-broken") == 1
+    assert len(submitted(output)) == 2
+
+
 def test_a_model_that_has_changed_is_refused_and_its_card_may(photos, tmp_path, capsys):
     folder = save_tiny_setr(tmp_path / "model", CITYSCAPES)
     arguments = ("--model", folder, "--images", photos, "--output", folder / "out")

@@ -149,6 +149,9 @@ def predict(args: argparse.Namespace, accelerator: Accelerator) -> int:
     claim(args.output, work, accelerator)
     share = range(accelerator.process_index, len(files), accelerator.num_processes)
     origins = outdated(images, files, share, work)
+    submission = args.output / "submission.zip"
+    if any(gather_object([bool(origins)])) and accelerator.is_main_process:
+        submission.unlink(missing_ok=True)  # There is none of outdated predictions, should the run be stopped.
     predictions = predict_images(
         model, image_processor, images, list(origins), accelerator, protocol, **run_options(args)
     )
@@ -164,8 +167,8 @@ def predict(args: argparse.Namespace, accelerator: Accelerator) -> int:
     broken = gather_object(broken)
     if accelerator.is_main_process:
         complete = [file for file in files if origin_of(file) is not None]
-        write_zip(complete, args.output / "submission.zip")
-        print(f"{len(complete)} label maps in {args.output / 'submission.zip'}")
+        write_zip(complete, submission)
+        print(f"{len(complete)} label maps in {submission}")
         for reason in broken:
             print(f"left out: {reason}", file=sys.stderr)
     return 1 if broken else 0
@@ -180,6 +183,8 @@ def check_name(name: str) -> None:
         length = len(f"{name}.png".encode())
     except UnicodeEncodeError:
         raise ValueError("its name is not UTF-8, as those of files in a zip file are: rename it") from None
+    if "\0" in name:
+        raise ValueError(f"its name {name!r} holds the character 0, which no file's can: rename it")
     if length > LONGEST_NAME:
         raise ValueError(f"the name of its prediction would have {length} bytes, more than {LONGEST_NAME}: rename it")
 
