@@ -3,16 +3,18 @@
 # make quick        lint, and the tests that take no time: at most two minutes, for the edit loop
 # make lint         ruff and mypy
 # make docs         the documentation, in build/site
+# make interop      mmsegmentation's own code against ours (a minute)
 # make conformance  transformers' own test suites on vitseg's models
 # make clean        remove the virtual environment and everything generated
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INTEROP := build/interop
 # What the edit loop leaves out: what is marked slow, whole programs, and transformers' own test suites.
 QUICK := -m "not slow" --ignore tests/conformance --ignore tests/examples
 
-.PHONY: demo test quick lint docs conformance clean
+.PHONY: demo test quick lint docs interop conformance clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py --output demo
@@ -31,6 +33,9 @@ lint: $(VENV)/installed-dev
 docs: $(VENV)/installed-dev
 	$(BIN)/mkdocs build --quiet --strict
 
+interop: $(INTEROP)/installed
+	OMP_NUM_THREADS=1 PYTHONPATH=$(INTEROP) $(BIN)/python tests/interop/compare.py
+
 conformance: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/conformance
 
@@ -43,6 +48,11 @@ $(VENV)/installed: $(BIN)/python pyproject.toml
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+$(INTEROP)/installed: $(VENV)/installed-dev tests/interop/requirements.txt
+	rm -rf $(INTEROP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(INTEROP) --requirement tests/interop/requirements.txt
 	touch $@
 
 clean:

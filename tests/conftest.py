@@ -20,6 +20,9 @@ from golden_cases import ConvertedCases
 # Looking for garbage takes a tenth of the time of the tests: compilers and loaded weights leave many objects behind.
 gc.set_threshold(100_000, 50, 100)
 
+# Needs mmsegmentation: `make interop`.
+collect_ignore = ["interop"]
+
 
 @pytest.fixture(scope="session")
 def tiny_recipe() -> dict[str, Any]:

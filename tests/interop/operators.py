@@ -1,0 +1,23 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+A stand-in for mmcv's compiled operators, which mmcv-lite lacks and mmsegmentation asks for when it is imported. To be
+imported before mmseg; none of the models here calls one.
+"""
+
+import sys
+import types
+
+
+class _Operators(types.ModuleType):
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def missing(*arguments, **keywords):
+            raise NotImplementedError(f"mmcv-lite has no {name}.")
+
+        return missing
+
+
+sys.modules["mmcv._ext"] = _Operators("mmcv._ext")
