@@ -44,6 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
         raise ValueError(f"{args.recipe} trains a model for {recipe.task}, which this program does not.")
     if training.rare_class_sampling is not None:
         raise ValueError(f"{args.recipe} repeats rare classes, which this program does not: use `vitseg train`.")
+    if training.freeze or training.lora:
+        raise ValueError(
+            f"{args.recipe} freezes or adapts the encoder, which this program does not: use `vitseg train`."
+        )
     if changed := training.changed_losses:
         raise ValueError(
             f"{args.recipe} has {', '.join(changed)}, which this program does not know: use `vitseg train`."

@@ -53,6 +53,10 @@ def test_what_cannot_work_is_found_before_training(tmp_path, tiny_recipe, monkey
     (tmp_path / "tiny.json").write_text(json.dumps(tiny_recipe))
     monkeypatch.setattr(train_with_trainer, "StepTrainer", None)
     options = program_options(tmp_path, tmp_path / "tiny.json", images=3)
+    frozen = tiny_recipe | {"training": tiny_recipe["training"] | {"freeze": ["backbone"]}}
+    (tmp_path / "frozen.json").write_text(json.dumps(frozen))
+    with pytest.raises(ValueError, match="freezes or adapts the encoder, which this program does not"):
+        train_with_trainer.main(["--recipe", str(tmp_path / "frozen.json"), *options[2:]])
     with pytest.raises(ValueError, match="has 3 images, less than a batch of 4"):
         train_with_trainer.main(options)
     for file in ("README.md", "data/validation-00000-of-00001.parquet"):

@@ -36,6 +36,7 @@ from training_runs import (
 )
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
+from vitseg.cli import main
 from vitseg.data.dataset_labels import DatasetLabels
 from vitseg.data.shards import write_shard
 from vitseg.scenes import SCENE_CLASSES, write_scenes
@@ -239,6 +240,10 @@ def test_a_file_in_the_place_of_the_run_is_refused_at_once(folder, tmp_path, cap
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--ema=1.5"], "decay of the moving average (--ema) is 1.5; expected 0 or more, less than 1"),
+        (["--learning-rate=nan"], "learning_rate is nan; expected a positive number"),
+        (["--set", "training.warmup_iterations=-1"], "warmup_iterations is -1; expected 0 or more"),
+        (["--label-column=file_name"], "cannot be the label and the file_name at once"),
         (["--itertions=3"], "no option '--itertions=3'. Did you mean '--iterations'"),
         (["--set", "training.itertions=3"], "no key of training 'itertions'. Did you mean 'iterations'"),
         (["--set", "training.power"], "has no value"),
@@ -490,6 +495,20 @@ def test_zero_can_mean_no_class(folder, tmp_path):
     assert run(folder, tmp_path / "raw", *options) == 1
     assert run(folder, tmp_path / "reduced", *options, "--reduce-labels") == 0
     assert AutoImageProcessor.from_pretrained(tmp_path / "reduced" / "model").do_reduce_labels
+
+
+def test_zero_is_a_class_in_what_was_prepared(tmp_path, folder, capfd):
+    for name in ("images", "masks"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(4):
+            content = Image.new("RGB" if name == "images" else "L", (40, 40), number % 2)
+            content.save(tmp_path / f"photos/{name}/{number}.png")
+    (tmp_path / "labels.json").write_text('{"0": "ground", "1": "sky"}')
+    data = tmp_path / "data"
+    options = ["--source", str(tmp_path / "photos"), "--labels", str(tmp_path / "labels.json"), "--output", str(data)]
+    assert main(["prepare", "folder", *options]) == 0
+    assert run(folder, tmp_path / "run", f"--dataset={data}", "--reduce-labels", "--validation-split=none") == 1
+    assert "written by `vitseg prepare`, so its label maps hold train ids" in capfd.readouterr().err
 
 
 def test_the_data_set_can_be_shuffled_from_the_cache(folder, tmp_path, uninterrupted):

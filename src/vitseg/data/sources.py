@@ -73,6 +73,13 @@ class DataSource(os.PathLike[str]):
             ValueError: if it lacks another, or a column of images holds none.
         """
         names = {self.name_of(column): column for column in columns}
+        if len(names) < len(columns):
+            twice = next(column for column in columns if names[self.name_of(column)] != column)
+            raise ValueError(
+                f"The column {self.name_of(twice)!r} of {where} cannot be the {twice} and the "
+                f"{names[self.name_of(twice)]} at once; it has {', '.join(schema.names)}. Those of images and labels "
+                "are named with --image-column and --label-column."
+            )
         missing = [name for name, column in names.items() if name not in schema.names and column not in optional]
         if missing:
             raise ValueError(

@@ -143,8 +143,10 @@ class OptimizationRecipe:
             raise ValueError(f"layer_decay is {self.layer_decay}; expected more than 0 and at most 1.")
         _check_choice("optimizer", self.optimizer, OPTIMIZERS)
         for name in ("learning_rate", "iterations", "batch_size"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a positive number.")
+        if self.warmup_iterations < 0:
+            raise ValueError(f"warmup_iterations is {self.warmup_iterations}; expected 0 or more.")
         for multipliers in self.parameter_rules.values():
             _check_keywords("parameter rule multiplier", multipliers, PARAMETER_MULTIPLIERS)
             for name, multiplier in multipliers.items():

@@ -42,6 +42,12 @@ class LabelMapTask(Task):
 
     def check_training_split(self) -> str | None:
         source, split = self.options.dataset, self.options.train_split
+        is_prepared = (Path(source) / REPORT_FILE).exists()
+        if is_prepared and self.options.reduce_labels:
+            raise ValueError(
+                f"{source} was written by `vitseg prepare`, so its label maps hold train ids, of which 0 is the class "
+                f"{self.labels.names[0]!r}. Leave out --reduce-labels, which would make that 'no class'."
+            )
         stream = SegmentationStream(
             source, split, num_labels=len(self.labels.names), do_reduce_labels=self.options.reduce_labels
         )
@@ -50,9 +56,8 @@ class LabelMapTask(Task):
                 f"All pixels of the split {split!r} of {source} are ignored, so nothing can be learned. Correct its "
                 "label maps, or the file that says what their values mean, and prepare it again."
             )
-        if not (Path(source) / REPORT_FILE).exists() or self.options.reduce_labels:
-            return None
-        return absent_classes(self.labels.names, read_report(Path(source))[split].pixels)
+        report = read_report(Path(source)) if is_prepared else {}
+        return absent_classes(self.labels.names, report[split].pixels) if split in report else None
 
 
 def absent_classes(names: Sequence[str], pixels: Sequence[int]) -> str | None:
