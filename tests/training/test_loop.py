@@ -240,7 +240,7 @@ def test_a_file_in_the_place_of_the_run_is_refused_at_once(folder, tmp_path, cap
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--ema=1.5"], "decay of the moving average (--ema) is 1.5; expected 0 or more, less than 1"),
+        (["--ema=1.5"], "decay of the moving average (--ema) is 1.5; expected 0 to 1"),
         (["--learning-rate=nan"], "learning_rate is nan; expected a positive number"),
         (["--set", "training.warmup_iterations=-1"], "warmup_iterations is -1; expected 0 or more"),
         (["--label-column=file_name"], "cannot be the label and the file_name at once"),

@@ -74,8 +74,8 @@ class Training:
         self.require_one_encoder()
         self.task = TASKS[self.recipe.task](self.recipe, options)
         self.ema = getattr(self.recipe.training, "ema_decay", None) if options.ema is None else options.ema
-        if self.ema is not None and not 0 <= self.ema < 1:
-            raise ValueError(f"decay of the moving average (--ema) is {self.ema}; expected 0 or more, less than 1.")
+        if self.ema is not None and not 0 <= self.ema <= 1:
+            raise ValueError(f"decay of the moving average (--ema) is {self.ema}; expected 0 to 1.")
         self.accelerator = Accelerator(
             log_with=options.report_to,
             project_dir=options.output,
