@@ -96,7 +96,12 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 def _decode(encoded: bytes | dict[str, Any], what: str, convert: Callable[[Image.Image], Decoded]) -> Decoded:
     data = encoded["bytes"] if isinstance(encoded, dict) else encoded
     if data is None:
-        raise ValueError(f"{what} is missing.")
+        path = encoded.get("path") if isinstance(encoded, dict) else None
+        hint = (
+            f": the data set has the path {path} of its file, and not what is in it. What `datasets` saved with "
+            "`save_to_disk` and loaded again, `to_parquet` writes with the files in it."
+        )
+        raise ValueError(f"{what} is missing{hint if path else '.'}")
     if not data:
         raise ValueError(f"{what} is empty: its file has no content.")
     try:

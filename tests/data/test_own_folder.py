@@ -116,6 +116,13 @@ def test_colour_masks_need_a_table_of_colours(tmp_path):
         label_map(open_folder(tmp_path, write_labels(tmp_path, ["road"])))
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGB", "RGBA"])
+def test_grey_masks_in_colour_are_told_how_to_be_saved(tmp_path, mode):
+    make_folder(tmp_path, ["a", "b"], np.asarray(Image.fromarray(MASK).convert(mode)))
+    with pytest.raises(ValueError, match=rf"has mode '{mode}'.* channels are equal.*image\.convert\('L'\)"):
+        label_map(open_folder(tmp_path, write_labels(tmp_path, THREE)))
+
+
 def test_palette_masks_hold_positions(tmp_path):
     make_folder(tmp_path, ["a", "b"])
     mask = Image.new("P", (3, 2))

@@ -188,3 +188,24 @@ def test_other_files_than_parquet_are_named(tmp_path):
     (folder / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files: train.jsonl\n---\n")
     with pytest.raises(ValueError, match=r"not in Parquet files, but in such as .*train\.jsonl"):
         parquet_files(folder, "train")
+
+
+def test_damaged_files_and_files_elsewhere_are_named(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "picture.png")
+    here = str(tmp_path / "picture.png")
+    images = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.Image(), "file_name": datasets.Value("int64")}
+    )
+    rows = datasets.Dataset.from_dict({"image": [here], "label": [here], "file_name": [7]}, features=images)
+    (tmp_path / "set").mkdir()
+    rows.to_parquet(str(tmp_path / "set/train-0.parquet"))
+    if rows.data.to_pylist()[0]["image"]["bytes"] is None:
+        with pytest.raises(ValueError, match=r"label map of 7 is missing: the data set has the path .*picture\.png"):
+            load_examples(tmp_path / "set", "train")[0]
+    rows.save_to_disk(str(tmp_path / "saved"))
+    datasets.load_from_disk(str(tmp_path / "saved")).to_parquet(str(tmp_path / "set/train-0.parquet"))
+    assert load_examples(tmp_path / "set", "train")[0]["file_name"] == "7"
+    whole = (tmp_path / "set/train-0.parquet").read_bytes()
+    (tmp_path / "set/train-1.parquet").write_bytes(whole[:100])
+    with pytest.raises(ValueError, match=r"train-1\.parquet is not a Parquet file"):
+        load_examples(tmp_path / "set", "train")

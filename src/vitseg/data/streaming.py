@@ -367,7 +367,13 @@ def load_undecoded(
     """A split as a map-style data set of some columns, of which it may lack the `optional` ones, with images as they
     are stored. Rows without `file_name` are named by their numbers."""
     # By its files: `datasets` caches a folder under its name, and would not notice that the files have changed.
-    dataset = datasets.load_dataset("parquet", data_files={split: parquet_files(source, split)}, split=split)
+    files = parquet_files(source, split)
+    try:
+        dataset = datasets.load_dataset("parquet", data_files={split: files}, split=split)
+    except (datasets.exceptions.DatasetGenerationError, pa.ArrowInvalid) as error:
+        for file in files:
+            _read_metadata(file)
+        raise ValueError(f"The split {split!r} of {source} cannot be read: {error.__cause__ or error}") from error
     stored = DataSource.of(source).stored(columns, dataset.features.arrow_schema, str(source), optional)
     dataset = dataset.select_columns(list(stored)).rename_columns(stored)
     for column in dataset.column_names:
@@ -375,12 +381,14 @@ def load_undecoded(
             dataset = dataset.cast_column(column, datasets.Image(decode=False))
     if "file_name" in columns and "file_name" not in dataset.column_names:
         dataset = dataset.add_column("file_name", [str(index) for index in range(len(dataset))])
+    elif "file_name" in columns and dataset.features["file_name"] != datasets.Value("string"):
+        dataset = dataset.cast_column("file_name", datasets.Value("string"))
     return dataset
 
 
 def load_orientation(source: str | Path | DataSource, split: str) -> Orientation | None:
     """Which way the images of a split stand that have an EXIF orientation, if the data set says so."""
-    return read_orientation(pq.read_metadata(parquet_files(source, split)[0]))
+    return read_orientation(_read_metadata(parquet_files(source, split)[0]))
 
 
 def load_with_images(source: str | Path | DataSource, split: str, columns: Sequence[str]) -> datasets.Dataset:

@@ -92,7 +92,7 @@ def to_ids(image: Image.Image) -> np.ndarray:
     if len(image.getbands()) != 1 or image.mode == "F":
         raise UnsuitableImageError(
             f"has mode {image.mode!r}; expected one integer per pixel, its class id. If its colours stand for "
-            "classes, the label table must name colours (vitseg prepare folder)."
+            f"classes, the label table must name colours (vitseg prepare folder).{_hint_of_grey(image)}"
         )
     storage, largest = _storage(image)
     if re.fullmatch("[1L];[24]?IR?", storage):
@@ -103,6 +103,19 @@ def to_ids(image: Image.Image) -> np.ndarray:
     elif largest is not None:
         ids = np.rint(ids * (largest / (255 if image.mode == "L" else 65535)))
     return ids.astype(np.uint8 if image.mode in ("1", "L", "P") else np.int32)
+
+
+def _hint_of_grey(image: Image.Image) -> str:
+    """What to do if the channels of a label map are equal, and it is opaque."""
+    if image.mode not in ("LA", "RGB", "RGBA"):
+        return ""
+    values = np.asarray(image.convert("RGBA"))
+    is_grey = (values[..., :3] == values[..., :1]).all() and (values[..., 3] == 255).all()
+    return (
+        " Its channels are equal: if they hold class ids, save one of them, as image.convert('L') is."
+        if is_grey
+        else ""
+    )
 
 
 def check_format(image: Image.Image) -> None:
