@@ -24,6 +24,7 @@ AFTER_METHODS = [
     "fine-tuning.md",
     "own-classes.md",
     "evaluation.md",
+    "mmsegmentation.md",
     "conversion.md",
     "deployment.md",
     "performance.md",
