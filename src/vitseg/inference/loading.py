@@ -54,10 +54,10 @@ def load_model(
     try:
         model = AutoModelForSemanticSegmentation.from_pretrained(name, dtype=torch.float32)
         image_processor = AutoImageProcessor.from_pretrained(name)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ValueError(f"cannot load a model from {name}: {str(error).splitlines()[0]}") from error
     except StrictDataclassError as error:  # which wraps what the configuration's own checks raise
         raise ValueError(f"cannot load a model from {name}: {error.__cause__ or error}") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"cannot load a model from {name}: {str(error).splitlines()[0]}") from error
     if model.config.num_labels > 255:
         raise ValueError(f"{name} has {model.config.num_labels} classes; a label map of bytes holds 255 at most.")
     class_names(model)  # which refuses a model that does not name them

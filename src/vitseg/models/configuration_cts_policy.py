@@ -4,10 +4,10 @@
 
 from os import PathLike
 
-from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
 from .configuration_semantic import leave_class_to_config
+from .strict import strict
 
 
 @strict

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration of CTS Segmenter, with and without token sharing."""
 
-from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
 from .configuration_decoder import DecoderConfig
 from .configuration_plain_vit import PlainVitConfig
+from .strict import strict
 
 
 DECODER_TYPES = ("mask_transformer", "linear")

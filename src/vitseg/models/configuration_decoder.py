@@ -4,12 +4,12 @@
 
 from typing import Any
 
-from huggingface_hub.dataclasses import strict
 from transformers import CONFIG_MAPPING, AutoConfig
 from transformers.configuration_utils import PreTrainedConfig
 
 from .configuration_plain_vit import PlainVitConfig
 from .configuration_semantic import WindowedInferenceConfig
+from .strict import strict
 
 
 @strict
@@ -46,6 +46,8 @@ class DecoderConfig(WindowedInferenceConfig):
         super().__post_init__(**kwargs)
 
     def validate_backbone(self):
+        if self.feature_stride is not None and self.feature_stride < 1:
+            raise ValueError(f"feature_stride is {self.feature_stride}; expected pixels, at least 1, or None.")
         if not getattr(self.backbone_config, "reshape_hidden_states", True):
             raise ValueError(
                 "backbone_config has reshape_hidden_states=False, which gives tokens, but decoders take feature maps: "

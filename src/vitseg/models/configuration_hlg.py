@@ -4,11 +4,11 @@
 
 from typing import Any
 
-from huggingface_hub.dataclasses import strict
 from transformers.backbone_utils import BackboneConfigMixin
 
 from .configuration_semantic import WindowedInferenceConfig
 from .labels import IGNORE_INDEX
+from .strict import strict
 
 
 NUM_STAGES = 4

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration of the plain ViT backbone."""
 
-from huggingface_hub.dataclasses import strict
 from transformers.backbone_utils import BackboneConfigMixin
 from transformers.configuration_utils import PreTrainedConfig
 
 from .layers import as_pair
+from .strict import strict
 
 
 INTERPOLATION_MODES = ("bilinear", "bicubic")

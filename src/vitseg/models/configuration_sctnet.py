@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration of SCTNet and of its backbone."""
 
-from huggingface_hub.dataclasses import strict
 from transformers.backbone_utils import BackboneConfigMixin
 
 from .configuration_semantic import WindowedInferenceConfig
+from .strict import strict
 
 
 # Of folders written by vitseg 0.1, which held what only training needs.

@@ -4,11 +4,11 @@
 
 from typing import Any
 
-from huggingface_hub.dataclasses import strict
 from transformers import SegformerConfig
 from transformers.configuration_utils import PreTrainedConfig
 
 from .configuration_semantic import WindowedInferenceConfig
+from .strict import strict
 
 
 @strict

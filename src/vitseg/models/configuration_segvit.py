@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration of SegViT."""
 
-from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
 from .configuration_decoder import DecoderConfig
 from .configuration_plain_vit import PlainVitConfig
 from .layers import as_pair
+from .strict import strict
 
 
 DECODER_TYPES = ("atm", "single_atm", "tpn_atm")

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
 from .labels import IGNORE_INDEX
 from .layers import as_pair
+from .strict import strict
 
 
 INFERENCE_MODES = ("whole", "slide")
 PROTOCOL_FIELDS = ("inference_mode", "window_size", "window_stride", "window_batch_size")
+CLASS_FIELDS = ("id2label", "label2id", "semantic_loss_ignore_index")
 
 Size = int | list[int] | tuple[int, int]
 
@@ -131,14 +132,27 @@ class WindowedInferenceConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         if self.window_stride is None:
             self.window_stride = default_stride(self.window_size)
+        # Whatever is given is meant: classes that are assigned afterwards are looked at.
+        given, self.semantic_loss_ignore_index = self.semantic_loss_ignore_index, None
         super().__post_init__(**kwargs)
+        self.semantic_loss_ignore_index = given
         self.settle_ignore_index()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in PROTOCOL_FIELDS and self._has_protocol():
             self.set_protocol(**{name: value})
-        else:
-            super().__setattr__(name, value)
+            return
+        if name == "id2label":  # which num_labels assigns, too
+            self._refuse_ignored_class(value)
+        super().__setattr__(name, value)
+
+    def _refuse_ignored_class(self, id2label: dict[int, str]) -> None:
+        ignored = self.__dict__.get("semantic_loss_ignore_index")
+        if ignored is not None and self.num_labels <= ignored < len(id2label):
+            raise ValueError(
+                f"Of {len(id2label)} classes, {ignored} is one, and would be ignored. Assign "
+                "semantic_loss_ignore_index first: -100, or any value that is no class."
+            )
 
     def update(self, config_dict: dict[str, Any]) -> None:
         """As in transformers; what is of the protocol is assigned together, see [`set_protocol`]."""
@@ -170,6 +184,7 @@ class WindowedInferenceConfig(PreTrainedConfig):
     @property
     def ignore_index(self) -> int:
         """The `semantic_loss_ignore_index`, which is settled where there are label maps."""
+        self.settle_ignore_index()
         assert self.semantic_loss_ignore_index is not None
         return self.semantic_loss_ignore_index
 
@@ -194,6 +209,11 @@ class WindowedInferenceConfig(PreTrainedConfig):
         fields = {name: kwargs.pop(name) for name in PROTOCOL_FIELDS if name in kwargs}
         saved_num_labels = len(config_dict.get("id2label") or ()) or config_dict.get("num_labels", 2)
         is_given = "semantic_loss_ignore_index" in kwargs
+        # So are the classes and what is ignored, as transformers does with `num_labels`.
+        if "id2label" in kwargs:
+            config_dict = {name: value for name, value in config_dict.items() if name != "num_labels"}
+        classes = {name: kwargs.pop(name) for name in CLASS_FIELDS if name in kwargs}
+        config_dict = {**config_dict, **classes}
         loaded = super().from_dict(config_dict, **kwargs)
         config = loaded[0] if isinstance(loaded, tuple) else loaded
         config.set_protocol(**fields)
@@ -217,6 +237,8 @@ class WindowedInferenceConfig(PreTrainedConfig):
     def validate_architecture(self):
         super().validate_architecture()
         self.protocol()
+        if not self.id2label:
+            raise ValueError("num_labels is 0; expected a class at least.")
         if sorted(self.id2label) != list(range(self.num_labels)):
             raise ValueError(
                 f"id2label has the ids {sorted(self.id2label)}; expected 0 to {self.num_labels - 1}, as logits are "

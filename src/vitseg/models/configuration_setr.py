@@ -4,11 +4,11 @@
 
 from typing import Any
 
-from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
 from .configuration_decoder import DecoderConfig
 from .configuration_plain_vit import PlainVitConfig
+from .strict import strict
 
 
 NUM_MLA_LEVELS = 4

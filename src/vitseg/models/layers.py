@@ -24,17 +24,24 @@ def as_pair(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:
 
 def check_images(pixel_values: torch.Tensor, num_channels: int) -> None:
     """
-    Refuse images of another shape than `(batch, num_channels, height, width)`.
+    Refuse what is no images, none at all, or of another shape than `(batch, num_channels, height, width)`.
 
     Raises:
-        ValueError: naming the shape and the one expected.
+        TypeError: if it is no tensor.
+        ValueError: naming the shape or dtype and the one expected.
     """
+    if not isinstance(pixel_values, torch.Tensor):
+        raise TypeError(f"pixel_values is a {type(pixel_values).__name__}; expected what the image processor returns.")
     if pixel_values.ndim != 4 or pixel_values.shape[1] != num_channels:
         raise ValueError(
             f"pixel_values has shape {tuple(pixel_values.shape)}; expected (batch, {num_channels}, height, width)."
         )
     if not torch.compiler.is_compiling() and 0 in pixel_values.shape:
         raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}: there is no image, or an empty one.")
+    if not pixel_values.is_floating_point():
+        raise ValueError(
+            f"pixel_values are {pixel_values.dtype}; expected floats, as the image processor normalises images."
+        )
 
 
 def channels_last(maps: torch.Tensor) -> torch.Tensor:
@@ -55,6 +62,16 @@ def pad_to_patches(pixel_values: torch.Tensor, patch_size: int | list[int] | tup
     if is_exporting() or pad_height or pad_width:
         pixel_values = nn.functional.pad(pixel_values, (0, pad_width, 0, pad_height))
     return pixel_values
+
+
+def crop(maps: torch.Tensor, size: tuple[int, int] | torch.Size) -> torch.Tensor:
+    """The first rows and columns of maps `(batch, channels, h, w)`, as many as `size`, height and width, says."""
+    height, width = size
+    if is_exporting():
+        # A slice would fix the program to sizes that need padding, or to those that do not.
+        rows, columns = (torch.arange(side, device=maps.device) for side in (height, width))
+        return maps.index_select(2, rows).index_select(3, columns)
+    return maps[..., :height, :width]
 
 
 def resize(maps: torch.Tensor, size: tuple[int, int] | torch.Size, mode: str = "bilinear") -> torch.Tensor:

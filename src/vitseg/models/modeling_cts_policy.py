@@ -19,6 +19,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_cts_policy import CtsPolicyNetConfig
 from .labels import check_shape, check_values, divisor, unify_ignored
+from .layers import check_images
 
 
 BACKBONE = "efficientnet_lite0"
@@ -117,8 +118,10 @@ class CtsPolicyNet(PreTrainedModel):
                 [`count_items`]. By default it is what this batch holds.
 
         Raises:
-            ValueError: if `labels` do not have one value for each superpatch, or another than these.
+            ValueError: if `pixel_values` are no such images, or `labels` do not have one value for each superpatch, or
+                another than these.
         """
+        check_images(pixel_values, num_channels=3)
         logits = self.head(self.backbone(pixel_values.to(self.dtype))[0])
 
         loss = None

@@ -24,7 +24,7 @@ from .configuration_cts_segmenter import CtsSegmenterConfig
 from .configuration_plain_vit import PlainVitConfig
 from .configuration_semantic import InferenceProtocol
 from .labels import divisor, unify_ignored
-from .layers import copy_tokens, is_exporting
+from .layers import copy_tokens, crop
 from .modeling_decoder import DecoderModel
 from .modeling_plain_vit import PlainVitLayer
 from .modeling_semantic import NumItems, Prediction
@@ -169,16 +169,11 @@ class CtsSegmenterForSemanticSegmentation(DecoderModel):
 
     def upsample(self, logits: torch.Tensor, size: torch.Size) -> torch.Tensor:
         """Logits of the patches, `(batch, num_labels, rows, columns)`, at the height and width of the image."""
-        height, width = size
-        new_size = (height, width)
+        padded_size = size
         if self.config.crop_padding:
-            new_size = (logits.shape[-2] * self.strides[-1], logits.shape[-1] * self.strides[-1])
-        logits = nn.functional.interpolate(logits, size=new_size, mode="bilinear", align_corners=False)
-        if is_exporting():
-            # A slice would fix the program to sizes that need padding, or to those that do not.
-            rows, columns = (torch.arange(side, device=logits.device) for side in (height, width))
-            return logits.index_select(2, rows).index_select(3, columns)
-        return logits[..., :height, :width]
+            padded_size = torch.Size(side * self.strides[-1] for side in logits.shape[-2:])
+        logits = nn.functional.interpolate(logits, size=padded_size, mode="bilinear", align_corners=False)
+        return crop(logits, size)
 
     @property
     def accepts_loss_kwargs(self) -> bool:

@@ -5,6 +5,7 @@
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoBackbone
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
@@ -13,9 +14,9 @@ from transformers.utils import TransformersKwargs
 
 from .configuration_decoder import DecoderConfig
 from .configuration_plain_vit import PlainVitConfig
-from .layers import as_pair, pad_to_patches, resize
+from .layers import as_pair, crop, pad_to_patches, resize
 from .modeling_plain_vit import PlainVitBackbone
-from .modeling_semantic import SemanticSegmentationModel
+from .modeling_semantic import NumItems, SegmentationOutput, SemanticSegmentationModel
 
 
 # Side of an image whose feature maps are measured, in patches: a multiple of what the stages of backbones shrink by.
@@ -113,8 +114,31 @@ class DecoderModel(SemanticSegmentationModel):
                 f"{type(self.config.backbone_config).__name__}, have strides of {self.strides} pixels: {remedy}"
             )
 
+    def segment(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        num_items_in_batch: NumItems = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SegmentationOutput:
+        """
+        As in the base class. Images are padded to what the strides of the backbone divide, and the logits of the
+        padding are cut off: the backbones of transformers leave incomplete patches out, and what the last stage makes
+        of them. Only over the plain ViT does the method say what becomes of it, as its original does.
+        """
+        if self.config.backbone_config.model_type == PlainVitConfig.model_type:
+            return super().segment(pixel_values, labels, num_items_in_batch, **kwargs)
+        padded = pad_to_patches(pixel_values, self.size_divisor)
+        if labels is not None:
+            if num_items_in_batch is None:
+                num_items_in_batch = self.count_items(labels)
+            padding = (0, padded.shape[-1] - labels.shape[-1], 0, padded.shape[-2] - labels.shape[-2])
+            labels = nn.functional.pad(labels, padding, value=self.config.ignore_index)
+        outputs = super().segment(padded, labels, num_items_in_batch, **kwargs)
+        outputs["logits"] = crop(outputs.logits, pixel_values.shape[-2:])
+        return outputs
+
     def run_backbone(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> Any:
-        # The backbones of transformers leave incomplete patches out, and what the last stage makes of them.
         pixel_values = pad_to_patches(pixel_values, self.size_divisor)
         features = self.backbone(pixel_values, **kwargs)
         stride = self.config.feature_stride
