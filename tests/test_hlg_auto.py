@@ -126,8 +126,14 @@ def test_answers_the_same(script, saved, image, tmp_path):
 
 
 def test_published_folders_hold_the_code_that_they_run(saved):
-    common = {"configuration_hlg", "configuration_semantic", "image_processing_hlg", "image_processing_semantic"}
-    common |= {"images", "labels", "layers", "modeling_hlg", "pipelines", "position_groups"}
+    common = {
+        "configuration_hlg",
+        "configuration_semantic",
+        "image_processing_hlg",
+        "image_processing_semantic",
+        "strict",
+    }
+    common |= {"images", "labels", "layers", "modeling_hlg", "pipelines", "position_groups", "strict"}
     needed = {
         "image-classification": set(),
         "image-segmentation": {"adapters", "modeling_hlg_segmentation", "modeling_semantic", "sliding_window"},

@@ -85,6 +85,8 @@ def test_cannot_be_saved(name, tmp_path):
     for broken in (tuned, tuned.backbone, copy.deepcopy(tuned), tune(tuned)):
         with pytest.raises(ValueError, match="only for inference: save the model that it was made of"):
             broken.save_pretrained(tmp_path / "model")
+        with pytest.raises(ValueError, match="only for inference"):
+            broken.push_to_hub("someone/model")
     assert not (tmp_path / "model").exists()
 
 

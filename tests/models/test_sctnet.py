@@ -430,6 +430,8 @@ def test_a_fused_model_is_only_for_inference(tmp_path):
     for broken in (fused, fused.backbone, copy.deepcopy(fused)):
         with pytest.raises(ValueError, match="only for inference"):
             broken.save_pretrained(tmp_path)
+        with pytest.raises(ValueError, match="only for inference"):
+            broken.push_to_hub("someone/model")
     assert not list(tmp_path.iterdir())
 
 

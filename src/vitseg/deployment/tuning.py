@@ -72,6 +72,8 @@ def tune(model: Model, vendor: str | None = None) -> Model:
         # The backbone in a model could be saved by itself.
         if isinstance(module, PreTrainedModel):
             module.save_pretrained = _refuse_to_save  # type: ignore[assignment]
+            # Which would make a repository first.
+            module.push_to_hub = _refuse_to_save  # type: ignore[assignment]
     return tuned
 
 

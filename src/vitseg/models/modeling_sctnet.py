@@ -335,6 +335,11 @@ class SctNetPreTrainedModel(PreTrainedModel):
             raise ValueError("A fused model is only for inference: save the model that it was made of.")
         super().save_pretrained(*args, **kwargs)
 
+    def push_to_hub(self, *args, **kwargs) -> Any:
+        if self.is_fused:  # before there is an empty repository
+            raise ValueError("A fused model is only for inference: push the model that it was made of.")
+        return super().push_to_hub(*args, **kwargs)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
