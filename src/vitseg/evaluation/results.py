@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 import torch
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from yaml import YAMLError
+from huggingface_hub import EvalResult, ModelCardData
 
 from .. import __version__
-from ..recipes.cards import markdown_table
+from ..recipes.cards import markdown_table, model_card
 from ..recipes.protocol import Protocol
 from ..replacing import replacing
 
@@ -126,20 +125,6 @@ def markdown_report(record: Record) -> str:
     )
     listed = "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
     return f"# {_percent(record['scores']['mean_iou'])} mean IoU\n\n{listed}\n\n{means}\n\n{classes}\n"
-
-
-def model_card(text: str, file: Path) -> ModelCard:
-    """
-    A card of this text, which gets metadata if it has none.
-
-    Raises:
-        ValueError: naming the `file` it is from, if its metadata is no YAML.
-    """
-    try:
-        return ModelCard(text if text.startswith("---") else f"---\nlibrary_name: transformers\n---\n\n{text}")
-    except (YAMLError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"The metadata of {file}, between its lines of ---, cannot be read: {reason}") from error
 
 
 def add_to_model_card(card_file: Path, record: Record) -> None:

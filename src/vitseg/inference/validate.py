@@ -49,12 +49,12 @@ from ..evaluation.results import (
     console_table,
     device_name,
     has_colors,
-    model_card,
     result_record,
 )
 from ..evaluation.results_folder import ImageScore, finished_record, worst_first, write_results
 from ..image_files import without_image_suffix
 from ..label_maps import Palette, comparison
+from ..recipes.cards import model_card
 from ..recipes.protocol import Protocol
 from ..replacing import replacing
 from .loading import class_names, load_model, palette_for

@@ -13,8 +13,8 @@ from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
 
 from ..conversion.fingerprint import read_fingerprint
 from ..conversion.provenance import read_conversion
-from ..evaluation.results import model_card
 from ..recipes import LABEL_SETS, RECIPES, LabelSet, PublishedRecipe, load_label_set
+from ..recipes.cards import model_card
 from ..recipes.protocol import Protocol, holds_protocol
 from ..replacing import standing
 

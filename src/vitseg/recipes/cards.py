@@ -15,6 +15,7 @@ from string import Template
 from typing import Any
 
 import yaml
+from huggingface_hub import ModelCard
 
 from ..replacing import replacing
 from .files import RECIPES
@@ -119,6 +120,20 @@ def write_cards(directory: Path) -> list[Path]:
         with replacing(directory / name) as unfinished:
             unfinished.write_text(text, encoding="utf-8", newline="\n")
     return [directory / name for name in cards]
+
+
+def model_card(text: str, file: Path) -> ModelCard:
+    """
+    A card of this text, which gets metadata if it has none.
+
+    Raises:
+        ValueError: naming the `file` it is from, if its metadata is no YAML.
+    """
+    try:
+        return ModelCard(text if text.startswith("---") else f"---\nlibrary_name: transformers\n---\n\n{text}")
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"The metadata of {file}, between its lines of ---, cannot be read: {reason}") from error
 
 
 def _methods() -> list[str]:
