@@ -1,6 +1,6 @@
 # make demo         install, train a small model on drawn scenes and look at its masks (a few minutes)
 # make test         install, lint, build the documentation, and run every test
-# make quick        lint, and the tests that take no time: at most two minutes, for the edit loop
+# make quick        lint, and the tests that take no time: two to three minutes, for the edit loop
 # make lint         ruff and mypy
 # make docs         the documentation, in build/site
 # make interop      mmsegmentation's own code against ours (a minute)

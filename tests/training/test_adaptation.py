@@ -33,7 +33,7 @@ from vitseg.scenes import write_scenes
 from vitseg.training.adaptation import _target_pattern
 
 
-pytestmark = pytest.mark.usefixtures("own_state")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_state")]
 WAYS = {"whole": [], "frozen": ["--freeze", "backbone"], "lora": ["--lora", "2"]}
 
 

@@ -23,7 +23,7 @@ from vitseg.data.streaming import COLUMNS, load_undecoded
 from vitseg.scenes import write_scenes
 
 
-pytestmark = pytest.mark.usefixtures("own_state")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_state")]
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from vitseg.training.distillation import Distillation
 from vitseg.training.losses import PixelLoss, WithDiceLoss, balanced_class_weights, dice_losses, hard_pixels
 
 
-pytestmark = pytest.mark.usefixtures("own_state")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_state")]
 WEIGHTS = (0.5, 2.0, 0.0, 1.0, 4.0)
 AUXILIARY = [{"in_index": 0, "kernel_size": 1, "upsample_scales": [4]}]
 

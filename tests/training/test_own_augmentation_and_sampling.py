@@ -13,7 +13,7 @@ from vitseg.data.class_counts import class_pixel_counts
 from vitseg.scenes import SCENE_CLASSES, write_scenes
 
 
-pytestmark = pytest.mark.usefixtures("own_state")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_state")]
 TRANSFORMS = [
     {"name": "RandomRotation", "degrees": 20, "expand": True},
     {"name": "RandomChoice", "transforms": [{"name": "ColorJitter", "contrast": 0.5}, {"name": "GaussianNoise"}]},

@@ -57,7 +57,7 @@ from vitseg.training.tasks import Task
 from vitseg.training.trainer import StepTrainer
 
 
-pytestmark = pytest.mark.usefixtures("own_state")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_state")]
 COUNT = 8
 
 
