@@ -24,7 +24,9 @@ from transformers.utils import CONFIG_NAME, cached_file, find_adapter_config_fil
 ENCODER_FILE = "encoder.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_FILES = (ADAPTER_CONFIG, "adapter_model.safetensors")
+# How the parameters begin that transformers adds to pyramids.
 ADDED_NORMS = "hidden_states_norms."
+# Of `from_pretrained`, those that say where files are.
 HUB_ARGUMENTS = {"cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token"}
 # Plain ViTs of transformers, which has no backbone classes for them; ours computes the same.
 PLAIN_VITS = ("deit", "vit", "vit_mae", "vit_msn")
