@@ -34,7 +34,7 @@ docs: $(VENV)/installed-dev
 	$(BIN)/mkdocs build --quiet --strict
 
 interop: $(INTEROP)/installed
-	OMP_NUM_THREADS=1 PYTHONPATH=$(INTEROP) $(BIN)/python tests/interop/compare.py
+	OMP_NUM_THREADS=1 PYTHONPATH=$(INTEROP):tests $(BIN)/python -m interop
 
 conformance: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/conformance
