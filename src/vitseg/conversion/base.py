@@ -1,6 +1,8 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What conversion asks of each method, and where it finds the answers."""
+"""
+What conversion asks of each method, and of each model that transformers has itself, and where it finds the answers.
+"""
 
 import importlib
 from abc import ABC, abstractmethod
@@ -8,9 +10,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from transformers import PreTrainedConfig
+import transformers
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
 
-from ..methods import METHODS, methods_for
+import vitseg
+
+from ..methods import METHODS, TASKS, methods_for
+from ..models.layers import as_pair
 from .arguments import OriginalClass
 from .rules import Rule
 
@@ -20,9 +27,10 @@ class Converter(ABC):
     What is known of a method's original checkpoints; an object is about one of them.
 
     A method's class lies in the file of this folder that is named as the method, and is called
-    `<prefix of the method>Converter`.
+    `<prefix of the method>Converter`. Those of transformers' own models are in `transformers_models`.
 
     Attributes:
+        result: what becomes of a checkpoint, in words.
         tasks: what the originals do, of `vitseg.methods.TASKS`.
         needs_original_config: whether no checkpoint tells its configuration by itself.
         has_optional_heads: whether auxiliary heads that do not fit are left out. Only training needs them, and the
@@ -30,15 +38,18 @@ class Converter(ABC):
         refusal: what to say of a file that is no checkpoint of the method.
         expected_names: names that a checkpoint would hold, in words.
         architectures: backbone and head of the models in mmsegmentation's form, which a configuration names.
+        unused_parameters: pattern of parameters that the class has and never looks at; they stay as they are made.
         tensors: the original state dict. Only names and shapes are looked at.
     """
 
+    result: ClassVar[str] = "a model of vitseg"
     tasks: ClassVar[tuple[str, ...]] = ("segmentation",)
     needs_original_config: ClassVar[bool] = True
     has_optional_heads: ClassVar[bool] = False
     refusal: ClassVar[str]
     expected_names: ClassVar[str]
     architectures: ClassVar[tuple[tuple[OriginalClass, OriginalClass], ...]]
+    unused_parameters: ClassVar[str] = ""
 
     def __init__(self, tensors: Mapping[str, torch.Tensor]):
         """
@@ -83,6 +94,33 @@ class Converter(ABC):
         """The settings of the image processor that the original's configuration tells; none by default."""
         return {}
 
+    def build_image_processor(self, config: PreTrainedConfig, settings: dict[str, Any]) -> BaseImageProcessor:
+        """The image processor of a model of `config`, with what the original tells of it."""
+        size = {"shortest_edge": min(as_pair(config.window_size))}
+        image_processor_class = getattr(vitseg, str(METHODS[config.model_type].processor_class))
+        return image_processor_class(**{"size": size, **settings})
+
+    def build_model(self, config: PreTrainedConfig, task: str) -> PreTrainedModel:
+        """A model of `config` to put the weights into, on the meta device if these are all that it needs."""
+        tasks = METHODS[config.model_type].tasks
+        # A policy network has a task of its own.
+        auto_class = getattr(transformers, TASKS[task if task in tasks else tasks[0]].auto_class)
+        if self.new_parameters(task) is None:
+            with torch.device("meta"):
+                return auto_class.from_config(config)
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(0)
+            return auto_class.from_config(config)
+
+    def notes(self, original: dict[str, Any]) -> list[str]:
+        """
+        What the model that is made does otherwise than the original, a sentence each; nothing by default.
+
+        Args:
+            original: the original's configuration, that [`read_config`] has read.
+        """
+        return []
+
     def absent_biases(self, config: PreTrainedConfig) -> str:
         """
         Pattern of the biases of a model of `config` that the original may be built without; they are 0 where the
@@ -95,11 +133,20 @@ class Converter(ABC):
         return None
 
 
-# Methods whose original checkpoints convert.
-CONVERTIBLE = tuple(methods_for("segmentation"))
+# mmsegmentation's models that transformers has -> the class that converts them, in the file of `transformers_models`
+# that is named as the model.
+TRANSFORMERS_MODELS = {
+    "upernet_convnext": "UperNetConvNextConverter",
+    "upernet_swin": "UperNetSwinConverter",
+}
+# Methods and models whose original checkpoints convert.
+CONVERTIBLE = (*methods_for("segmentation"), *TRANSFORMERS_MODELS)
 
 
 def converter_of(method: str) -> type[Converter]:
-    """The converter of a method of `CONVERTIBLE`."""
+    """The converter of a method or model of `CONVERTIBLE`."""
+    if method in TRANSFORMERS_MODELS:
+        module = importlib.import_module(f".transformers_models.{method}", __package__)
+        return getattr(module, TRANSFORMERS_MODELS[method])
     module = importlib.import_module(f".{method}", __package__)
     return getattr(module, f"{METHODS[method].prefix}Converter")

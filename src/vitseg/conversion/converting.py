@@ -9,16 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 import vitseg
 
-from ..methods import METHODS, TASKS
-from ..models.layers import as_pair
 from ..recipes.labels import load_label_set
 from ..replacing import replacing, write_json
 from . import fingerprint, provenance
@@ -62,6 +58,9 @@ def convert(
     config, image_processor = _configure(original, converter, checkpoint)
     model, renamed = _build_model(converter, config, original.task)
     record["dropped"], record["zero"] = _report(checkpoint, renamed), renamed.zero
+    record["notes"] = converter.notes(original.config)
+    for note in record["notes"]:
+        print(f"Note: {note}")
     _write_folder(model, image_processor, output, record, verify=verify)
     print(f"Wrote {output}: {model.num_parameters() / 1e6:.1f} M parameters, {model.config.num_labels} classes.")
 
@@ -112,9 +111,7 @@ def _configure(
         config, settings, test = _read_original(original, converter, checkpoint)
         _set_label_names(config, test.names)
         _set_palette(config, test.palette)
-        if "size" not in settings:
-            settings["size"] = {"shortest_edge": min(as_pair(config.window_size))}
-        image_processor = getattr(vitseg, str(METHODS[original.method].processor_class))(**settings)
+        image_processor = converter.build_image_processor(config, settings)
         if test.flip or test.ratios:
             print(f"Its own test shows each image {_views(test)}.")
     return converter.adapt_config(config), image_processor
@@ -189,29 +186,20 @@ def _fill_model(
     Raises:
         StateDictMismatch: if the checkpoint does not fit.
     """
-    tasks = METHODS[config.model_type].tasks
-    # A policy network has a task of its own.
-    auto_class = getattr(transformers, TASKS[task if task in tasks else tasks[0]].auto_class)
+    model = converter.build_model(config, task)
+    new_parameters = converter.new_parameters(task) or ""
+    new = [name for name in model.state_dict() if re.fullmatch(new_parameters, name)]
+    expected = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if name not in new and not re.fullmatch(converter.unused_parameters, name)
+    }
     rules = [*first_rules, *converter.rules(config)]
-    pattern = converter.new_parameters(task)
-    if pattern is None:
-        with torch.device("meta"):
-            model = auto_class.from_config(config)
-        renamed = rename(converter.tensors, rules, model.state_dict(), absent_biases=converter.absent_biases(config))
-        model.load_state_dict(renamed.state_dict, assign=True)
-        return model.eval(), renamed
-
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(0)
-        model = auto_class.from_config(config)
-    expected = model.state_dict()
-    new = [name for name in expected if re.fullmatch(pattern, name)]
-    for name in new:
-        del expected[name]
-    renamed = rename(converter.tensors, rules, expected)
-    model.load_state_dict(renamed.state_dict, strict=False)
-    modules = sorted({name.split(".")[0] for name in new})
-    print(f"Not in the checkpoint, and therefore as before any training: parameters of {', '.join(modules)}.")
+    renamed = rename(converter.tensors, rules, expected, absent_biases=converter.absent_biases(config))
+    model.load_state_dict(renamed.state_dict, strict=False, assign=True)
+    if new:
+        modules = sorted({name.split(".")[0] for name in new})
+        print(f"Not in the checkpoint, and therefore as before any training: parameters of {', '.join(modules)}.")
     return model.eval(), renamed
 
 

@@ -117,16 +117,21 @@ def read_fingerprint(folder: str | Path) -> Fingerprint | None:
 
 def load_folder(folder: str | Path, **options: Any) -> tuple[Any, Any]:
     """
-    Model, in float32, and image processor of a folder, by the Auto classes that its configuration names.
+    Model, in float32, and image processor of a folder, by the Auto classes that its configuration names, or by the
+    class of transformers that it was saved from.
 
     Raises:
         ValueError: if it names none.
     """
     config = transformers.AutoConfig.from_pretrained(folder, **options)
     auto_class = auto_class_of(getattr(config, "auto_map", None) or {})
-    if auto_class is None:
-        raise ValueError(f"{folder} does not say which code loads it: its config.json has no auto_map with a model.")
-    model = getattr(transformers, auto_class).from_pretrained(folder, dtype=torch.float32, **options)
+    class_name = auto_class or next(iter(config.architectures or ()), "")
+    if not hasattr(transformers, class_name):
+        raise ValueError(
+            f"{folder} does not say which code loads it: its config.json has no auto_map with a model, and "
+            f"architectures={config.architectures}, which transformers does not have."
+        )
+    model = getattr(transformers, class_name).from_pretrained(folder, dtype=torch.float32, **options)
     return model.eval(), transformers.AutoImageProcessor.from_pretrained(folder, **options)
 
 

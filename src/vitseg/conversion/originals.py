@@ -123,7 +123,7 @@ def _describe_architectures(method: str) -> str:
         f"{' or '.join(backbone.names)} and {' or '.join(head.names)}"
         for backbone, head in converter_of(method).architectures
     )
-    return f"{method:15} {'; '.join(pairs)}"
+    return f"{method:16} {'; '.join(pairs)}, to {converter_of(method).result}"
 
 
 def _check_task(method: str, task: str, stated: str | None, source: str) -> str:

@@ -36,6 +36,7 @@ def read_conversion(folder: str | Path) -> dict[str, Any] | None:
         meta             short entries of the record in it
         dropped          reason -> number of tensors
         zero             our names of the biases that the original does not have
+        notes            what the model does otherwise than the original, a sentence each
         dtype            of the weights as saved
         vitseg           version that converted
     """
