@@ -32,6 +32,7 @@ model = dict(
     head=[dict(norm_cfg=norm_cfg, index=index) for index in (0, 1)],
     pretrained=None)
 first = second = [+1, 0.5, ()]
+rates = dict({'backbone.norm': dict(lr=0.1), 'head': 1})
 __version__ = '1'
 """
     norm = {"type": "SyncBN", "requires_grad": True}
@@ -46,6 +47,7 @@ __version__ = '1'
         },
         "first": [1, 0.5, ()],
         "second": [1, 0.5, ()],
+        "rates": {"backbone.norm": {"lr": 0.1}, "head": 1},
     }
 
 

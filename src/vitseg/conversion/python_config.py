@@ -193,10 +193,13 @@ class _Reader:
         return dict(zip(keys, (self._value(value, scope) for value in node.values), strict=True))
 
     def _call(self, node: ast.Call, scope: _Scope) -> dict[str, Any]:
+        """`dict(lr=0.1)`, and `dict({'backbone.norm': 0.1})`, as mmengine writes keys that are no names."""
         is_dict = isinstance(node.func, ast.Name) and node.func.id == "dict" and "dict" not in scope.names
-        if not is_dict or node.args or any(keyword.arg is None for keyword in node.keywords):
+        is_plain = all(keyword.arg for keyword in node.keywords)
+        if not is_dict or not is_plain or len(node.args) > 1 or not all(isinstance(arg, ast.Dict) for arg in node.args):
             raise _refusal(node, scope)
-        return {str(keyword.arg): self._value(keyword.value, scope) for keyword in node.keywords}
+        written = self._value(node.args[0], scope) if node.args else {}
+        return written | {str(keyword.arg): self._value(keyword.value, scope) for keyword in node.keywords}
 
     def _name(self, node: ast.Name, scope: _Scope) -> Any:
         if node.id not in scope.names:
