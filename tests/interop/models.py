@@ -11,7 +11,7 @@ images: logits in one pass and in windows, losses, and the pixels that their tes
 import copy
 import functools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -137,17 +137,23 @@ def compare_logits(original: Any, converted: PreTrainedModel) -> dict[str, float
 
 
 def compare_losses(original: Any, converted: PreTrainedModel) -> float:
-    """The sum of all losses, for label maps with ignored pixels; dropout is off."""
+    """The losses of all heads, for label maps with ignored pixels; dropout is off."""
     generator = torch.Generator().manual_seed(2)
     pixel_values = torch.randn(2, 3, SIDE, SIDE, generator=generator)
     labels = torch.randint(converted.config.num_labels, (2, SIDE, SIDE), generator=generator)
     labels[:, :9] = 255
     samples = [SegDataSample(gt_sem_seg=PixelData(data=label_map[None])) for label_map in labels]
     with torch.no_grad():
-        parts = original.loss(pixel_values, samples)
-        theirs = sum(value for name, value in parts.items() if "loss" in name)
-        ours = converted(pixel_values, labels=labels).loss
-    return difference(ours, theirs)
+        theirs = by_head(original.loss(pixel_values, samples))
+        ours = by_head(converted(pixel_values, labels=labels).loss_dict)
+    if set(theirs) != set(ours):
+        raise ValueError(f"The heads with losses are {sorted(theirs)} there, and {sorted(ours)} here.")
+    return max(difference(ours[head], theirs[head]) for head in theirs)
+
+
+def by_head(losses: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Of the terms that are logged, the losses, one for each head: `decode.loss_ce`, `aux_0.loss_ce`, ..."""
+    return {name.partition(".")[0]: loss for name, loss in losses.items() if "loss" in name}
 
 
 def compare_preprocessing(original: Any, config: Config, folder: Path) -> float:

@@ -5,6 +5,7 @@ A stand-in for mmcv's compiled operators, which mmcv-lite lacks and mmsegmentati
 imported before mmseg; none of the models here calls one.
 """
 
+import importlib.machinery
 import sys
 import types
 
@@ -21,3 +22,5 @@ class _Operators(types.ModuleType):
 
 
 sys.modules["mmcv._ext"] = _Operators("mmcv._ext")
+# mmengine asks whether mmcv has operators before it looks for layers that call them.
+sys.modules["mmcv._ext"].__spec__ = importlib.machinery.ModuleSpec("mmcv._ext", None)
