@@ -195,11 +195,12 @@ class _Reader:
     def _call(self, node: ast.Call, scope: _Scope) -> dict[str, Any]:
         """`dict(lr=0.1)`, and `dict({'backbone.norm': 0.1})`, as mmengine writes keys that are no names."""
         is_dict = isinstance(node.func, ast.Name) and node.func.id == "dict" and "dict" not in scope.names
-        is_plain = all(keyword.arg for keyword in node.keywords)
-        if not is_dict or not is_plain or len(node.args) > 1 or not all(isinstance(arg, ast.Dict) for arg in node.args):
+        written = [argument for argument in node.args if isinstance(argument, ast.Dict)]
+        is_plain = written == node.args[:1] and all(keyword.arg for keyword in node.keywords)
+        if not is_dict or not is_plain or len(node.args) > 1:
             raise _refusal(node, scope)
-        written = self._value(node.args[0], scope) if node.args else {}
-        return written | {str(keyword.arg): self._value(keyword.value, scope) for keyword in node.keywords}
+        items = self._value(written[0], scope) if written else {}
+        return items | {str(keyword.arg): self._value(keyword.value, scope) for keyword in node.keywords}
 
     def _name(self, node: ast.Name, scope: _Scope) -> Any:
         if node.id not in scope.names:
