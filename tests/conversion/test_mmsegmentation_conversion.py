@@ -151,7 +151,6 @@ SETTINGS: list[tuple[str, str, dict[str, Any], tuple[str, ...], dict[str, Any]]]
     ("setr_naive", "backbone", {"drop_path_rate": 0.1}, (), {"backbone_config.drop_path_on_attention": False}),
     ("setr_naive", "backbone", {"attn_drop_rate": 0.2}, (), {"backbone_config.attention_probs_dropout_prob": 0.2}),
     ("setr_naive", "backbone", {"out_indices": [3, 1, 2, 0]}, (), {"backbone_config.out_indices": [1, 2, 3, 4]}),
-    ("setr_naive", "backbone", {"type": "mmseg.VisionTransformer"}, (), {"backbone_config.hidden_size": 48}),
     ("setr_naive", "decode_head", {}, ("in_index",), {"decoder_in_index": 3}),
     ("setr_naive", "decode_head", {"in_index": -2}, (), {"decoder_in_index": 2}),
     ("setr_naive", "decode_head", {}, ("up_scale",), {"decoder_upsample_scales": [4]}),

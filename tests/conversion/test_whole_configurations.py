@@ -85,6 +85,24 @@ def test_the_text_in_a_checkpoint_is_enough(folder, name, command):
     assert image_processor.do_reduce_labels == is_segmenter
 
 
+def test_classes_may_be_named_with_their_modules(command):
+    """As mmengine writes them for configurations that import them."""
+    golden = load_case("mmsegmentation", "segmenter_mask")
+    text = text_of(golden.config)
+    for module, names in {
+        "models": ("EncoderDecoder", "VisionTransformer", "SegmenterMaskTransformerHead", "SegDataPreProcessor"),
+        "datasets.transforms": ("LoadAnnotations", "PackSegInputs"),
+        "datasets": ("ADE20KDataset",),
+    }.items():
+        for name in names:
+            text = text.replace(f"'{name}'", f"'mmseg.{module}.{name}'")
+    checkpoint = command.checkpoint({"meta": {"cfg": text}, "state_dict": golden.state_dict()})
+    assert convert(command, checkpoint).status == 0
+    config = AutoConfig.from_pretrained(command.output)
+    assert config.decoder_type == "mask_transformer"
+    assert AutoImageProcessor.from_pretrained(command.output).do_reduce_labels
+
+
 def test_classes_and_their_colours(command, tmp_path):
     """Of mmengine's record, and in what is drawn with the model."""
     golden = load_case("mmsegmentation", "segmenter_linear")
@@ -137,20 +155,25 @@ class TestRefusals:
                 "ImageClassifier of VisionTransformer",
             ),
             (
-                "model = dict(type='EncoderDecoder', backbone=dict(type='SwinTransformer'), "
-                "decode_head=dict(type='UPerHead'))",
-                "EncoderDecoder of SwinTransformer and UPerHead",
+                "model = dict(type='EncoderDecoder', backbone=dict(type='MSCAN'), "
+                "decode_head=dict(type='LightHamHead'))",
+                "EncoderDecoder of MSCAN and LightHamHead",
+            ),
+            (
+                "model = dict(type='MultimodalEncoderDecoder', image_encoder=dict(type='VisionTransformer'), "
+                "decode_head=dict(type='SideAdapterCLIPHead'))",
+                "MultimodalEncoderDecoder of SideAdapterCLIPHead",
             ),
         ],
-        ids=["mmdetection", "mmdetection_scoped", "mmpretrain", "swin"],
+        ids=["mmdetection", "mmdetection_scoped", "mmpretrain", "segnext", "no_backbone"],
     )
     def test_a_model_that_nothing_here_converts(self, text, of_what, weights, command):
         checkpoint = command.checkpoint({"meta": {"cfg": text}, "state_dict": weights})
         command.assert_refused(
             convert(command, checkpoint),
-            f"The configuration in {checkpoint} is that of a {of_what}, which nothing here converts",
-            "setr            VisionTransformer and SETRUPHead",
-            "sctnet_teacher  MixVisionTransformer and SegformerHead",
+            f"The configuration in {checkpoint} is for {of_what}, which nothing here converts",
+            "VisionTransformer and SETRUPHead",
+            "MixVisionTransformer and SegformerHead",
         )
 
     def test_code(self, weights, command):

@@ -82,9 +82,9 @@ class OriginalClass:
             raise TypeError(f"expected a dictionary of {self.names[0]}, not {configuration!r}")
         given = {name: _plain(value) for name, value in configuration.items()}
         stated_type = given.pop("type", self.names[0])
-        if _unscoped(stated_type) not in self.names:
+        if stated_type not in self.names:
             raise ValueError(f"The configuration has type={stated_type!r}; only {self._said_names} can be converted.")
-        said_name = owner or _unscoped(stated_type)
+        said_name = owner or stated_type
         if unknown := sorted(given.keys() - self.known):
             raise ValueError(
                 f"{said_name} has {unknown[0]}={given[unknown[0]]!r}, an argument that is not known of it and cannot "
@@ -105,7 +105,7 @@ class OriginalClass:
         """As [`read`], for an argument of `owner`: one configuration, which may be alone in a list, and not none."""
         if isinstance(configuration, list | tuple) and len(configuration) == 1:
             configuration = configuration[0]
-        is_one = isinstance(configuration, Mapping) and _unscoped(configuration.get("type")) in self.names
+        is_one = isinstance(configuration, Mapping) and configuration.get("type") in self.names
         if not is_one:
             raise ValueError(f"{owner} has {argument}={configuration!r}; only {self._said_names} can be converted.")
         return self.read(configuration, f"{owner}'s {argument}")
@@ -113,11 +113,6 @@ class OriginalClass:
     @property
     def _said_names(self) -> str:
         return " or ".join(repr(name) for name in self.names)
-
-
-def _unscoped(name: Any) -> str:
-    """The name of a class without that of mmsegmentation's registry."""
-    return str(name).removeprefix("mmseg.")
 
 
 def _plain(value: Any) -> Any:

@@ -79,9 +79,9 @@ def of_config(
             stated one or not one of the method, or nothing here converts its model.
     """
     if file is not None:
-        whole, source = _read_config_file(file), str(file)
+        whole, source = _without_scopes(_read_config_file(file)), str(file)
     else:
-        whole, source = _read_config_of(checkpoint), f"The configuration in {checkpoint.path}"
+        whole, source = _without_scopes(_read_config_of(checkpoint)), f"The configuration in {checkpoint.path}"
     needs_config = method is None or converter_of(method).needs_original_config
     if not whole and needs_config:
         raise ValueError(
@@ -90,7 +90,9 @@ def of_config(
             f"{'' if method else ', and --method METHOD where that is no configuration of mmsegmentation'}."
         )
     config = whole.get("model", whole)
-    if not isinstance(config, dict) or (needs_config and not {"backbone", "embed_dims"} & config.keys()):
+    # One that has a type is named when it is not recognised.
+    expected = {"backbone", "embed_dims", *(() if method else ("type",))}
+    if not isinstance(config, dict) or (needs_config and not expected & config.keys()):
         raise ValueError(f"{source} holds no model configuration: expected a dictionary with a 'backbone'.")
     method = method or _recognise(config, source)
     task = next((name for name, key in TASK_KEYS.items() if key in config), stated_task or "segmentation")
@@ -106,14 +108,14 @@ def _recognise(config: dict[str, Any], source: str) -> str:
         ValueError: if nothing here converts it; the message lists what does.
     """
     parts = [config.get("backbone"), config.get("decode_head") or config.get("bbox_head")]
-    kinds = [str(part.get("type")).rpartition(".")[2] if isinstance(part, Mapping) else None for part in parts]
+    kinds = [str(part.get("type")) if isinstance(part, Mapping) else None for part in parts]
     for method in CONVERTIBLE:
         for backbone, head in converter_of(method).architectures:
             if kinds[0] in backbone.names and kinds[1] in head.names:
                 return method
     of_what = " and ".join(str(kind) for kind in kinds if kind is not None) or "neither backbone nor head"
     raise ValueError(
-        f"{source} is that of a {config.get('type', 'model')} of {of_what}, which nothing here converts. What does "
+        f"{source} is for {config.get('type', 'a model')} of {of_what}, which nothing here converts. What does "
         f"convert, by backbone and head:\n  " + "\n  ".join(map(_describe_architectures, CONVERTIBLE))
     )
 
@@ -153,6 +155,19 @@ def _read_config_file(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no model configuration: expected a dictionary with a 'backbone'.")
     return content
+
+
+def _without_scopes(value: Any) -> Any:
+    """
+    A configuration whose classes have no more than their own names: without that of a registry (`mmseg.FCNHead`), and
+    that of a module (`mmseg.models.FCNHead`), which mmengine writes for classes that a configuration imports.
+    """
+    if isinstance(value, dict):
+        return {
+            key: item.rpartition(".")[2] if key == "type" and isinstance(item, str) else _without_scopes(item)
+            for key, item in value.items()
+        }
+    return type(value)(map(_without_scopes, value)) if isinstance(value, list | tuple) else value
 
 
 def _read_config_of(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def _read_steps(pipeline: list[dict[str, Any]], scale: Any = None) -> dict[str, 
     """The arguments of all steps of a test that matter, together; `scale` is that of the step around these."""
     arguments: dict[str, Any] = {}
     for step in pipeline:
-        kind = step["type"].removeprefix("mmseg.")
+        kind = step["type"]
         if kind == "MultiScaleFlipAug":
             outer = FLIP_AUGMENTATION.read(step)
             arguments |= outer | _read_steps(outer.pop("transforms"), outer.pop("img_scale"))
