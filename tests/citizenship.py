@@ -77,6 +77,8 @@ class Citizenship:
     Small models have 64 x 64 windows, a plain ViT of width 48 with patches of 16 pixels, and `NUM_LABELS` classes.
     """
 
+    # The form for what takes long and does not ask what its decoder is.
+    representative: str
     # The number of weights that LoRA adapts, of q_proj and v_proj together.
     num_adapted: dict[str, int]
     # At which AdamW lowers the loss with four steps on the adapters.
@@ -331,7 +333,7 @@ class Citizenship:
             torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-5, atol=1e-7)
 
     @pytest.mark.slow
-    def test_trainer(self, variant, tmp_path, caplog, monkeypatch, recwarn):
+    def test_trainer(self, tmp_path, caplog, monkeypatch, recwarn):
         monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
         scenes = [
             {"pixel_values": image, "labels": label_map}
@@ -339,7 +341,7 @@ class Citizenship:
         ]
         predictions = []
         trainer = Trainer(
-            model=self.without_dropout(variant),
+            model=self.without_dropout(self.representative),
             args=TrainingArguments(
                 output_dir=tmp_path,
                 max_steps=3,
@@ -356,7 +358,7 @@ class Citizenship:
             compute_metrics=lambda result: predictions.append(result.predictions) or {},
         )
         with torch.no_grad():
-            model = self.without_dropout(variant).train()
+            model = self.without_dropout(self.representative).train()
             initial = model(images(4, 3, 64, 64), labels=label_maps(4, 64, 64)).loss
         result = trainer.train()
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -409,8 +411,8 @@ class Citizenship:
 
     @pytest.mark.slow
     @pytest.mark.usefixtures("cold_compiler")
-    def test_compiled_windows(self, variant):
-        model, pixel_values = self.shallow_model(variant), images(1, 3, 64, 80)
+    def test_compiled_windows(self):
+        model, pixel_values = self.shallow_model(self.representative), images(1, 3, 64, 80)
         # Windows are cut outside of the graph of the single pass.
         compiled = torch.compile(model, backend="eager")
         self.assert_same_logits(logits_of(compiled, pixel_values), logits_of(model, pixel_values))

@@ -16,7 +16,7 @@ from vitseg import (
     HlgForSemanticSegmentation,
     HlgImageProcessor,
 )
-from vitseg.publishing.fresh_process import SOURCE, run_script
+from vitseg.publishing.fresh_process import run_script
 
 
 LABELS = ["sky", "sea", "sand"]
@@ -103,10 +103,15 @@ def saved(image, tmp_path_factory) -> tuple[Path, dict[str, torch.Tensor]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", [IMPORTED, REMOTE], ids=["imported", "remote"])
-def test_answers_the_same(script, saved, image, tmp_path):
+def test_answers_the_same(script, saved, image, tmp_path, monkeypatch):
     models, expected = saved
-    environment = {"PYTHONPATH": str(SOURCE)} if script is IMPORTED else {}
-    run_script(script, models, image, tmp_path / "answers.pt", folder=tmp_path, **environment)
+    arguments = [str(models), str(image), str(tmp_path / "answers.pt")]
+    if script is IMPORTED:
+        # In a fresh process models of all tasks are loaded with vitseg in test_publish.py.
+        monkeypatch.setattr("sys.argv", ["", *arguments])
+        exec(script, {})
+    else:
+        run_script(script, *arguments, folder=tmp_path)
     answers = torch.load(tmp_path / "answers.pt")
     assert list(answers) == list(TASKS)
     for task, (logits, parts) in answers.items():

@@ -41,7 +41,7 @@ def test_prepare_train_resume_and_evaluate(name, make, label_set, tmp_path, tiny
     recipe = tmp_path / "tiny.json"
     recipe.write_text(json.dumps(tiny_recipe))
     command = ["--recipe", str(recipe), "--dataset", str(data), "--output", str(output), "--workers", "0"]
-    command += ["--iterations", "6", "--log-every", "1"]
+    command += ["--iterations", "6", "--log-every", "1", "--validate-every", "3"]
     with monkeypatch.context() as patch:
         stop_after(3, patch)
         assert main(["train", *command]) == 128 + signal.SIGTERM

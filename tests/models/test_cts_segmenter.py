@@ -69,6 +69,7 @@ def small_model(name: str, **kwargs) -> CtsSegmenterForSemanticSegmentation:
 
 
 class TestCitizenship(Citizenship):
+    representative = "linear_shared"
     # ONNX's reference takes minutes over the policy network's convolutions; see test_token_sharing.py.
     num_adapted = {"mask": 10, "linear_shared": 6}
     lora_learning_rate = 0.003

@@ -24,6 +24,7 @@ class TestSegmentation(Citizenship):
     # all tasks are exported in test_hlg.py.
     test_compiled_windows = None
     test_export_with_dynamic_height_and_width = None
+    representative = "hlg"
     # Two in each block of the encoder and of the decoder.
     num_adapted = {"hlg": 2 * (NUM_LAYERS + 2)}
 

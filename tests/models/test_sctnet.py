@@ -45,6 +45,8 @@ def exported(model: nn.Module, shape: tuple[int, ...]) -> torch.export.ExportedP
 
 
 class TestCitizenship(Citizenship):
+    representative = "sctnet"
+
     @pytest.fixture(params=["sctnet"])
     def variant(self, request) -> str:
         """There is but one."""

@@ -58,6 +58,7 @@ def small_model(variant: str, **kwargs) -> SegVitForSemanticSegmentation:
 
 
 class TestCitizenship(Citizenship):
+    representative = "tpn_atm"
     # Three blocks; self- and cross-attention of two decoders of two layers, or of one; and of the up-sampling ones.
     num_adapted = {"atm": 2 * (3 + 8), "single_atm": 2 * (3 + 8), "tpn_atm": 2 * (3 + 8 + 4)}
 

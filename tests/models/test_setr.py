@@ -48,6 +48,7 @@ def small_model(decoder_type: str, **kwargs) -> SetrForSemanticSegmentation:
 
 
 class TestCitizenship(Citizenship):
+    representative = "pup"
     # Three blocks.
     num_adapted = {"naive": 2 * 3, "pup": 2 * 3, "mla": 2 * 3}
 

@@ -54,6 +54,7 @@ def small_model(extraction: str, **kwargs) -> StructTokenForSemanticSegmentation
 
 
 class TestCitizenship(Citizenship):
+    representative = "cse"
     num_adapted = {"cse": 6, "sse": 6, "pwe": 6}
     lora_learning_rate = 0.001
     # Layer norms over five channels, which may be nearly equal, magnify rounding.
