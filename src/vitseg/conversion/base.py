@@ -96,9 +96,9 @@ class Converter(ABC):
 
     def build_image_processor(self, config: PreTrainedConfig, settings: dict[str, Any]) -> BaseImageProcessor:
         """The image processor of a model of `config`, with what the original tells of it."""
-        size = {"shortest_edge": min(as_pair(config.window_size))}
-        image_processor_class = getattr(vitseg, str(METHODS[config.model_type].processor_class))
-        return image_processor_class(**{"size": size, **settings})
+        if "size" not in settings:  # What has no windows, such as a policy network, says its size.
+            settings = {**settings, "size": {"shortest_edge": min(as_pair(config.window_size))}}
+        return getattr(vitseg, str(METHODS[config.model_type].processor_class))(**settings)
 
     def build_model(self, config: PreTrainedConfig, task: str) -> PreTrainedModel:
         """A model of `config` to put the weights into, on the meta device if these are all that it needs."""
