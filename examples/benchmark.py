@@ -28,15 +28,20 @@ masks      from logits to a label map: in bands of rows, and for the whole image
 training   images/s of training steps in several forms
 precision  what bfloat16, float16, int8, ONNX Runtime and torch.compile gain, and how many pixels keep their class
 startup    importing, loading, tuning and the first pass
-all        all of these, as docs/performance.md has them; `make demo` makes the model whose precision is measured
+all        most of these, as docs/performance.md has them, in 20 minutes at the most; `make demo` makes the model whose
+           precision is measured
 
 Models of vitseg are tuned for the machine (docs/deployment.md), peers are as their library builds them. Each command
-prints a table and says what was timed. `--output FILE.json` or `FILE.csv` adds the figures to a file.
+prints a table and says what was timed, and beside each figure, if the machine was not quiet then. `--output FILE.json`
+or `FILE.csv` adds the figures to a file.
 """
 
 import argparse
+import contextlib
 import os
 import platform
+import signal
+import subprocess
 import sys
 from datetime import datetime
 from importlib import import_module
@@ -47,7 +52,7 @@ from benchmarks.arguments import add_device, table_file
 from benchmarks.throughput import append_rows
 
 from vitseg.arguments import positive_int
-from vitseg.evaluation.results import device_name
+from vitseg.devices import device_name
 from vitseg.inference.loading import choose_device
 
 
@@ -70,7 +75,7 @@ COMMANDS = [
 
 SETR, SEGVIT = "setr-pup-vit-l-ade20k-512-160k", "segvit-atm-vit-l-coco-stuff-10k-512-80k"
 STRUCTTOKEN, SCTNET = "structtoken-sse-vit-s-ade20k-512-160k", "sctnet-b-ade20k-512-160k"
-HLG = "hlg-setr-small-ade20k-512-160k"
+HLG, WINDOWED = "hlg-setr-small-ade20k-512-160k", "setr-pup-vit-l-cityscapes-768-80k"
 # As ADE20K is tested at six scales.
 MULTI_SCALE = "--image-size 512 683 --flip --multi-scale"
 LIBRARIES = ("vitseg", "torch", "transformers", "timm", "opencv-python-headless", "numpy")
@@ -78,42 +83,39 @@ LIBRARIES = ("vitseg", "torch", "transformers", "timm", "opencv-python-headless"
 # to CPU performance recommends: else a pass may wait longer for new memory than for its arithmetic, and how long
 # depends on what else the machine does. It is read when a process starts, as those that measure models do.
 KEEP_MEMORY = {"THP_MEM_ALLOC_ENABLE": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
-# What `all` runs.
-COMMON = (
-    "precision --model demo/model --images demo/scene_0.jpg --forms bfloat16 float16 onnx compiled",
-    "data",
-    "loading",
-    "metric",
-    "masks",
-    f"startup {SETR}",
-)
-ON_CPU = (
-    "encoder --sizes small base large --repeats 7",
+# What `all` runs, and how long each may take, in seconds: 20 minutes in all.
+COMMON = {
+    "precision --model demo/model --images demo/scene_0.jpg --forms bfloat16 float16 onnx compiled": 120,
+    "data": 30,
+    "loading": 60,
+    "metric": 30,
+    "masks": 60,
+    f"startup {SETR}": 60,
+}
+ON_CPU = {
+    "encoder --sizes small base large --repeats 7": 120,
     f"models {SETR} {SEGVIT} --peer segformer-b5 --peer upernet-swin-base "
-    "--peer mask2former-swin-base --peer eomt-large --input-size 512 512 --repeats 7",
-    f"models {STRUCTTOKEN} {HLG} {SCTNET} --input-size 512 512 --repeats 9",
-    "growth segmenter-mask-vit-s-ade20k-512 sctnet-s-ade20k-512-160k --repeats 3",
-    "sharing cts-segmenter-mask-30-vit-t-ade20k-512 cts-segmenter-mask-30-vit-s-ade20k-512 "
-    "cts-segmenter-mask-30-vit-b-ade20k-512 --repeats 9",
-    "speed --variants unfused fused compiled onnx --peer segformer-b0 --seconds 3",
-    "windows setr-pup-vit-l-cityscapes-768-80k --repeats 1",
-    f"windows segmenter-mask-vit-s-ade20k-512 {MULTI_SCALE} --repeats 3",
-    "training segmenter-mask-vit-s-ade20k-512 sctnet-s-ade20k-512-160k --repeats 3",
-)
-ON_CUDA = (
-    "encoder --sizes base large --batch-size 16 --dtype bfloat16 --compile",
+    "--peer mask2former-swin-base --peer eomt-large --input-size 512 512 --repeats 5 --warmup 2": 180,
+    f"models {STRUCTTOKEN} {HLG} {SCTNET} --input-size 512 512 --repeats 9": 60,
+    "sharing cts-segmenter-mask-30-vit-t-ade20k-512 cts-segmenter-mask-30-vit-s-ade20k-512 --repeats 7": 90,
+    "speed --variants unfused fused onnx --seconds 2": 120,
+    "training segmenter-mask-vit-s-ade20k-512 sctnet-s-ade20k-512-160k --repeats 3": 90,
+    "growth segmenter-mask-vit-s-ade20k-512 sctnet-s-ade20k-512-160k --repeats 3": 120,
+    f"windows segmenter-mask-vit-s-ade20k-512 {MULTI_SCALE} --repeats 1": 60,
+}
+ON_CUDA = {
+    "encoder --sizes base large --batch-size 16 --dtype bfloat16 --compile": 90,
     f"models {SETR} {SEGVIT} structtoken-pwe-vit-l-ade20k-640-160k "
-    "--input-size 512 512 --batch-size 16 --dtype bfloat16 --compile",
+    "--input-size 512 512 --batch-size 16 --dtype bfloat16 --compile": 150,
     f"models {SETR} {SEGVIT} --peer segformer-b5 --peer upernet-swin-large --peer mask2former-swin-large "
-    "--peer eomt-large --input-size 512 512 --batch-size 16",
-    f"growth {SETR} --dtype bfloat16",
-    "sharing --dtype bfloat16 --batch-size 32 --compile",
-    "speed --dtype float16",
-    "windows setr-pup-vit-l-cityscapes-768-80k",
-    "windows setr-pup-vit-l-cityscapes-768-80k --dtype bfloat16",
-    f"windows {SETR} {MULTI_SCALE} --dtype bfloat16",
-    f"training {SETR} --batch-size 8 --forms float32 fused bfloat16 compiled",
-)
+    "--peer eomt-large --input-size 512 512 --batch-size 16": 90,
+    "sharing --dtype bfloat16 --batch-size 32 --compile": 150,
+    "speed --dtype float16 --seconds 2": 150,
+    f"training {SETR} --batch-size 8 --forms float32 fused bfloat16 compiled": 90,
+    f"growth {SETR} --dtype bfloat16": 60,
+    f"windows {WINDOWED} --dtype bfloat16": 30,
+    f"windows {SETR} {MULTI_SCALE} --dtype bfloat16": 30,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -123,16 +125,38 @@ def main(arguments: list[str] | None = None) -> int:
         if args.run is not None:
             run(args)
         else:
-            device = choose_device(args.device)
-            print(circumstances(device))
-            options = ["--output", str(args.output)] if args.output else []
-            for command in everything(device):
-                print(f"\n## {' '.join(command)}\n", flush=True)
-                run(parse_arguments([*command, *options]))
+            run_everything(choose_device(args.device), ["--output", str(args.output)] if args.output else [])
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def run_everything(device: str, options: list[str]) -> None:
+    """Every command in a process of its own, within its time; those that did not end in it are named at the end."""
+    print(circumstances(device))
+    unfinished = []
+    for text, seconds in everything(device).items():
+        print(f"\n## {text}\n", flush=True)
+        status = run_within(seconds, [*text.split(), *options])
+        if status != 0:
+            unfinished.append(f"{text}: " + (f"stopped after {seconds} s" if status is None else f"status {status}"))
+    if unfinished:
+        print("\nWithout figures:", *unfinished, sep="\n- ")
+
+
+def run_within(seconds: float, command: list[str]) -> int | None:
+    """The exit status of a command of this program, or None if it took longer and was stopped, with all it started."""
+    # A group of its own, which holds the processes that it measures in.
+    process = subprocess.Popen([sys.executable, __file__, *command], start_new_session=True)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def circumstances(device: str) -> str:
@@ -176,9 +200,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def everything(device: str) -> list[list[str]]:
-    """The commands of docs/performance.md, with models and batches that suit the device."""
-    return [command.split() for command in (*COMMON, *(ON_CUDA if device == "cuda" else ON_CPU))]
+def everything(device: str) -> dict[str, int]:
+    """The commands of docs/performance.md, with models and batches that suit the device, and their seconds."""
+    return COMMON | (ON_CUDA if device == "cuda" else ON_CPU)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import torch
 from vitseg.recipes.cards import markdown_table
 
 from .arguments import Row
+from .quiet import LISTENER
 from .throughput import time_in_turn
 
 
@@ -41,7 +42,8 @@ def compare(functions: Mapping[str, Callable[[], object]], images: int, repeats:
         for name, rate in rates.items()
     ]
     print(markdown_table(("", "images/s per core, median", "smallest", "largest"), lines))
-    print(f"\nvitseg is {ratio:.2f} times as fast (median over the turns).")
+    noise = LISTENER.take()
+    print(f"\nvitseg is {ratio:.2f} times as fast (median over the turns){f'; {noise}' if noise else ''}.")
     our_rate, their_rate = map(statistics.median, rates.values())
     return {
         "images_per_second": our_rate,
@@ -49,4 +51,5 @@ def compare(functions: Mapping[str, Callable[[], object]], images: int, repeats:
         "reference_images_per_second": their_rate,
         "ratio": ratio,
         "repeats": repeats,
+        "noise": noise,
     }

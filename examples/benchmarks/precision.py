@@ -15,9 +15,8 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 from vitseg.deployment.tuning import tune
-from vitseg.recipes.cards import markdown_table
 
-from .arguments import Row, add_device, machine
+from .arguments import Row, add_device, machine, print_rows
 from .throughput import in_own_process, time_in_turn
 
 
@@ -36,7 +35,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     lines = [
         (row["form"], f"{row['milliseconds']:.1f}", f"{row['ratio']:.2f}", f"{row['agreement']:.2%}") for row in rows
     ]
-    print(markdown_table(("", "latency (ms)", "times as fast as float32", "pixels of the same class"), lines))
+    print_rows(("", "latency (ms)", "times as fast as float32", "pixels of the same class"), lines, rows)
     height, width = rows[0]["height"], rows[0]["width"]
     print(
         f"\nInside the timing: one whole pass over {len(args.images)} x 3 x {height} x {width} pixel values on "

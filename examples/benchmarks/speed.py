@@ -11,9 +11,8 @@ from torch import nn
 
 from vitseg.models.layers import as_pair
 from vitseg.recipes import RECIPES
-from vitseg.recipes.cards import markdown_table
 
-from .arguments import DTYPES, Row, add_device, machine
+from .arguments import DTYPES, Row, add_device, machine, print_rows
 from .named_models import SEGFORMER, build_model, check_name, load_config
 from .throughput import calls_per_second, in_own_process
 
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> list[Row]:
         )
         for row in rows
     ]
-    print(markdown_table(header, table))
+    print_rows(header, table, rows)
     print(
         f"\nInside the timing: one forward pass in evaluation mode from 1 x 3 x height x width random pixel values on "
         f"{args.device} to scores of the same height and width; random weights for recipes. A loop of "

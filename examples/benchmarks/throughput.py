@@ -25,6 +25,8 @@ from tqdm.auto import tqdm
 from vitseg.deployment.linear import convolved_linear
 from vitseg.replacing import replacing
 
+from .quiet import LISTENER
+
 
 # Side of the matrices of `matmul_peak`: large enough to keep all units of such a device busy.
 MATMUL_SIZE = {"cuda": 8192, "cpu": 2048}
@@ -57,13 +59,16 @@ def time_in_turn(
         `repeats` times for each name, in the order in which they were measured.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for turn in tqdm(range(warmup + repeats), desc=f"Timing {', '.join(functions)}", leave=False):
-        for name, function in functions.items():
-            _synchronize(device)
-            started = time.perf_counter()
+    for _ in range(warmup):
+        for function in functions.values():
             function()
-            _synchronize(device)
-            if turn >= warmup:
+    with LISTENER.timing(seconds):
+        for _ in tqdm(range(repeats), desc=f"Timing {', '.join(functions)}", leave=False):
+            for name, function in functions.items():
+                _synchronize(device)
+                started = time.perf_counter()
+                function()
+                _synchronize(device)
                 seconds[name].append(time.perf_counter() - started)
     return seconds
 
@@ -95,7 +100,8 @@ def calls_per_second(
         count *= 2
         elapsed = _time_loop(function, count, device)
     count = max(int(count / elapsed * seconds), 1)
-    return count / _time_loop(function, count, device)
+    with LISTENER.timing():
+        return count / _time_loop(function, count, device)
 
 
 def _time_loop(function: Callable[[], object], count: int, device: torch.device | str) -> float:
@@ -180,9 +186,18 @@ def peak_memory(device: torch.device | str) -> int:
 
 
 def in_own_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `function`, one of a module, returns; `RuntimeError` or `BrokenProcessPool` if memory runs out."""
+    """
+    What `function`, one of a module, returns; `RuntimeError` or `BrokenProcessPool` if memory runs out.
+
+    A dict gets the key `noise`: what was not quiet in the meantime, see `LISTENER`.
+    """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(function, *args, **kwargs).result()
+        result, noise = process.submit(_listen, function, args, kwargs).result()
+    return {**result, "noise": noise} if isinstance(result, dict) else result  # type: ignore[return-value]
+
+
+def _listen(function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[T, str]:
+    return function(*args, **kwargs), LISTENER.take()
 
 
 def seconds_and_memory(function: Callable[[], object], repeats: int, device: str) -> dict[str, Any]:

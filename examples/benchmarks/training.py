@@ -14,13 +14,12 @@ from transformers import AutoModelForSemanticSegmentation
 from vitseg.arguments import positive_int
 from vitseg.models.layers import as_pair
 from vitseg.recipes import DINOV3_RECIPES, RECIPES, LoraRecipe, load_recipe
-from vitseg.recipes.cards import markdown_table
 from vitseg.recipes.lookup import unknown_name
 from vitseg.recipes.schema import TrainingRecipe
 from vitseg.training.adaptation import add_adapter, freeze
 from vitseg.training.optimization import build_optimizer
 
-from .arguments import Row, add_device, machine
+from .arguments import Row, add_device, machine, print_rows
 from .named_models import NUM_LABELS
 from .throughput import in_own_process, seconds_and_memory
 
@@ -48,11 +47,14 @@ def run(args: argparse.Namespace) -> list[Row]:
         }
         rates = {form: args.batch_size / step["seconds"] for form, step in measured.items()}
         memory = {f"{form} MB": step["megabytes"] for form, step in measured.items()}
+        noise = {f"noise {form}": step["noise"] for form, step in measured.items() if "noise" in step}
         share = {"frozen_encoder_share": measured["frozen"]["share"]} if "frozen" in measured else {}
-        rows.append({"model": name, "batch_size": args.batch_size, "device": args.device, **rates, **memory, **share})
+        rows.append(
+            {"model": name, "batch_size": args.batch_size, "device": args.device, **rates, **memory, **noise, **share}
+        )
     header = ("images/s, MB", *args.forms)
     cells = [(row["model"], *(f"{row[form]:.2f}, {row[f'{form} MB']:.0f}" for form in args.forms)) for row in rows]
-    print(markdown_table(header, cells))
+    print_rows(header, cells, rows)
     for row in rows:
         if "frozen_encoder_share" in row:
             print(f"\n{row['model']}: a frozen encoder takes {row['frozen_encoder_share']:.0%} of a step.")

@@ -23,6 +23,10 @@ from .named_models import build_model, check_name, load_config
 from .throughput import in_own_process, seconds_and_memory
 
 
+# Of each of the two.
+FIGURES = ("seconds", "megabytes", "noise")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="NAME_OR_FOLDER", help="recipes and folders, tested in windows")
     add_device(parser)
@@ -42,8 +46,8 @@ def run(args: argparse.Namespace) -> list[Row]:
         one_by_one, together = (in_own_process(measure, name, number, args) for number in (1, args.together))
         rows.append(
             {"model": name, "ratio": one_by_one["seconds"] / together["seconds"], "protocol": together["protocol"]}
-            | {f"{key}_one_by_one": one_by_one[key] for key in ("seconds", "megabytes")}
-            | {f"{key}_together": together[key] for key in ("seconds", "megabytes")}
+            | {f"{key}_one_by_one": one_by_one[key] for key in FIGURES if key in one_by_one}
+            | {f"{key}_together": together[key] for key in FIGURES if key in together}
             | {key: getattr(args, key) for key in ("together", "dtype", "device")}
         )
     figures: Figures = {

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the benchmarks print and leave: a table for a person, and rows for a file."""
 
+import contextlib
 import csv
 import json
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import benchmark
 import numpy as np
+import psutil
 import pytest
 import torch
 from benchmarks import (
@@ -324,24 +326,42 @@ def test_what_int8_needs_is_said(capsys, monkeypatch, here_and_now):
     assert "pip install torchao" in capsys.readouterr().err
 
 
-def test_everything_is_one_command(monkeypatch, tmp_path, capsys):
+def test_everything_is_one_command(monkeypatch, capsys):
     ran = []
 
-    def run(arguments):
-        ran.append(arguments)
-        return [{"benchmark": "x"}]
+    def run_within(seconds, command):
+        ran.append((seconds, command))
+        return {"data": None, "metric": 2}.get(command[0], 0)
 
-    for name in benchmark.COMMANDS:
-        monkeypatch.setattr(f"benchmarks.{name}.run", run)
-    file = tmp_path / "figures.json"
-    assert benchmark.main(["all", "--device", "cpu", "--output", str(file)]) == 0
-    assert len(ran) == len(benchmark.everything("cpu"))
-    assert len(json.loads(file.read_text(encoding="utf-8"))) == len(ran)
+    monkeypatch.setattr(benchmark, "run_within", run_within)
+    assert benchmark.main(["all", "--device", "cpu", "--output", "figures.json"]) == 0
+    assert all(command[-2:] == ["--output", "figures.json"] for _, command in ran)
     printed = capsys.readouterr().out
     assert f"torch {torch.__version__.split('+')[0]}" in printed.splitlines()[0]
     assert printed.count("## ") == len(ran)
-    for command in benchmark.everything("cuda"):
-        run(benchmark.parse_arguments(command))
-    for arguments in ran:
+    assert printed.endswith("Without figures:\n- data: stopped after 30 s\n- metric: status 2\n")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_everything_takes_twenty_minutes_at_the_most(device):
+    commands = benchmark.everything(device)
+    assert sum(commands.values()) <= 20 * 60
+    for command in commands:
+        arguments = benchmark.parse_arguments(command.split())
         for name in (*getattr(arguments, "models", []), *getattr(arguments, "recipes", [])):
             named_models.check_name(name)
+
+
+def test_a_command_is_stopped_with_what_it_started(monkeypatch, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "open(sys.argv[1], 'w').write(str(child.pid))\n"
+        "time.sleep(600 if len(sys.argv) > 2 else 0)\n"
+    )
+    monkeypatch.setattr(benchmark, "__file__", str(program))
+    for name, more, status in (("ended", [], 0), ("stopped", ["slowly"], None)):
+        assert benchmark.run_within(2.0, [str(tmp_path / name), *more]) == status
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(int((tmp_path / name).read_text())).wait(30)

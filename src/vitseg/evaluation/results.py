@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-import torch
 from huggingface_hub import EvalResult, ModelCardData
 
 from .. import __version__
@@ -32,9 +31,6 @@ MEANS = {
 COLUMNS = {"iou": "IoU", "accuracy": "accuracy", "precision": "precision", "dice": "Dice", "fscore": "F-score"}
 LIBRARIES = ("torch", "transformers", "accelerate", "numpy")
 GREEN, YELLOW, RED, PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
-
-LINUX_PROCESSORS = Path("/proc/cpuinfo")
-
 _NAMED = ("model", "dataset")
 
 Record = dict[str, Any]
@@ -67,23 +63,6 @@ def result_record(scores: Mapping[str, Any], names: Sequence[str], protocol: Pro
             **{name: version(name) for name in LIBRARIES},
         },
     }
-
-
-def device_name(device: torch.device) -> str:
-    """A device in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{_processor_name()} ({device.type})"
-
-
-def _processor_name() -> str:
-    """The processor's name where the operating system tells it, or its kind."""
-    if LINUX_PROCESSORS.exists():
-        for line in LINUX_PROCESSORS.read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
 
 
 def console_table(record: Record, colored: bool) -> str:

@@ -39,6 +39,7 @@ from ..conversion.provenance import weights_digest
 from ..data.dataset_labels import load_labels
 from ..data.sources import DataSource, add_source_options, source_of
 from ..data.streaming import load_examples
+from ..devices import device_name
 from ..evaluation.evaluator import evaluate_model
 from ..evaluation.inference import predict_images
 from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work
@@ -47,7 +48,6 @@ from ..evaluation.results import (
     Record,
     add_to_model_card,
     console_table,
-    device_name,
     has_colors,
     result_record,
 )
