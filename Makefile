@@ -4,6 +4,7 @@
 # make lint         ruff and mypy
 # make docs         the documentation, in build/site
 # make interop      mmsegmentation's own code against ours (a minute)
+# make gpu          what only a CUDA device can show, in gpu/ (8 minutes), with PYTHON as it is: nothing is installed
 # make conformance  transformers' own test suites on vitseg's models
 # make clean        remove the virtual environment and everything generated
 
@@ -14,7 +15,7 @@ INTEROP := build/interop
 # What the edit loop leaves out: what is marked slow, whole programs, and transformers' own test suites.
 QUICK := -m "not slow" --ignore tests/conformance --ignore tests/examples
 
-.PHONY: demo test quick lint docs interop conformance clean
+.PHONY: demo test quick lint docs interop gpu conformance clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py --output demo
@@ -36,6 +37,9 @@ docs: $(VENV)/installed-dev
 interop: $(INTEROP)/installed
 	OMP_NUM_THREADS=1 PYTHONPATH=$(INTEROP):tests $(BIN)/python -m interop
 
+gpu:
+	PYTHONPATH=src:examples:tests $(PYTHON) -m gpu
+
 conformance: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/conformance
 
@@ -56,4 +60,4 @@ $(INTEROP)/installed: $(VENV)/installed-dev tests/interop/requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache build dist demo
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache build dist demo gpu

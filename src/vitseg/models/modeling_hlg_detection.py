@@ -144,7 +144,9 @@ def level_anchors(config: HlgConfig, stride: int, grid: tuple[int, int], device:
     """
     octaves = torch.arange(config.anchor_scales_per_octave, device=device) / config.anchor_scales_per_octave
     sizes = stride * config.anchor_scale * 2.0**octaves
-    stretch = torch.tensor(config.anchor_ratios, dtype=torch.float32, device=device).sqrt()[:, None]
+    # Filled on the device: to copy them there would make every training step wait for it.
+    ratios = [torch.full((1,), ratio, dtype=torch.float32, device=device) for ratio in config.anchor_ratios]
+    stretch = torch.stack(ratios).sqrt()
     half = torch.stack((sizes / stretch, sizes * stretch), dim=-1).flatten(0, 1) / 2  # (num_anchors, 2)
     row, column = divide(torch.arange(grid[0] * grid[1], device=device), grid[1])
     centres = (torch.stack((column, row), dim=-1) * stride)[:, None]  # (cells, 1, 2)

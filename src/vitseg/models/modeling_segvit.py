@@ -353,7 +353,7 @@ class SegVitTargets:
         pixels belong to no mask.
         """
         class_weights = prediction.class_logits.new_ones(prediction.class_logits.shape[-1], dtype=torch.float32)
-        class_weights[-1] = self.no_object_weight
+        class_weights[-1:].fill_(self.no_object_weight)  # an assignment would copy it to the device, and wait
         masks = prediction.masks[self.images, self.queries].float()
         masks = resize(masks[:, None], self.masks.shape[-2:])[:, 0]
         return {

@@ -95,11 +95,14 @@ class PixelLoss:
         self, logits: torch.Tensor, labels: torch.Tensor, ignore_index: int, num_items_in_batch: NumItems = None
     ) -> torch.Tensor:
         """Arguments and result as of [`pixel_cross_entropy`]."""
-        logits = logits.float()
+        logits, weight = logits.float(), None
+        if self.class_weights is not None:
+            weight = torch.tensor(self.class_weights, dtype=logits.dtype)
+            weight = weight.to(logits.device, non_blocking=True)  # else every step would wait for the device
         losses = nn.functional.cross_entropy(
             logits,
             labels,
-            weight=None if self.class_weights is None else logits.new_tensor(self.class_weights),
+            weight=weight,
             ignore_index=ignore_index,
             label_smoothing=self.label_smoothing,
             reduction="none",
