@@ -11,21 +11,25 @@ and leaves pictures to look at.
 """
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
+
+
+from vitseg import cli  # isort: skip - before PyTorch, whose threads it tells how long to wait for work
 
 import numpy as np
 from accelerate import Accelerator, PartialState
 from datasets import Dataset
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
 
-from vitseg import cli
 from vitseg.data.streaming import load_examples
 from vitseg.evaluation.evaluator import evaluate_model
 from vitseg.evaluation.metric import MeanIoU
 from vitseg.evaluation.plots import plot_class_bars
 from vitseg.label_maps import comparison
+from vitseg.processor import computes_bfloat16
 from vitseg.scenes import SCENE_CLASSES, SCENE_PALETTE, write_scenes
 
 
@@ -48,6 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     options = {"recipe": RECIPE, "dataset": scenes, "output": args.output, "iterations": args.iterations}
     options |= {"log-every": 10, "validate-every": max(args.iterations // 5, 1), "workers": 0}
+    if PartialState().device.type == "cpu":
+        # Images as small as these have few tokens: all pairs of them fit into memory, and take less time so.
+        options["attention"] = "eager"
+        if computes_bfloat16():
+            os.environ.setdefault("ACCELERATE_MIXED_PRECISION", "bf16")
     if (args.output / "checkpoints").exists():
         options["resume"] = "latest"
     status = cli.main(["train", *(f"--{name}={value}" for name, value in options.items())])

@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=positive_int, default=1, metavar="N", help="images in a batch (1)")
     parser.add_argument("--side", type=positive_int, default=512, metavar="N", help="of the square images (512)")
     parser.add_argument("--compile", action="store_true", help="both through torch.compile")
+    parser.add_argument("--untuned", action="store_true", help="vitseg's as it is, not tuned for the machine")
 
 
 def run(args: argparse.Namespace) -> list[Row]:
@@ -47,8 +48,8 @@ def run(args: argparse.Namespace) -> list[Row]:
         f"\nInside the timing: one pass without gradients over {args.batch_size} x 3 x {args.side} x {args.side} "
         f"random {args.dtype} pixel values on {args.device}{' through torch.compile' if args.compile else ''}, from "
         f"pixel values to the features of the last block; random weights, the same number of tokens; vitseg's is "
-        f"tuned. In turn, medians of {args.repeats}, the ratio that of the turns. Share of peak: of the fastest large "
-        f"matrix product in the same process. Device: {machine(args.device)}."
+        f"{'not ' if args.untuned else ''}tuned. In turn, medians of {args.repeats}, the ratio that of the turns. "
+        f"Share of peak: of the fastest large matrix product in the same process. Device: {machine(args.device)}."
     )
     return rows
 
@@ -56,7 +57,9 @@ def run(args: argparse.Namespace) -> list[Row]:
 @torch.inference_mode()
 def measure(size: str, args: argparse.Namespace) -> Row:
     side, device, dtype = args.side, args.device, getattr(torch, args.dtype)
-    models: dict[str, nn.Module] = {"vitseg": tune(build_ours(size, side)), "timm": build_timms(size, side)}
+    ours = build_ours(size, side)
+    models: dict[str, nn.Module] = {"vitseg": ours if args.untuned else tune(ours)}
+    models["timm"] = build_timms(size, side)
     images = torch.randn(args.batch_size, 3, side, side, device=device).to(dtype)
     models = {name: model.eval().to(device, dtype) for name, model in models.items()}
     multiply_adds = count_multiply_adds(models["vitseg"], images[:1])
@@ -71,7 +74,7 @@ def measure(size: str, args: argparse.Namespace) -> Row:
             theirs / ours for ours, theirs in zip(seconds["vitseg"], seconds["timm"], strict=True)
         ),
         **matmul_shares(speed, device, dtype),
-        **{name: getattr(args, name) for name in ("side", "batch_size", "device", "dtype", "compile")},
+        **{name: getattr(args, name) for name in ("side", "batch_size", "device", "dtype", "compile", "untuned")},
     }
 
 

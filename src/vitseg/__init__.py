@@ -8,7 +8,15 @@ of `METHODS`.
 """
 
 import importlib
+import os
 from typing import Any
+
+
+# How long a thread of PyTorch looks for work before it sleeps, which OpenMP reads when it is loaded: as long as the
+# next operation takes to come, not the milliseconds of its default, in which threads that look keep those that have
+# work from the processor on a machine that does something else besides.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "4000")
 
 import transformers
 

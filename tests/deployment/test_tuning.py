@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from vitseg.deployment.linear import ConvolvedLinear
-from vitseg.deployment.tuning import processor_vendor, tune
+from vitseg.deployment.tuning import tune
 
 
 AMD, INTEL = "AuthenticAMD", "GenuineIntel"
@@ -100,17 +100,3 @@ def test_is_tuned_once(name):
 def test_compiles():
     model = build("setr-pup")
     assert_same_answers(model, torch.compile(tune(model, AMD), backend="eager", fullgraph=True))
-
-
-@pytest.mark.parametrize(
-    ("cpuinfo", "vendor"),
-    [
-        ("processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 26\n", AMD),
-        ("processor\t: 0\nvendor_id\t: GenuineIntel\n", INTEL),
-        ("processor\t: 0\nCPU implementer\t: 0x41\n", ""),
-    ],
-)
-def test_vendor_of_the_processor(cpuinfo, vendor, tmp_path):
-    file = tmp_path / "cpuinfo"
-    file.write_text(cpuinfo)
-    assert processor_vendor(file) == vendor

@@ -367,12 +367,13 @@ def test_a_resumed_average_is_the_same(folder, tmp_path, monkeypatch):
     assert_same_run(tmp_path / "resumed", tmp_path / "whole")
 
 
-def test_memory_savers_do_not_change_the_losses(folder, tmp_path, monkeypatch):
+def test_what_saves_memory_or_time_does_not_change_the_losses(folder, tmp_path, monkeypatch):
     # Compiled with the backend that needs no compiler of the system.
     monkeypatch.setattr(loop, "TorchDynamoPlugin", lambda backend: TorchDynamoPlugin(backend="aot_eager"))
-    for name, options in (("plain", []), ("checkpointed", ["--gradient-checkpointing"]), ("compiled", ["--compile"])):
+    savers = {"checkpointed": ["--gradient-checkpointing"], "compiled": ["--compile"], "eager": ["--attention=eager"]}
+    for name, options in {"plain": [], **savers}.items():
         assert run(folder, tmp_path / name, *DETERMINISTIC, *options, "--iterations=4") == 0
-    for name in ("checkpointed", "compiled"):
+    for name in savers:
         assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / "plain"), rel=1e-4)
     assert weights(tmp_path / "compiled").keys() == weights(tmp_path / "plain").keys()
 

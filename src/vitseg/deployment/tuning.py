@@ -7,10 +7,7 @@ Models are plain: nothing in them depends on the machine they run on. What makes
 """
 
 import copy
-import platform
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import torch
@@ -20,11 +17,10 @@ from transformers import PreTrainedModel
 
 from ..models.modeling_sctnet import SctNetForSemanticSegmentation
 from ..models.modeling_segvit import SegVitClassScores
+from ..processor import AMD, processor_vendor
 from .linear import ConvolvedClassScores, ConvolvedLinear
 
 
-AMD = "AuthenticAMD"
-PROCESSORS = Path("/proc/cpuinfo")  # on Linux
 # Classes of modules, of ours and of timm, by name -> convolutions, each with the batch norm that alone takes its maps.
 NORMS_AFTER_CONVOLUTIONS: Mapping[str, Mapping[str, str]] = {
     "ConvLayer": {"conv": "batch_norm"},
@@ -75,15 +71,6 @@ def tune(model: Model, vendor: str | None = None) -> Model:
             # Which would make a repository first.
             module.push_to_hub = _refuse_to_save  # type: ignore[assignment]
     return tuned
-
-
-def processor_vendor(cpuinfo: Path = PROCESSORS) -> str:
-    """What the processor of this machine calls its maker: `"AuthenticAMD"`, `"GenuineIntel"`; empty if it does not."""
-    if cpuinfo.exists():
-        found = re.search(r"^vendor_id\s*:\s*(\S+)", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
-        return found[1] if found else ""
-    # On Windows: "AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD".
-    return platform.processor().rpartition(", ")[2]
 
 
 def _frozen_copy(model: Model) -> Model:

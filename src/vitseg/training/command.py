@@ -56,7 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other: training.power=1.0")
     add(how, "ema", "seed")
     speed = parser.add_argument_group("memory and speed")
-    add(speed, "per_device_batch_size", "gradient_checkpointing", "compile", "workers", "shuffle_buffer", "cache")
+    add(speed, "per_device_batch_size", "attention", "gradient_checkpointing", "compile")
+    add(speed, "workers", "shuffle_buffer", "cache")
     course = parser.add_argument_group("course of the run")
     add(course, "resume", "validate_every", "validation_limit", "checkpoint_every", "keep", "log_every", "report_to")
 

@@ -26,6 +26,7 @@ from ..data.fingerprint import fingerprint_files
 from ..data.loading import train_loader
 from ..data.streaming import ExampleStream, default_workers, parquet_files
 from ..evaluation.inference import require_precision
+from ..processor import keep_memory, products_by_onednn
 from ..recipes import load_recipe, recipe_to_json
 from ..replacing import write_json
 from .adaptation import Adaptation
@@ -83,6 +84,8 @@ class Training:
         )
         self.require_trackers()
         require_precision(self.accelerator)
+        if self.accelerator.device.type == "cpu":
+            keep_memory()
         self.accelerator.gradient_accumulation_steps = self.count_accumulation_steps()
         processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         self.workers = default_workers(processes_here) if options.workers is None else options.workers
@@ -104,7 +107,7 @@ class Training:
         self.begin()
         progress, iterations = self.state.progress, self.recipe.training.iterations
         stops = False
-        with StopRequest() as stop, self.progress_bar() as bar:
+        with products_by_onednn(self.accelerator.device), StopRequest() as stop, self.progress_bar() as bar:
             watch = Stopwatch(progress.step)
             batches = train_loader(self.open_stream(), self.workers)
             while progress.step < iterations and not stops:
@@ -281,6 +284,8 @@ class Training:
             heads = sorted({name.partition(".")[0] for name in names})
             listed = names if len(names) <= 8 else [f"{len(names)} parameters of", *heads]
             self.accelerator.print(f"Not from {init}, and therefore random: {', '.join(listed)}.")
+        if options.attention is not None:
+            start.model.set_attn_implementation(options.attention)
         if options.gradient_checkpointing:
             # The name before transformers 5.2x and the one after.
             model = start.model

@@ -53,6 +53,9 @@ class TrainingOptions:
     seed: int = option(0, "({})", type=int)
 
     per_device_batch_size: int | None = option(None, "images at a time on a device", type=positive_int)
+    attention: str | None = option(
+        None, "implementation of transformers: eager, flash_attention_2, ... (default: sdpa)", metavar="NAME"
+    )
     gradient_checkpointing: bool = option(False, "recompute activations to save memory")
     compile: bool = option(False, "compile the model with torch.compile")
     workers: int | None = option(None, "loading processes of each device (default: up to 4)", type=int)
