@@ -5,11 +5,11 @@ UPerNet: mmsegmentation's `UPerHead`, and its `FCNHead` beside it, as transforme
 """
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig, UperNetConfig
 
-from ..arguments import refuse_unless
+from ..arguments import OriginalClass, refuse_unless
 from ..mmseg import DECODE_HEAD, ENCODER_DECODER, as_list, read_head
 from ..rules import Rule, module_rules
 from .base import TransformersConverter
@@ -25,10 +25,16 @@ AUXILIARY_IN_INDEX = 2
 
 
 class UperNetConverter(TransformersConverter):
-    """Checkpoints of a backbone under `UPerHead`."""
+    """
+    Checkpoints of a backbone under `UPerHead`.
 
+    Attributes:
+        neck: what is between the two, where there is something.
+        auxiliary_refusal: why the auxiliary head is left out, where it is.
+    """
+
+    neck: ClassVar[OriginalClass | None] = None
     model_class = "UperNetForSemanticSegmentation"
-    # Why the auxiliary head is left out, where it is.
     auxiliary_refusal = "there is no auxiliary head in the configuration"
 
     @abstractmethod
@@ -44,7 +50,10 @@ class UperNetConverter(TransformersConverter):
 
     def read_config(self, original: dict[str, Any]) -> UperNetConfig:
         model = ENCODER_DECODER.read(original)
-        refuse_unless(model, neck=None)
+        if self.neck is None:
+            refuse_unless(model, neck=None)
+        else:
+            self.neck.read_part(model["type"], "neck", model["neck"])
         head = read_head(UPER_HEAD, model["decode_head"])
         refuse_unless(head, in_index=IN_INDEX)
         refuse_unless(head["loss_decode"], loss_weight=1.0)
