@@ -196,8 +196,7 @@ def test_other_windows_than_the_configuration_has():
         assert (prediction.label_map != expected).float().mean() < 1e-3
 
 
-def test_a_model_of_transformers_itself():
-    torch.manual_seed(0)
+def tiny_segformer() -> tuple[SegformerForSemanticSegmentation, SegformerImageProcessor]:
     config = SegformerConfig(
         num_encoder_blocks=2,
         depths=[1, 1],
@@ -210,10 +209,15 @@ def test_a_model_of_transformers_itself():
         decoder_hidden_size=16,
         num_labels=5,
     )
-    model, image_processor = SegformerForSemanticSegmentation(config).eval(), SegformerImageProcessor(size=(64, 96))
+    return SegformerForSemanticSegmentation(config).eval(), SegformerImageProcessor(size=(64, 96))
+
+
+def test_a_model_of_transformers_itself():
+    torch.manual_seed(0)
+    model, image_processor = tiny_segformer()
     image = photo(70, 101)
     (prediction,) = predict(
-        model, image_processor, [{"image": image}], Protocol.of_model(config, image_processor, flip=True)
+        model, image_processor, [{"image": image}], Protocol.of_model(model.config, image_processor, flip=True)
     )
     total = 0
     for flip in (False, True):
@@ -223,6 +227,21 @@ def test_a_model_of_transformers_itself():
         scores = nn.functional.interpolate(logits, size=(70, 101), mode="bilinear", align_corners=False).softmax(1)
         total = total + (scores.flip(-1) if flip else scores)
     assert (prediction.label_map != total[0].argmax(dim=0)).float().mean() < 1e-2
+
+
+def test_a_model_of_transformers_is_shown_windows():
+    model, image_processor = tiny_segformer()
+    image = photo(64, 96)
+    protocol = Protocol(mode="slide", window_size=(64, 64), window_stride=(32, 32), size={"height": 64, "width": 96})
+    (prediction,) = predict(model, image_processor, [{"image": image}], protocol)
+    pixel_values = image_processor(image, return_tensors="pt")["pixel_values"]
+    scores, counts = torch.zeros(1, 5, 64, 96), torch.zeros(96)
+    for left in (0, 32):
+        with torch.no_grad():
+            logits = model(pixel_values[..., left : left + 64]).logits
+        scores[..., left : left + 64] += nn.functional.interpolate(logits, size=(64, 64), mode="bilinear")
+        counts[left : left + 64] += 1
+    assert torch.equal(prediction.label_map, (scores / counts)[0].argmax(dim=0))
 
 
 def test_half_precision_models():

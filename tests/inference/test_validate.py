@@ -113,6 +113,14 @@ def test_protocol_of_a_recipe(model, scenes, capsys):
     )
 
 
+def test_other_windows(model, scenes, capsys):
+    common = ("--model", model, "--dataset", scenes, "--limit", 1)
+    assert run(*common, "--window", 24, "--stride", 16, 8) == 0
+    assert "windows of 24 x 24 at a stride of 16 x 8" in capsys.readouterr().out
+    assert run(*common, "--window", 24) == 2
+    assert "--window is [24] and --stride None; expected both" in capsys.readouterr().err
+
+
 def break_image(folder: Path, index: int) -> None:
     """Cuts the file of an image of the validation split off."""
     (file,) = (folder / "data").glob("validation-*.parquet")

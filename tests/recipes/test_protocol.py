@@ -90,9 +90,6 @@ def test_models_of_other_libraries_make_one_pass():
     protocol = Protocol.of_model(config, image_processor)
     assert protocol.describe() == "resized to 64 x 96; whole images; no flip"
     assert protocol.forward_arguments(config) == {}
-    windows = Protocol(mode="slide", window_size=(24, 16), window_stride=(8, 16), size={})
-    with pytest.raises(ValueError, match=r"windows of \(24, 16\).*'segformer'.*without windows"):
-        windows.forward_arguments(config)
 
 
 def test_it_is_plain_data():

@@ -8,6 +8,7 @@ size, become probabilities, and are averaged over the views. Other processes rea
 Scores of all classes at the original size exist once, as the sum over the views, and not at all for a single view.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..models.image_processing_semantic import resized_argmax, resized_bands
-from ..recipes.protocol import Protocol, View
+from ..models.layers import resize
+from ..models.sliding_window import slide_inference
+from ..recipes.protocol import Protocol, View, holds_protocol
 from ..workers import leave_signals
 
 
@@ -90,12 +93,13 @@ def predict_images(
         accelerator: says where the model runs, and in which precision.
         protocol: the test protocol.
         num_workers: number of processes that read and resize the next images meanwhile; 0 does it in this one.
-        window_batch_size: how many windows go through the model at a time, by default what its configuration says.
+        window_batch_size: how many windows go through the model at a time, by default what its configuration says; of
+            a model of another library, one.
         scores_dtype: in which the probabilities of several views are summed; float16 halves the memory they take.
         scores_device: where they are summed, by default where the model is.
 
     Raises:
-        ValueError: if the protocol has windows and the model is of another library, or the precision cannot be had.
+        ValueError: if the precision cannot be had.
     """
     require_precision(accelerator)
     arguments = protocol.forward_arguments(model.config, window_batch_size)
@@ -108,10 +112,13 @@ def predict_images(
         pin_memory=torch.cuda.is_available(),
     )
 
-    def predict(pixel_values: torch.Tensor) -> torch.Tensor:
+    def answer(pixel_values: torch.Tensor) -> torch.Tensor:
         with accelerator.autocast():
             return model(pixel_values.to(model.dtype), **arguments).logits
 
+    predict: Callable[[torch.Tensor], torch.Tensor] = answer
+    if protocol.window_size and protocol.window_stride and not holds_protocol(model.config):
+        predict = in_windows(answer, protocol.window_size, protocol.window_stride, window_batch_size or 1)
     with _evaluation_mode(model):
         for item in loader:
             if item["error"] is not None:
@@ -130,6 +137,34 @@ def predict_images(
                 label_map = probabilities.argmax(dim=0)
                 del probabilities
             yield Prediction(item["index"], item["file_name"], label_map.to(accelerator.device), item["reference"])
+
+
+def in_windows(
+    predict: Callable[[torch.Tensor], torch.Tensor],
+    window_size: tuple[int, int],
+    window_stride: tuple[int, int],
+    window_batch_size: int,
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """
+    A model that makes one pass over what it is given, made to cut images into windows; see [`slide_inference`].
+
+    Args:
+        predict: the model, normalised images -> logits `(batch, num_labels, h, w)` at any size.
+        window_size: height and width of a window in pixels.
+        window_stride: vertical and horizontal distance of the windows in pixels.
+        window_batch_size: how many windows go through the model at a time.
+    """
+
+    def predict_window(pixel_values: torch.Tensor) -> torch.Tensor:
+        return resize(predict(pixel_values), pixel_values.shape[-2:])
+
+    return functools.partial(
+        slide_inference,
+        predict_window,
+        window_size=window_size,
+        window_stride=window_stride,
+        window_batch_size=window_batch_size,
+    )
 
 
 def require_precision(accelerator: Accelerator) -> None:

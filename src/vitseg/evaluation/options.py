@@ -48,7 +48,7 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_view_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say at which scales an image is shown, and whether flipped."""
+    """Add the options that say at which scales an image is shown, whether flipped, and in which windows."""
     parser.add_argument(
         "--multi-scale",
         nargs="*",
@@ -57,6 +57,31 @@ def add_view_options(parser: argparse.ArgumentParser) -> None:
         help=f"average several scales: these, or the recipe's, or {', '.join(map(str, SIX_RATIOS))}",
     )
     parser.add_argument("--flip", action="store_true", help="average over the image and its mirror image")
+    for name, what in (("window", "size of the windows"), ("stride", "distance of the windows")):
+        parser.add_argument(
+            f"--{name}",
+            nargs="+",
+            type=positive_int,
+            metavar="PIXELS",
+            help=f"{what} that an image is cut into: a number, or height and width (the model's or the recipe's)",
+        )
+
+
+def windows_of(args: argparse.Namespace) -> dict[str, Any]:
+    """
+    The arguments of a `Protocol` that `--window` and `--stride` ask for.
+
+    Raises:
+        ValueError: if there is one without the other, or one is more than height and width.
+    """
+    window, stride = args.window, args.stride
+    if window is None and stride is None:
+        return {}
+    if window is None or stride is None or max(len(window), len(stride)) > 2:
+        raise ValueError(
+            f"--window is {window} and --stride {stride}; expected both, each a number, or height and width."
+        )
+    return {"mode": "slide", "window_size": (window[0], window[-1]), "window_stride": (stride[0], stride[-1])}
 
 
 def choose_protocol(
@@ -71,17 +96,19 @@ def choose_protocol(
         image_processor: the model's, likewise.
 
     Raises:
-        ValueError: if there is no such recipe, or a ratio is not positive.
+        ValueError: if there is no such recipe, a ratio is not positive, or windows are not told completely.
     """
+    windows = windows_of(args)
     multi_scale = args.multi_scale is not None
     if args.recipe is None:
         ratios = (args.multi_scale or SIX_RATIOS) if multi_scale else (1.0,)
-        return Protocol.of_model(config, image_processor, ratios=ratios, flip=args.flip), image_processor
+        protocol = Protocol.of_model(config, image_processor, ratios=ratios, flip=args.flip)
+        return dataclasses.replace(protocol, **windows), image_processor
     recipe = get_recipe(args.recipe)
     protocol = Protocol.of_recipe(recipe, multi_scale=multi_scale, flip=args.flip)
     if args.multi_scale:
         protocol = dataclasses.replace(protocol, ratios=tuple(args.multi_scale))
-    return protocol, recipe.build_image_processor()
+    return dataclasses.replace(protocol, **windows), recipe.build_image_processor()
 
 
 def run_options(args: argparse.Namespace) -> dict[str, Any]:

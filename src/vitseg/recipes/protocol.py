@@ -155,18 +155,11 @@ class Protocol:
         The keyword arguments with which a model follows this protocol in a call, whatever its configuration says.
 
         Args:
-            config: the model's. A model of another library knows no such arguments, and gets none.
+            config: the model's. A model of another library knows no such arguments, and gets none: it makes one pass
+                over what it is given.
             window_batch_size: how many windows go through the network at a time, by default what `config` says.
-
-        Raises:
-            ValueError: if the protocol has windows, and the model is of another library.
         """
         if not holds_protocol(config):
-            if self.mode == "slide":
-                raise ValueError(
-                    f"The protocol has windows of {self.window_size}, but a model of type {config.model_type!r} makes "
-                    "one pass over an image: give a protocol without windows."
-                )
             return {}
         return {
             "inference_mode": self.mode,

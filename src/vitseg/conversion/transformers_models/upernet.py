@@ -67,7 +67,7 @@ class UperNetConverter(TransformersConverter):
         )
 
     def _read_auxiliary_head(self, model: dict[str, Any], head: dict[str, Any]) -> dict[str, Any]:
-        """What ours says of the auxiliary head; without one that transformers can have, `auxiliary_refusal` says why."""
+        """What ours says of the auxiliary head; if transformers has none like it, `auxiliary_refusal` says why."""
         heads = as_list(model["auxiliary_head"])
         if len(heads) != 1:
             self.auxiliary_refusal = f"only training needs them, and transformers has one, not {len(heads)}"
