@@ -1,8 +1,8 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-A stand-in for mmcv's compiled operators, which mmcv-lite lacks and mmsegmentation asks for when it is imported. To be
-imported before mmseg; none of the models here calls one.
+Stand-ins for what cannot be imported, and is asked for: mmcv's compiled operators, which mmcv-lite lacks, and
+mmpretrain's language models. To be imported before mmseg; none of the models here calls one.
 """
 
 import importlib.machinery
@@ -24,3 +24,5 @@ class _Operators(types.ModuleType):
 sys.modules["mmcv._ext"] = _Operators("mmcv._ext")
 # mmengine asks whether mmcv has operators before it looks for layers that call them.
 sys.modules["mmcv._ext"].__spec__ = importlib.machinery.ModuleSpec("mmcv._ext", None)
+# Language models, which need an old transformers, of the package that has mmsegmentation's ConvNeXt.
+sys.modules["mmpretrain.models.multimodal"] = types.ModuleType("mmpretrain.models.multimodal")
