@@ -27,7 +27,7 @@ from mmseg.utils import register_all_modules
 from .cases import Case
 
 
-CONCERNS = ("models", "transformers_models", "pipeline", "metric", "losses", "schedule")
+CONCERNS = ("models", "upernet", "pipeline", "metric", "losses", "schedule")
 PROCESSES = 2
 TABLE = Path("build") / "interop.md"
 

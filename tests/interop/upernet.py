@@ -1,10 +1,10 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Transformers' own models: every configuration shipped for Swin, ConvNeXt and BEiT, converted by the public command.
+UPerNet: every configuration shipped for it over Swin, ConvNeXt and BEiT, converted to transformers' own classes.
 
-As in `models`, narrowed; the folder holds a class of transformers. The loss is compared without ignored pixels, which the
-two average over differently. `REFUSED` are shipped too, and have no counterpart, for the reason that is said.
+As in `models`, narrowed, but the folder holds a class of transformers. The loss is compared without ignored pixels,
+over which the two average differently. `REFUSED` are shipped too, and have no counterpart, for the reason that is said.
 """
 
 import functools
