@@ -16,6 +16,7 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 import vitseg
 from vitseg.conversion import fingerprint
+from vitseg.conversion.base import TRANSFORMERS_MODELS
 from vitseg.conversion.setr import SetrConverter
 from vitseg.recipes import RECIPES, get_recipe
 from vitseg.recipes.labels import load_label_set
@@ -483,12 +484,15 @@ class TestRecipes:
         answer = command.run("--list")
         assert answer.status == 0
         lines = answer.out.splitlines()
-        assert [line.split()[0] for line in lines] == list(RECIPES)
-        for line in lines:
+        assert [line.split()[0] for line in lines] == [*RECIPES, *TRANSFORMERS_MODELS]
+        for line in lines[: len(RECIPES)]:
             weights = RECIPES[line.split()[0]].weights
             assert weights.status in line
             assert weights.licence in line
             assert (weights.url or weights.host) in line
+        assert lines[-1].endswith(
+            "mmsegmentation's SwinTransformer and UPerHead, to transformers' UperNetForSemanticSegmentation"
+        )
 
     def test_list_of_a_method(self, command):
         lines = command.run("--list", "--method", "structtoken").out.splitlines()

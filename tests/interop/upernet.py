@@ -4,7 +4,7 @@
 UPerNet: every configuration shipped for it over Swin, ConvNeXt and BEiT, converted to transformers' own classes.
 
 As in `models`, narrowed, but the folder holds a class of transformers. The loss is compared without ignored pixels,
-over which the two average differently. `REFUSED` are shipped too, and have no counterpart, for the reason that is said.
+over which the two average differently. `REFUSED` is shipped too, and has no counterpart, for the reason that is said.
 """
 
 import functools

@@ -19,6 +19,9 @@ default, and what cannot be carried over is refused by name and value.
 A file may hold several weights. mmengine's moving average is under `state_dict`, and the weights that were trained
 under `ema_state_dict`; mmcv's is among the others, under names that begin with `ema_`. `--weights` chooses.
 
+mmsegmentation's models that transformers has itself (`--list` has them at its end) become folders of transformers' own
+classes, in which nothing is vitseg's. What such a class does otherwise is printed, and noted in the folder.
+
 A recipe stands for a published result; one without a file says where its file is published. HLG has classifiers and
 detectors too: the configuration, or `--task`, says which. A classifier's file makes a segmenter or a detector with its
 encoder and new heads, to start training from.
@@ -31,14 +34,16 @@ import argparse
 from pathlib import Path
 
 from ..recipes import RECIPES, PublishedRecipe, get_recipe
-from .base import CONVERTIBLE
+from .base import CONVERTIBLE, TRANSFORMERS_MODELS
 from .converting import check_is_new, convert
-from .originals import TASK_KEYS, of_config, of_recipe
+from .originals import TASK_KEYS, describe_architectures, of_config, of_recipe
 from .reading import read_checkpoint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--list", action="store_true", help="list the recipes and where their weights are")
+    parser.add_argument(
+        "--list", action="store_true", help="list the recipes and where their weights are, and what else converts"
+    )
     parser.add_argument("--recipe", metavar="NAME", help="the published result that the checkpoint belongs to")
     parser.add_argument(
         "--method", choices=sorted(CONVERTIBLE), help="the method, where no configuration says it; or of the list"
@@ -71,6 +76,9 @@ def run(args: argparse.Namespace) -> int:
         for recipe in RECIPES.values():
             if args.method in (None, recipe.method):
                 print(f"{recipe.name:48} {recipe.weights.describe()}")
+        for model in TRANSFORMERS_MODELS:
+            if args.method in (None, model):
+                print(f"{model:48} mmsegmentation's {describe_architectures(model)}")
         return 0
     published = get_recipe(args.recipe) if args.recipe else None
     if published and not args.checkpoint:

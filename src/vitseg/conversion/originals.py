@@ -116,16 +116,18 @@ def _recognise(config: dict[str, Any], source: str) -> str:
     of_what = " and ".join(str(kind) for kind in kinds if kind is not None) or "neither backbone nor head"
     raise ValueError(
         f"{source} is for {config.get('type', 'a model')} of {of_what}, which nothing here converts. What does "
-        f"convert, by backbone and head:\n  " + "\n  ".join(map(_describe_architectures, CONVERTIBLE))
+        "convert, by backbone and head:\n  "
+        + "\n  ".join(f"{method:16} {describe_architectures(method)}" for method in CONVERTIBLE)
     )
 
 
-def _describe_architectures(method: str) -> str:
+def describe_architectures(method: str) -> str:
+    """What converts, of mmsegmentation's backbones and heads, as a method or model of `CONVERTIBLE`, and to what."""
     pairs = (
         f"{' or '.join(backbone.names)} and {' or '.join(head.names)}"
         for backbone, head in converter_of(method).architectures
     )
-    return f"{method:16} {'; '.join(pairs)}, to {converter_of(method).result}"
+    return f"{'; '.join(pairs)}, to {converter_of(method).result}"
 
 
 def _check_task(method: str, task: str, stated: str | None, source: str) -> str:

@@ -17,7 +17,7 @@ LN2D = OriginalClass(
     ("LN2d", "LN"), carried={"eps": 1e-5}, fixed={"elementwise_affine": True, "bias": True}, ignored=("requires_grad",)
 )
 CONVNEXT = OriginalClass(
-    ("ConvNeXt", "mmpretrain.ConvNeXt", "mmcls.ConvNeXt"),
+    ("ConvNeXt",),
     carried={
         "arch": "tiny",
         "in_channels": 3,
