@@ -23,6 +23,7 @@ AFTER_METHODS = [
     "training.md",
     "fine-tuning.md",
     "own-classes.md",
+    "any-picture.md",
     "evaluation.md",
     "mmsegmentation.md",
     "conversion.md",

@@ -17,6 +17,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "adapters": ("peft",),
     "detection": ("pycocotools",),
     "export": ("onnx", "onnx_ir", "onnxruntime", "onnxscript"),
+    "geo": ("rasterio",),
 }
 
 

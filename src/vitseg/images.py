@@ -93,6 +93,25 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return (height, width) if exif_orientation(image) >= 5 else (width, height)
 
 
+def check_size(size: tuple[int, int]) -> None:
+    """
+    Raises:
+        ValueError: if an image of this width and height has more pixels than are taken for safe; see `read_picture`.
+    """
+    width, height = size
+    safe = Image.MAX_IMAGE_PIXELS and 2 * Image.MAX_IMAGE_PIXELS
+    text = os.environ.get(MAX_PIXELS, "")
+    if text and not text.isdecimal():
+        raise ValueError(f"{MAX_PIXELS} is {text!r}; expected a number of pixels")
+    allowed = int(text) if text else safe
+    pixels = width * height
+    if allowed is not None and pixels > allowed:
+        raise ValueError(
+            f"its {width} x {height} pixels are more than {allowed}, and might be meant to fill the "
+            f"memory; if you trust the file, set the environment variable {MAX_PIXELS}={pixels}"
+        )
+
+
 def _decode(encoded: bytes | dict[str, Any], what: str, convert: Callable[[Image.Image], Decoded]) -> Decoded:
     data = encoded["bytes"] if isinstance(encoded, dict) else encoded
     if data is None:
@@ -106,7 +125,7 @@ def _decode(encoded: bytes | dict[str, Any], what: str, convert: Callable[[Image
         raise ValueError(f"{what} is empty: its file has no content.")
     try:
         image = open_header(BytesIO(data))
-        _check_size(image)
+        check_size(image.size)
         return convert(image)
     except UnsuitableImageError as error:
         raise ValueError(f"{what} {error}") from error
@@ -124,20 +143,6 @@ def open_header(file: str | Path | BinaryIO) -> Image.Image:
             return Image.open(file)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-
-
-def _check_size(image: Image.Image) -> None:
-    safe = Image.MAX_IMAGE_PIXELS and 2 * Image.MAX_IMAGE_PIXELS
-    text = os.environ.get(MAX_PIXELS, "")
-    if text and not text.isdecimal():
-        raise ValueError(f"{MAX_PIXELS} is {text!r}; expected a number of pixels")
-    allowed = int(text) if text else safe
-    pixels = image.width * image.height
-    if allowed is not None and pixels > allowed:
-        raise ValueError(
-            f"its {image.width} x {image.height} pixels are more than {allowed}, and might be meant to fill the "
-            f"memory; if you trust the file, set the environment variable {MAX_PIXELS}={pixels}"
-        )
 
 
 def _to_colors(image: Image.Image) -> np.ndarray:

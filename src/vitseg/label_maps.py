@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import IMAGEDESCRIPTION, SOFTWARE, TiffImageFile
 
 from .images import open_header
 from .models.images import to_rgb
@@ -21,7 +22,7 @@ from .replacing import replacing
 
 Palette = Sequence[Sequence[int]]
 
-_ORIGIN = "vitseg"  # the keyword of a PNG's text
+ORIGIN = "vitseg"  # the keyword of a PNG's text, and the software of a TIFF
 # What class names are written in: Latin, Greek, Cyrillic and more. Pillow's own typeface has nothing beyond English.
 _FONT = Path(__file__).with_name("fonts") / "DejaVuSans.ttf"
 _LEGIBLE_HEIGHT = 320  # pixels; a smaller picture cannot carry a title and a legend
@@ -62,7 +63,7 @@ def colorize(label_map: np.ndarray, palette: Palette) -> np.ndarray:
         ValueError: if the label map is not an integer array (height, width), or the palette lacks one of its ids.
     """
     label_map = _checked(label_map, len(palette))
-    return _lookup_table(palette)[label_map]
+    return lookup_table(palette)[label_map]
 
 
 def overlay(image: Image.Image, label_map: np.ndarray, palette: Palette, opacity: float = 0.5) -> Image.Image:
@@ -164,23 +165,27 @@ def save_palette_png(label_map: np.ndarray, palette: Palette, path: str | Path, 
         ValueError: if the label map is not an integer array (height, width), or the palette lacks one of its ids.
     """
     image = Image.fromarray(_checked(label_map, len(palette)).astype(np.uint8))
-    image.putpalette(_lookup_table(palette).tobytes())
+    image.putpalette(lookup_table(palette).tobytes())
     save_png(image, path, origin)
 
 
 def save_png(label_map: Image.Image, path: str | Path, origin: str = "") -> None:
     """Saves a label map, complete or not at all, as a PNG that says that vitseg wrote it, and of what."""
     note = PngInfo()
-    note.add_text(_ORIGIN, origin)
+    note.add_text(ORIGIN, origin)
     with replacing(path) as unfinished:
         label_map.save(unfinished, format="PNG", pnginfo=note)
 
 
 def origin_of(path: str | Path) -> str | None:
-    """What a label map was made of, as `save_png` noted it; `None` if there is no such file, or it is of others."""
+    """What a label map was made of, as `save_png` noted it, or another writer in a TIFF's tags; `None` if there is no
+    such file, or it is of others."""
     try:
         with open_header(path) as image:
-            return image.info.get(_ORIGIN)
+            if isinstance(image, TiffImageFile):
+                tags = image.tag_v2
+                return tags.get(IMAGEDESCRIPTION) if tags.get(SOFTWARE) == ORIGIN else None
+            return image.info.get(ORIGIN)
     except Exception:  # whatever a damaged file leads Pillow to
         return None
 
@@ -204,7 +209,7 @@ def _checked(label_map: np.ndarray, num_colors: int) -> np.ndarray:
     return label_map
 
 
-def _lookup_table(palette: Palette) -> np.ndarray:
+def lookup_table(palette: Palette) -> np.ndarray:
     """Colours of all 256 ids (256, 3), uint8: black where the palette has none, and for ignored pixels."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette

@@ -28,13 +28,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = _place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     recover(path)
-    unfinished = _beside(path, "unfinished")
+    unfinished = beside(path, "unfinished")
     _remove(unfinished)
     try:
         yield unfinished
         if path.is_dir() and unfinished.is_dir():
             # A folder cannot be replaced in one step: the old one steps aside first.
-            path.rename(_beside(path, "former"))
+            path.rename(beside(path, "former"))
             try:
                 unfinished.rename(path)
             finally:
@@ -51,7 +51,7 @@ def recover(path: str | Path) -> None:
     the name back, and else it is deleted. For those who write the folder, while nobody else does.
     """
     path = _place(path)
-    former = _beside(path, "former")
+    former = beside(path, "former")
     if os.path.lexists(path):
         _remove(former)
     elif former.is_dir():
@@ -64,7 +64,7 @@ def standing(path: str | Path) -> str:
     Nothing is changed, since another process may be replacing it. What is no path, a name on the Hub, is returned.
     """
     place = _place(path)
-    former = _beside(place, "former")
+    former = beside(place, "former")
     return str(former if former.is_dir() and not os.path.lexists(place) else path)
 
 
@@ -96,7 +96,7 @@ def _place(path: str | Path) -> Path:
     return path.resolve() if path.is_symlink() and not path.is_file() else path
 
 
-def _beside(path: Path, role: str) -> Path:
+def beside(path: Path, role: str) -> Path:
     """A hidden name beside a path, which a file system takes if it takes the path's own."""
     name = f".{path.name}.{role}"
     if len(os.fsencode(name)) > _LONGEST_NAME:

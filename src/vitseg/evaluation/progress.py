@@ -1,26 +1,19 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-How far an evaluation has come, kept on disk, so that one that was stopped continues where it was; and what tells
-whether the files in an output folder belong to the work that is to be continued.
+How far an evaluation has come, kept on disk, so that one that was stopped continues where it was.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 
 from ..data.sources import DataSource
 from ..data.streaming import parquet_files
 from ..replacing import read_record, write_json
-
-
-# What makes a model folder answer as it does.
-MODEL_FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "*.bin", "*.py")
+from ..stamps import file_stamp
 
 
 @dataclass
@@ -93,31 +86,8 @@ def _file_name(process: int | str, num_processes: int | str) -> str:
     return f"progress-{process}-of-{num_processes}.json"
 
 
-def identity(**facts: Any) -> str:
-    """A short text that differs if any of these facts (plain data) does."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def model_stamp(name: str) -> list[Any]:
-    """
-    What tells whether a model has changed: the files that make it, with their sizes and times of modification; of a
-    model on the Hub, those that were downloaded last. Whatever else a folder holds may change, such as results.
-    """
-    folder = Path(name)
-    if not folder.is_dir():
-        config = try_to_load_from_cache(name, "config.json")
-        folder = Path(config).parent if isinstance(config, str) else folder
-    files = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
-    return [_file_stamp(file) for file in sorted(files)] or [name]
-
-
 def dataset_stamp(name: str | DataSource, split: str) -> list[Any]:
     """What tells whether a split of a data set has changed: its files, with their sizes and times of modification, or
     with their revision on the Hub."""
     files = [*parquet_files(name, split), str(Path(name) / "labels.json")]
-    return [_file_stamp(Path(file)) if Path(file).exists() else file for file in files]
-
-
-def _file_stamp(file: Path) -> list[Any]:
-    stat = file.stat()
-    return [file.name, stat.st_size, stat.st_mtime_ns]
+    return [file_stamp(Path(file)) if Path(file).exists() else file for file in files]

@@ -11,14 +11,7 @@ from PIL import Image
 
 from ..image_files import describe_left_out, is_image_name, printable, visible_files
 from ..images import read_picture
-from ..label_maps import origin_of
-
-
-# How the files end that `vitseg segment` writes for an image, and where `vitseg predict` writes. The first says that
-# vitseg wrote it, and stands for the others: it is the first to be written and the last to be deleted.
-IDS = "_ids.png"
-RESULTS = (IDS, "_overlay.jpg", "_palette.png", ".json")
-PREDICTIONS = "predictions"
+from .results import is_result
 
 
 class FoundImages(NamedTuple):
@@ -63,14 +56,6 @@ def find_images(arguments: Iterable[Path]) -> FoundImages:
         given = ", ".join(map(printable, arguments))
         raise ValueError(f"there is no image in {given}." + (f" {note}" if note else ""))
     return FoundImages(list(dict.fromkeys(found)), describe_left_out(left_out))
-
-
-def is_result(path: Path) -> bool:
-    """Whether `vitseg segment` or `vitseg predict` wrote a file."""
-    if path.parent.name == PREDICTIONS and origin_of(path) is not None:
-        return True
-    stems = (path.name.removesuffix(ending) for ending in RESULTS if path.name.endswith(ending))
-    return any(origin_of(path.with_name(stem + IDS)) is not None for stem in stems)
 
 
 def read_image(path: Path) -> Image.Image:

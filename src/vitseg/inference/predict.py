@@ -36,14 +36,15 @@ from ..data.sources import DataSource, add_source_options, source_of
 from ..data.streaming import COLUMNS, load_orientation, load_undecoded
 from ..evaluation.inference import predict_images
 from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work
-from ..evaluation.progress import identity, model_stamp
 from ..evaluation.submission import FORMATS, check_classes, save_label_map, write_zip
 from ..image_files import printable, without_image_suffix
 from ..images import read_picture, stored_size
 from ..label_maps import origin_of
 from ..replacing import read_record, write_json
+from ..stamps import identity, model_stamp
 from .loading import class_names, load_model, palette_for
-from .pictures import PREDICTIONS, find_images, read_image
+from .pictures import find_images, read_image
+from .results import PREDICTIONS
 
 
 LONGEST_NAME = 255  # bytes, on most file systems

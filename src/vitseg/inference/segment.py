@@ -17,7 +17,6 @@ name, is named and skipped, and the exit status is 1.
 import argparse
 import errno
 import json
-import os
 import sys
 import tempfile
 import unicodedata
@@ -34,10 +33,13 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..image_files import printable, without_image_suffix
-from ..label_maps import Palette, area_shares, overlay, save_palette_png, save_png, with_legend
+from ..label_maps import Palette, overlay, save_palette_png, save_png, with_legend
 from ..replacing import standing
+from ..stamps import model_stamp
+from . import large
 from .loading import choose_device, class_names, is_model_name, load_model, palette_for
-from .pictures import IDS, RESULTS, find_images, is_result, read_image
+from .pictures import find_images, read_image
+from .results import AREAS, IDS, OVERLAY, PALETTE, RESULTS, area_report, check_replaceable, remove_results
 
 
 # How many batches of images may wait for others of their size.
@@ -56,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images of one size at a time (1)")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    large.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error(f"--output {args.output} is a file; give a folder")
     if not is_model_name(args.model):
         args.usage_error(f"there is no model folder {args.model}")
+    resolution = large.resolution_of(args)
     try:
         paths, note = find_images(args.images)
     except ValueError as error:
@@ -72,7 +76,15 @@ def run(args: argparse.Namespace) -> int:
     if note:
         print(f"note: {note}", file=sys.stderr)
     model, image_processor = load_model(args.model, choose_device(args.device), getattr(torch, args.dtype))
-    failures = segment_files(paths, args.output, model, image_processor, args.batch_size)
+    if resolution is None:
+        failures = segment_files(paths, args.output, model, image_processor, args.batch_size)
+    else:
+        names = class_names(model)
+        palette = palette_for(names, model.config)
+        images = large.LargeImages(
+            model, image_processor, names, palette, resolution, model_stamp(args.model), args.polygons
+        )
+        failures = segment_large_files(paths, args.output, images)
     for path, reason in failures.items():
         print(f"skipped {printable(path)}: {reason}", file=sys.stderr)
     return 1 if failures else 0
@@ -129,6 +141,24 @@ def segment_files(
                 failures[picture.path] = f"its results cannot be named after it: {error.strerror}"
     for path in failures:
         remove_results(output / targets[path])
+    return failures
+
+
+def segment_large_files(paths: Sequence[Path], output: Path, images: large.LargeImages) -> dict[Path, str]:
+    """As `segment_files`, one image after the other at a resolution that was asked for."""
+    targets = output_names(paths)
+    failures: dict[Path, str] = {}
+    for path in tqdm(targets, unit="image", disable=len(targets) == 1):
+        try:
+            images.segment(path, output / targets[path])
+        except OSError as error:
+            if str(error.filename) != str(path) and error.errno not in NAME_ERRORS:
+                raise
+            failures[path] = error.strerror or str(error)
+        except ValueError as error:
+            failures[path] = str(error)
+        if path in failures:
+            remove_results(output / targets[path])
     return failures
 
 
@@ -220,16 +250,8 @@ def save_results(
         OSError: if they cannot be written.
         ValueError: if a file of that name, beside the picture, is no result, or the picture is too large for one.
     """
-    pixels, shares = np.bincount(label_map.ravel()), area_shares(label_map)
-    report = {
-        "image": printable(picture.path),
-        "width": picture.image.width,
-        "height": picture.image.height,
-        "classes": [
-            {"id": index, "name": names[index], "pixels": int(pixels[index]), "share": share}
-            for index, share in shares.items()
-        ],
-    }
+    report = area_report(picture.path, picture.image.size, np.bincount(label_map.ravel()), names)
+    shares = {entry["id"]: entry["share"] for entry in report["classes"]}
     drawing = with_legend(overlay(picture.image, label_map, palette), names, palette, shares)
     if max(drawing.size) > LONGEST_JPEG_SIDE:
         raise ValueError(
@@ -241,29 +263,10 @@ def save_results(
         check_replaceable(target)
     with tempfile.TemporaryDirectory(prefix=".segment-", dir=target.parent) as folder:
         unfinished = Path(folder) / target.name
-        drawing.save(f"{unfinished}_overlay.jpg", quality=90, subsampling=0)
-        save_palette_png(label_map, palette, f"{unfinished}_palette.png")
+        drawing.save(f"{unfinished}{OVERLAY}", quality=90, subsampling=0)
+        save_palette_png(label_map, palette, f"{unfinished}{PALETTE}")
         save_png(Image.fromarray(label_map), f"{unfinished}{IDS}")
-        with Path(f"{unfinished}.json").open("w", encoding="utf-8") as report_file:
+        with Path(f"{unfinished}{AREAS}").open("w", encoding="utf-8") as report_file:
             json.dump(report, report_file, indent=2, ensure_ascii=False)
         for ending in RESULTS:
             Path(f"{unfinished}{ending}").replace(f"{target}{ending}")
-
-
-def remove_results(target: Path) -> None:
-    """Delete the results of an earlier run, perhaps of another picture of this name."""
-    for ending in reversed(RESULTS):
-        file = Path(f"{target}{ending}")
-        if is_result(file):
-            file.unlink(missing_ok=True)
-
-
-def check_replaceable(target: Path) -> None:
-    """
-    Raises:
-        ValueError: if results would replace a file that is none, such as an annotation of the same name.
-    """
-    files = (Path(f"{target}{ending}") for ending in RESULTS)
-    others = [file.name for file in files if os.path.lexists(file) and not is_result(file)]
-    if others:
-        raise ValueError(f"{others[0]} beside it would be replaced, and is no result: give another --output")

@@ -43,7 +43,7 @@ from ..devices import device_name
 from ..evaluation.evaluator import evaluate_model
 from ..evaluation.inference import predict_images
 from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work
-from ..evaluation.progress import EvaluationProgress, dataset_stamp, identity, model_stamp
+from ..evaluation.progress import EvaluationProgress, dataset_stamp
 from ..evaluation.results import (
     Record,
     add_to_model_card,
@@ -57,6 +57,7 @@ from ..label_maps import Palette, comparison
 from ..recipes.cards import model_card
 from ..recipes.protocol import Protocol
 from ..replacing import replacing
+from ..stamps import identity, model_stamp
 from .loading import class_names, load_model, palette_for
 
 

@@ -72,8 +72,13 @@ def output_size(height: int, width: int, size: SizeDict) -> tuple[int, int]:
     )
 
 
-def _bilinear_taps(old: int, new: int, clamp_weights: bool) -> tuple[torch.Tensor, ...]:
-    """The two source indices of each of `new` pixels and their integer weights, as OpenCV computes them."""
+def bilinear_taps(old: int, new: int, clamp_weights: bool) -> tuple[torch.Tensor, ...]:
+    """
+    The two source indices of each of `new` pixels and their integer weights, as OpenCV computes them.
+
+    OpenCV zeroes the weights of outside columns (`clamp_weights`), but lets outside rows repeat the edge with both
+    weights, which rounds differently.
+    """
     scale = 1.0 / (new / old)
     position = ((torch.arange(new, dtype=torch.float64, device="cpu") + 0.5) * scale - 0.5).float()
     low = position.floor()
@@ -109,12 +114,19 @@ def resize_bilinear(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _resize_bytes(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """A resized uint8 image in OpenCV's fixed-point arithmetic, first along rows, then across them."""
+    """A resized uint8 image."""
     height, width = image.shape[-2:]
-    # OpenCV zeroes the weights of outside columns, but lets outside rows repeat the edge with both weights, which
-    # rounds differently.
-    columns = _bilinear_taps(width, size[1], clamp_weights=True)
-    lines = _bilinear_taps(height, size[0], clamp_weights=False)
+    lines = bilinear_taps(height, size[0], clamp_weights=False)
+    return blend_bytes(image, lines, bilinear_taps(width, size[1], clamp_weights=True))
+
+
+def blend_bytes(image: torch.Tensor, lines: Sequence[torch.Tensor], columns: Sequence[torch.Tensor]) -> torch.Tensor:
+    """
+    Resized bytes in OpenCV's fixed-point arithmetic, first along rows, then across them.
+
+    `image` is uint8 `(..., height, width)`, `lines` and `columns` are [`bilinear_taps`], which say what the rows and
+    the columns of the result are made of.
+    """
     low, high, low_weight, high_weight = (taps.to(image.device) for taps in columns)
     upper, lower, upper_weight, lower_weight = (taps.to(image.device) for taps in lines)
     # Along rows of bytes, gather is several times faster than indexing. Everything below is done in place: it is

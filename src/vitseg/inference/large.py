@@ -1,0 +1,352 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Segmenting images at their own resolution, or at one that is asked for, however large they are."""
+
+import argparse
+import json
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+
+from ..arguments import positive_int
+from ..label_maps import Palette, origin_of, overlay, save_palette_png, save_png, with_legend
+from ..models.configuration_semantic import InferenceProtocol
+from ..models.image_processing_semantic import bilinear_taps, blend_bytes
+from ..models.labels import IGNORE_INDEX
+from ..replacing import beside
+from ..stamps import file_stamp, identity
+from .rasters import ImageSource, Raster, open_source
+from .results import (
+    AREAS,
+    IDS,
+    IDS_TIFF,
+    OVERLAY,
+    PALETTE,
+    POLYGONS,
+    RESULTS,
+    TIFF_RESULTS,
+    area_report,
+    check_replaceable,
+)
+from .unfinished import UnfinishedLabels
+from .windows import Axis, Windows, label_bands
+
+
+# Logits of windows that go through the network together take at most so many bytes of the computer's memory.
+LOGITS_BYTES = 2**28
+# The overlay of a larger image is an overview.
+OVERVIEW_SIDE = 2048  # pixels
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """
+    At which resolution, and in which windows, an image is segmented.
+
+    Args:
+        scale: by what the sides of the image are multiplied; or
+        gsd: metres on the ground of a pixel that the model sees.
+        window: side of the windows, by default the model's.
+        blend: "mean" of the scores of windows, or "smooth": less of them towards the borders of windows.
+        bands, value_range: see `Raster`.
+    """
+
+    scale: float | None = None
+    gsd: float | None = None
+    window: int | None = None
+    blend: str = "mean"
+    bands: tuple[int, ...] | None = None
+    value_range: tuple[float, float] | None = None
+
+    def seen_size(self, source: ImageSource) -> tuple[int, int]:
+        """Height and width of an image as it is shown to the model."""
+        factors = (self.scale, self.scale) if self.scale else source.ground_resolution()
+        if self.gsd:
+            factors = factors[0] / self.gsd, factors[1] / self.gsd
+        sides = zip((source.height, source.width), factors, strict=True)
+        height, width = (max(int(side * factor + 0.5), 1) for side, factor in sides)
+        return height, width
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("at a resolution of your choice, for images of any size")
+    resolution = group.add_mutually_exclusive_group()
+    resolution.add_argument(
+        "--scale", type=scale, metavar="native|FACTOR", help="at the image's own resolution, or so many times that"
+    )
+    resolution.add_argument(
+        "--gsd", type=positive_number, metavar="METRES", help="with pixels of this size on the ground"
+    )
+    group.add_argument("--window", type=positive_int, metavar="N", help="side of the windows (the model's)")
+    group.add_argument("--blend", choices=("mean", "smooth"), default="mean", help="how windows are joined (mean)")
+    group.add_argument(
+        "--bands", type=positive_int, nargs="+", metavar="N", help="red, green and blue band of a TIFF file (it says)"
+    )
+    group.add_argument("--polygons", action="store_true", help="write the areas in TIFF files as GeoJSON, too")
+    group.add_argument(
+        "--value-range", type=float, nargs=2, metavar=("BLACK", "WHITE"), help="numbers in a TIFF file (0 255)"
+    )
+
+
+def resolution_of(args: argparse.Namespace) -> Resolution | None:
+    """What the command line asks for; `None` if that is the model's own resolution."""
+    if args.scale is None and args.gsd is None:
+        for option in ("window", "bands", "value_range"):
+            if getattr(args, option) is not None:
+                args.usage_error(f"--{option.replace('_', '-')} needs --scale or --gsd")
+        if args.blend != "mean" or args.polygons:
+            args.usage_error(f"--{'polygons' if args.polygons else 'blend'} needs --scale or --gsd")
+        return None
+    if args.bands and len(args.bands) not in (1, 3):
+        args.usage_error(f"--bands names {len(args.bands)} bands; expected red, green and blue, or a grey one")
+    if args.value_range and not args.value_range[0] < args.value_range[1]:
+        args.usage_error("--value-range takes the number that is black, and a larger one that is white")
+    bands, value_range = (values and tuple(values) for values in (args.bands, args.value_range))
+    return Resolution(args.scale, args.gsd, args.window, args.blend, bands, value_range)
+
+
+def scale(text: str) -> float:
+    """
+    A factor, or 1 for "native".
+
+    Raises:
+        argparse.ArgumentTypeError: for any other.
+    """
+    return 1.0 if text == "native" else positive_number(text)
+
+
+def positive_number(text: str) -> float:
+    """
+    A number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: for any other.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not positive: give a number above 0")
+    return number
+
+
+def window_protocol(config: Any, window: int | None) -> InferenceProtocol:
+    """
+    The windows of a model.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    if not hasattr(config, "protocol"):
+        raise ValueError(
+            f"a {config.model_type} takes images whole: --scale and --gsd are for the models of vitseg, which take "
+            "them in windows"
+        )
+    if window is None and config.protocol().mode == "whole":
+        size = " x ".join(map(str, config.protocol().window_size))
+        raise ValueError(
+            f"by its protocol this model takes images whole: say how large windows shall be, as in --window "
+            f"{min(config.protocol().window_size)} (it was trained on {size} pixels)"
+        )
+    return config.protocol(inference_mode="slide", window_size=window)
+
+
+class LargeImages:
+    """
+    Segments images one by one at a resolution, and writes their results.
+
+    Args:
+        model: one that takes images in windows, in evaluation mode, with 255 classes at most.
+        image_processor: the model's.
+        names, palette: names and colours of the classes.
+        resolution: at which.
+        stamp: what tells the model from others, see `model_stamp`.
+        has_polygons: whether the areas of TIFF files are written as polygons, too.
+
+    Raises:
+        ValueError: if the model has no windows.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        image_processor: BaseImageProcessor,
+        names: Sequence[str],
+        palette: Palette,
+        resolution: Resolution,
+        stamp: Sequence[Any],
+        has_polygons: bool = False,
+    ):
+        self.model = model
+        self.image_processor = image_processor
+        self.names = names
+        self.palette = palette
+        self.resolution = resolution
+        self.stamp = stamp
+        self.has_polygons = has_polygons
+        self.protocol = window_protocol(model.config, resolution.window)
+
+    def segment(self, path: Path, target: Path) -> None:
+        """
+        Write the results of an image file to files whose names begin like `target`. A run that was stopped goes on.
+
+        Raises:
+            OSError: if they cannot be written.
+            ValueError: if the file is no image, or damaged, or has no such resolution; if a file that would be
+                replaced is no result.
+        """
+        origin = identity(
+            model=self.stamp,
+            image=file_stamp(path),
+            resolution=asdict(self.resolution),
+            image_processor=self.image_processor.to_dict(),
+            dtype=str(self.model.dtype),
+        )
+        with open_source(path, self.resolution.bands, self.resolution.value_range) as source:
+            endings = self._endings(source)
+            sign = Path(f"{target}{endings[0]}")
+            if origin_of(sign) == origin and all(Path(f"{target}{ending}").exists() for ending in endings):
+                return
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.parent.resolve() == path.parent:
+                check_replaceable(target, endings)
+            with tempfile.TemporaryDirectory(prefix=".segment-", dir=target.parent) as folder:
+                (Path(folder) / f"{target.name}{max(endings, key=len)}").touch()  # while it has cost nothing
+            windows = self._windows(source)
+            unfinished = beside(sign, "unfinished")
+            labels = UnfinishedLabels(unfinished, origin, (source.height, source.width), windows.strips)
+            try:
+                self._label(source, windows, labels, path.name)
+                self._save(path, source, labels, target, origin)
+            except ValueError:  # It would be so again.
+                unfinished.unlink()
+                raise
+            unfinished.unlink()
+
+    def _windows(self, source: ImageSource) -> Windows:
+        # Some methods enlarge small images.
+        seen = torch.empty(1, 3, *self.resolution.seen_size(source), device="meta")
+        height, width = self.model.enlarge(seen, self.protocol).shape[-2:]
+        (window_height, window_width), stride = self.protocol.window_size, self.protocol.window_stride
+        return Windows(
+            Axis(source.height, height, min(window_height, height), stride[0]),
+            Axis(source.width, width, min(window_width, width), stride[1]),
+            num_labels=len(self.names),
+            is_smooth=self.resolution.blend == "smooth",
+        )
+
+    @torch.inference_mode()
+    def _label(self, source: ImageSource, windows: Windows, labels: UnfinishedLabels, name: str) -> None:
+        """Append what is missing of the label map."""
+        first_strip, row = labels.position
+        strips = windows.strips[first_strip:]
+        firsts = [row] + [0] * (len(strips) - 1)
+        total = sum(map(windows.count, strips, firsts))
+        with tqdm(total=total, unit="window", desc=name, leave=False) as progress:
+
+            def read(rows: slice, columns: slice) -> torch.Tensor | None:
+                progress.update()
+                return read_pixels(source, windows, self.image_processor, rows, columns)
+
+            for strip, first in zip(strips, firsts, strict=True):
+                bands = label_bands(
+                    windows, strip, first, self._predict, read, self._batch_size(windows), self.model.device
+                )
+                for band in bands:
+                    valid = source.valid(slice(first, first + len(band)), slice(strip.start, strip.stop))
+                    if valid is not None:
+                        band[~valid] = IGNORE_INDEX
+                    labels.append(band.astype(np.uint8))
+                    first += len(band)
+
+    def _predict(self, windows: Sequence[torch.Tensor]) -> torch.Tensor:
+        pixel_values = torch.stack(list(windows)).to(self.model.device, self.model.dtype)
+        return self.model(pixel_values, inference_mode="whole").logits
+
+    def _batch_size(self, windows: Windows) -> int:
+        if self.model.device.type != "cpu":
+            return self.protocol.window_batch_size
+        logits = 4 * windows.num_labels * windows.rows.window * windows.columns.window
+        return min(self.protocol.window_batch_size, max(LOGITS_BYTES // logits, 1))
+
+    def _endings(self, source: ImageSource) -> list[str]:
+        """What the results of an image are called."""
+        if isinstance(source, Raster):
+            return [ending for ending in TIFF_RESULTS if ending != POLYGONS or self.has_polygons]
+        return list(RESULTS)
+
+    def _save(self, path: Path, source: ImageSource, labels: UnfinishedLabels, target: Path, origin: str) -> None:
+        """Write the files to a temporary folder, and move them to their names when they are complete."""
+        pixels = np.zeros(IGNORE_INDEX + 1, np.int64)
+        for _, band in labels.bands():
+            pixels += np.bincount(band.ravel(), minlength=len(pixels))
+        report = area_report(path, (source.width, source.height), pixels[:IGNORE_INDEX], self.names)
+        shares = {entry["id"]: entry["share"] for entry in report["classes"]}
+        with tempfile.TemporaryDirectory(prefix=".segment-", dir=target.parent) as folder:
+            unfinished = Path(folder) / target.name
+            drawing = with_legend(overview(source, labels, self.palette), self.names, self.palette, shares)
+            drawing.save(f"{unfinished}{OVERLAY}", quality=90, subsampling=0)
+            if isinstance(source, Raster):
+                source.save_labels(labels, self.palette, f"{unfinished}{IDS_TIFF}", origin)
+                if self.has_polygons:
+                    source.save_polygons(f"{unfinished}{IDS_TIFF}", self.names, f"{unfinished}{POLYGONS}")
+            else:
+                label_map = labels.rows(0, labels.height)
+                save_palette_png(label_map, self.palette, f"{unfinished}{PALETTE}")
+                save_png(Image.fromarray(label_map), f"{unfinished}{IDS}", origin)
+            with Path(f"{unfinished}{AREAS}").open("w", encoding="utf-8") as report_file:
+                json.dump(report, report_file, indent=2, ensure_ascii=False)
+            for ending in self._endings(source):
+                Path(f"{unfinished}{ending}").replace(f"{target}{ending}")
+
+
+def read_pixels(
+    source: ImageSource, windows: Windows, image_processor: BaseImageProcessor, rows: slice, columns: slice
+) -> torch.Tensor | None:
+    """
+    Some of the pixels that the model sees, resized as image processors do and normalised: float32
+    `(channels, rows, columns)`; `None` if there is nothing in the file whose answer they are part of.
+    """
+    asked = windows.rows.asked(rows), windows.columns.asked(columns)
+    if any(pixels.start == pixels.stop for pixels in asked):
+        return None
+    valid = source.valid(*asked)
+    if valid is not None and not valid.any():
+        return None
+    if (windows.rows.length, windows.columns.length) == (windows.rows.scaled, windows.columns.scaled):
+        part = source.read(rows, columns)
+    else:
+        lines = [taps[rows] for taps in bilinear_taps(windows.rows.length, windows.rows.scaled, clamp_weights=False)]
+        places = [
+            taps[columns] for taps in bilinear_taps(windows.columns.length, windows.columns.scaled, clamp_weights=True)
+        ]
+        needed = [slice(int(taps[0].min()), int(taps[1].max()) + 1) for taps in (lines, places)]
+        for taps, span in zip((lines, places), needed, strict=True):
+            taps[:2] = [index - span.start for index in taps[:2]]
+        part = blend_bytes(source.read(*needed), lines, places)
+    return image_processor(
+        part, do_resize=False, do_pad=False, input_data_format="channels_first", return_tensors="pt"
+    )["pixel_values"][0]
+
+
+def overview(source: ImageSource, labels: UnfinishedLabels, palette: Palette) -> Image.Image:
+    """The picture under the colours of its classes, made smaller if it is large."""
+    factor = min(OVERVIEW_SIDE / max(source.height, source.width), 1.0)
+    height, width = (max(int(side * factor + 0.5), 1) for side in (source.height, source.width))
+    lines, places = (
+        ((np.arange(new) + 0.5) * (old / new)).astype(np.int64)
+        for old, new in ((source.height, height), (source.width, width))
+    )
+    label_map = np.stack([labels.rows(line, line + 1)[0, places] for line in lines])
+    return overlay(source.overview(width, height), label_map, palette)

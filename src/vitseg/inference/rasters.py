@@ -1,0 +1,341 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of which parts are read: TIFF files by way of rasterio (GDAL), however large; all others are decoded
+whole."""
+
+import errno
+import json
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..extras import require
+from ..images import check_size
+from ..label_maps import ORIGIN, Palette, lookup_table
+from ..models.images import to_rgb
+from ..models.labels import IGNORE_INDEX
+from .pictures import read_image
+from .unfinished import UnfinishedLabels
+
+
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Megabytes of decoded blocks that GDAL keeps.
+CACHE = 64
+# No compression of pictures makes more pixels of a byte; a file that claims more holds nothing, or means harm.
+MOST_PIXELS_PER_BYTE = 1024
+# A block is decoded whole; larger ones than so many bytes are not.
+LARGEST_BLOCK = 2**28
+# How label maps are stored.
+BLOCK = 512
+LABEL_STORAGE = {
+    "tiled": True,
+    "blockxsize": BLOCK,
+    "blockysize": BLOCK,
+    "compress": "deflate",
+    "bigtiff": "if_safer",
+}
+# In its metres, which grow towards the poles, nothing can be measured.
+WEB_MERCATOR = 3857
+
+
+class ImageSource(Protocol):
+    """A picture of which parts are read."""
+
+    height: int
+    width: int
+
+    def read(self, rows: slice, columns: slice) -> torch.Tensor:
+        """A part in RGB, uint8 `(3, rows, columns)`."""
+
+    def valid(self, rows: slice, columns: slice) -> np.ndarray | None:
+        """Which pixels of a part hold something, bool `(rows, columns)`; `None` if all of the picture do."""
+
+    def overview(self, width: int, height: int) -> Image.Image:
+        """The whole in RGB, made smaller."""
+
+    def ground_resolution(self) -> tuple[float, float]:
+        """Height and width of a pixel in metres on the ground."""
+
+
+class DecodedPicture:
+    """A picture that is held in memory whole."""
+
+    def __init__(self, image: Image.Image):
+        self.image = image
+        self.width, self.height = image.size
+
+    def read(self, rows: slice, columns: slice) -> torch.Tensor:
+        part = self.image.crop((columns.start, rows.start, columns.stop, rows.stop))
+        return torch.from_numpy(np.array(part)).permute(2, 0, 1)
+
+    def valid(self, rows: slice, columns: slice) -> None:
+        return None
+
+    def overview(self, width: int, height: int) -> Image.Image:
+        return self.image.resize((width, height), Image.Resampling.BOX)
+
+    def ground_resolution(self) -> tuple[float, float]:
+        raise ValueError("it does not say where on Earth it is, as a GeoTIFF does: give --scale instead of --gsd")
+
+
+class Raster:
+    """
+    A TIFF file.
+
+    Args:
+        dataset: as rasterio opens it.
+        bands: which of its bands are red, green and blue (or the one that is grey), from 1; by default the file says.
+        value_range: the numbers that are black and white; by default 0 and 255, of bytes.
+    """
+
+    def __init__(
+        self, dataset: Any, bands: Sequence[int] | None = None, value_range: tuple[float, float] | None = None
+    ):
+        self.dataset = dataset
+        self.height, self.width = dataset.shape
+        self.value_range = value_range
+        self.bands, self.palette = _chosen_bands(dataset, bands)
+        self._check_values()
+        self._check_size()
+        flags = {flag.name for band in self.bands for flag in dataset.mask_flag_enums[band - 1]}
+        # What is called opacity may be another band; whoever names the bands knows.
+        self.is_partial = "nodata" in flags or ("per_dataset" in flags and not ("alpha" in flags and bands))
+
+    def read(self, rows: slice, columns: slice) -> torch.Tensor:
+        values = self._read(_window(rows, columns))
+        return to_rgb(torch.from_numpy(self._to_bytes(values))).contiguous()
+
+    def valid(self, rows: slice, columns: slice) -> np.ndarray | None:
+        if not self.is_partial:
+            return None
+        with _named_errors():
+            return self.dataset.dataset_mask(window=_window(rows, columns)) > 0
+
+    def overview(self, width: int, height: int) -> Image.Image:
+        from rasterio.enums import Resampling
+
+        # Positions in a palette have no mean.
+        resampling = Resampling.nearest if self.palette is not None else Resampling.average
+        with _named_errors():
+            values = self.dataset.read(self.bands, out_shape=(len(self.bands), height, width), resampling=resampling)
+        rgb = to_rgb(torch.from_numpy(self._to_bytes(values)))
+        return Image.fromarray(rgb.permute(1, 2, 0).numpy())
+
+    def ground_resolution(self) -> tuple[float, float]:
+        crs, transform = self.dataset.crs, self.dataset.transform
+        if crs is None or transform.is_identity:
+            raise ValueError("it does not say where on Earth it is: give --scale instead of --gsd")
+        if not crs.is_projected or crs.to_epsg() == WEB_MERCATOR:
+            unit = "in degrees" if crs.is_geographic else f"not in metres on the ground ({crs.to_string()})"
+            raise ValueError(
+                f"its pixels are measured {unit}: reproject it, as with `rio warp IN.tif OUT.tif --dst-crs "
+                f"{self._utm_zone()}`, or give --scale instead of --gsd"
+            )
+        metres = crs.linear_units_factor[1]
+        return math.hypot(transform.b, transform.e) * metres, math.hypot(transform.a, transform.d) * metres
+
+    def save_labels(self, labels: UnfinishedLabels, palette: Palette, path: str, origin: str) -> None:
+        """
+        Write a label map as a tiled and compressed TIFF with the colours of the classes and overviews, which lies
+        where this picture lies; 255 is its nodata.
+
+        Args:
+            labels: the label map, of the size of this picture.
+            palette: RGB colour of each class.
+            path: where to write.
+            origin: what it was made of, for `origin_of`.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        import rasterio
+        from rasterio.enums import Resampling
+
+        place = {} if self.dataset.transform.is_identity else {"transform": self.dataset.transform}
+        size = {"height": self.height, "width": self.width, "count": 1, "dtype": "uint8", "nodata": IGNORE_INDEX}
+        with rasterio.open(path, "w", driver="GTiff", crs=self.dataset.crs, **place, **size, **LABEL_STORAGE) as file:
+            file.update_tags(TIFFTAG_SOFTWARE=ORIGIN, TIFFTAG_IMAGEDESCRIPTION=origin)
+            file.write_colormap(1, dict(enumerate(map(tuple, lookup_table(palette).tolist()))))
+            if self.dataset.gcps[0]:
+                file.gcps = self.dataset.gcps
+            for first, band in labels.bands():
+                rows = slice(first, first + len(band))
+                file.write(band, 1, window=_window(rows, slice(0, self.width)))
+            factors = [2**level for level in range(1, 32) if max(self.height, self.width) > BLOCK * 2 ** (level - 1)]
+            if factors:
+                file.build_overviews(factors, Resampling.nearest)
+        self._check_written(labels, path)
+
+    def _check_written(self, labels: UnfinishedLabels, path: str) -> None:
+        """GDAL does not say of all that it could not write."""
+        import rasterio
+        from rasterio.errors import RasterioError
+
+        try:
+            with rasterio.open(path) as file:
+                is_complete = all(
+                    np.array_equal(
+                        file.read(1, window=_window(slice(first, first + len(band)), slice(0, self.width))), band
+                    )
+                    for first, band in labels.bands()
+                )
+        except RasterioError:
+            is_complete = False
+        if not is_complete:
+            raise OSError(errno.EIO, "what was written cannot be read again: is the disk full?", path)
+
+    def save_polygons(self, label_map: str, names: Sequence[str], path: str) -> None:
+        """
+        Write the areas of a label map, which `save_labels` wrote, as GeoJSON: longitude and latitude where it is known
+        where on Earth they are, and otherwise pixels, from the upper left corner.
+        """
+        import rasterio
+        from rasterio.features import shapes
+        from rasterio.warp import transform_geom
+
+        crs = self.dataset.crs
+        with rasterio.open(label_map) as file, Path(path).open("w", encoding="utf-8") as out:
+            out.write('{"type": "FeatureCollection", "features": [')
+            separator = "\n"
+            for geometry, value in shapes(rasterio.band(file, 1), transform=file.transform):
+                if value == IGNORE_INDEX:
+                    continue
+                feature = {
+                    "type": "Feature",
+                    "properties": {"id": int(value), "name": names[int(value)]},
+                    "geometry": transform_geom(crs, "EPSG:4326", geometry, precision=7) if crs else geometry,
+                }
+                out.write(separator + json.dumps(feature, ensure_ascii=False))
+                separator = ",\n"
+            out.write("\n]}\n")
+
+    def _utm_zone(self) -> str:
+        """The zone of the middle of the picture."""
+        from rasterio.warp import transform
+
+        x, y = self.dataset.xy(self.height / 2, self.width / 2)
+        (longitude,), (latitude,) = transform(self.dataset.crs, "EPSG:4326", [x], [y])
+        return f"EPSG:{(326 if latitude >= 0 else 327) * 100 + int((longitude + 180) // 6) % 60 + 1}"
+
+    def _read(self, window: Any) -> np.ndarray:
+        with _named_errors():
+            return self.dataset.read(self.bands, window=window)
+
+    def _to_bytes(self, values: np.ndarray) -> np.ndarray:
+        if self.palette is not None:
+            return np.moveaxis(self.palette[values[0]], -1, 0)
+        if self.value_range is None:
+            return values
+        black, white = self.value_range
+        scaled = (values.astype(np.float32) - black) * (255 / (white - black))
+        return np.nan_to_num(scaled).clip(0, 255).round().astype(np.uint8)
+
+    def _check_values(self) -> None:
+        band = self.bands[0]
+        dtype, bits = self.dataset.dtypes[band - 1], self.dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS")
+        if np.dtype(dtype).kind not in "uif":
+            raise ValueError(f"it holds numbers of type {dtype}, which are no picture")
+        are_bytes = dtype == "uint8" and bits in (None, "8")
+        if self.palette is None and self.value_range is None and not are_bytes:
+            kind = f"{bits} bits" if bits else dtype
+            raise ValueError(
+                f"it holds numbers of type {kind}, which do not say what is black and what is white: say it, as in "
+                "--value-range 0 3000"
+            )
+
+    def _check_size(self) -> None:
+        encoded = Path(self.dataset.name).stat().st_size
+        if self.height * self.width > MOST_PIXELS_PER_BYTE * encoded:
+            check_size((self.width, self.height))
+        block = math.prod(self.dataset.block_shapes[0]) * len(self.dataset.indexes)
+        if block * np.dtype(self.dataset.dtypes[0]).itemsize > LARGEST_BLOCK:
+            height, width = self.dataset.block_shapes[0]
+            raise ValueError(
+                f"it is stored in blocks of {width} x {height} pixels, which do not fit into the memory: store it in "
+                "smaller ones, as with `rio convert IN.tif OUT.tif --co tiled=yes`"
+            )
+
+
+@contextmanager
+def open_source(
+    path: Path, bands: Sequence[int] | None = None, value_range: tuple[float, float] | None = None
+) -> Iterator[ImageSource]:
+    """
+    A picture of which parts are read: upright, on white where it is transparent, and as `Raster` says.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if it is no image, or damaged, or of numbers that do not say what is black and what is white.
+        MissingExtraError: if it is a TIFF file and rasterio is not installed.
+    """
+    with path.open("rb") as file:
+        is_tiff = file.read(4) in TIFF_STARTS
+    if not is_tiff:
+        if bands or value_range:
+            raise ValueError("it is no TIFF file: it takes neither --bands nor --value-range")
+        yield DecodedPicture(read_image(path))
+        return
+    require("geo")
+    import rasterio
+
+    with rasterio.Env(GDAL_CACHEMAX=CACHE), without_georeference_warnings():
+        with _named_errors():
+            dataset = rasterio.open(path, driver="GTiff")
+        with dataset:
+            yield Raster(dataset, bands, value_range)
+
+
+@contextmanager
+def without_georeference_warnings() -> Iterator[None]:
+    """rasterio warns of every file that does not say where on Earth it is."""
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    from rasterio.errors import RasterioError
+
+    try:
+        yield
+    except RasterioError as error:
+        raise ValueError(f"Cannot decode the image: {error.__cause__ or error}") from error
+
+
+def _window(rows: slice, columns: slice) -> Any:
+    from rasterio.windows import Window
+
+    return Window.from_slices((rows.start, rows.stop), (columns.start, columns.stop))
+
+
+def _chosen_bands(dataset: Any, bands: Sequence[int] | None) -> tuple[list[int], np.ndarray | None]:
+    """The bands that make the picture, and the colours of a palette `(256, 4)`."""
+    if bands:
+        missing = [band for band in bands if not 1 <= band <= dataset.count]
+        if missing:
+            raise ValueError(f"it has {dataset.count} bands, and --bands names {missing[0]}")
+        return list(bands), None
+    meanings = [interpretation.name for interpretation in dataset.colorinterp]
+    opacity = [meanings.index("alpha") + 1] if "alpha" in meanings else []
+    if {"red", "green", "blue"} <= {*meanings}:
+        return [meanings.index(color) + 1 for color in ("red", "green", "blue")] + opacity, None
+    if meanings == ["palette"]:
+        table = np.zeros((2 ** (8 * np.dtype(dataset.dtypes[0]).itemsize), 4), np.uint8)
+        for position, color in dataset.colormap(1).items():
+            table[position] = color
+        return [1], table
+    if meanings[0] == "gray" and len(meanings) - len(opacity) == 1:
+        return [1], None
+    raise ValueError(
+        f"its {dataset.count} bands are {', '.join(meanings)}: say which are red, green and blue, as in --bands 3 2 1"
+    )

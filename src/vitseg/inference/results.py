@@ -1,0 +1,85 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The files that `vitseg segment` and `vitseg predict` write: what they are called, and which of them are whose."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..image_files import printable
+from ..label_maps import origin_of
+
+
+# How the files end that `vitseg segment` writes for an image, and where `vitseg predict` writes. The first says that
+# vitseg wrote it, and stands for the others: it is the first to be written and the last to be deleted.
+IDS = "_ids.png"
+OVERLAY = "_overlay.jpg"
+PALETTE = "_palette.png"
+AREAS = ".json"
+RESULTS = (IDS, OVERLAY, PALETTE, AREAS)
+# Those of a TIFF file, at a resolution that was asked for.
+IDS_TIFF = "_ids.tif"
+POLYGONS = "_polygons.geojson"
+TIFF_RESULTS = (IDS_TIFF, OVERLAY, POLYGONS, AREAS)
+PREDICTIONS = "predictions"
+
+
+def is_result(path: Path) -> bool:
+    """Whether `vitseg segment` or `vitseg predict` wrote a file."""
+    if path.parent.name == PREDICTIONS and origin_of(path) is not None:
+        return True
+    for endings in (RESULTS, TIFF_RESULTS):
+        stems = (path.name.removesuffix(ending) for ending in endings if path.name.endswith(ending))
+        if any(origin_of(path.with_name(stem + endings[0])) is not None for stem in stems):
+            return True
+    return False
+
+
+def remove_results(target: Path) -> None:
+    """Delete the results of an earlier run, perhaps of another picture of this name."""
+    for endings in (RESULTS, TIFF_RESULTS):
+        for ending in reversed(endings):
+            file = Path(f"{target}{ending}")
+            if is_result(file):
+                file.unlink(missing_ok=True)
+
+
+def check_replaceable(target: Path, endings: Sequence[str] = RESULTS) -> None:
+    """
+    Raises:
+        ValueError: if results would replace a file that is none, such as an annotation of the same name.
+    """
+    files = (Path(f"{target}{ending}") for ending in endings)
+    others = [file.name for file in files if os.path.lexists(file) and not is_result(file)]
+    if others:
+        raise ValueError(f"{others[0]} beside it would be replaced, and is no result: give another --output")
+
+
+def area_report(path: Path, size: tuple[int, int], pixels: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """
+    What the file of areas holds.
+
+    Args:
+        path: the image.
+        size: its width and height.
+        pixels: how many pixels each class has, by its id.
+        names: the names of the classes.
+    """
+    order = [int(index) for index in np.argsort(-pixels, kind="stable") if pixels[index]]
+    return {
+        "image": printable(path),
+        "width": size[0],
+        "height": size[1],
+        "classes": [
+            {
+                "id": index,
+                "name": names[index],
+                "pixels": int(pixels[index]),
+                "share": float(pixels[index] / pixels.sum()),
+            }
+            for index in order
+        ],
+    }

@@ -1,0 +1,316 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""`vitseg segment --scale` and `--gsd`: the model's own answer for the whole image, without holding its scores."""
+
+import gc
+import json
+import math
+import resource
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_sctnet import small_model as small_sctnet
+from tiny_setr import save_tiny_setr
+from torch import nn
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+
+from vitseg import SctNetImageProcessor
+from vitseg.cli import main
+from vitseg.inference import large, windows
+from vitseg.inference.windows import Axis, Windows, label_bands
+from vitseg.models.sliding_window import slide_inference
+
+
+NAMES = ["wall", "sky", "tree", "road", "car"]
+SIZE = (131, 173)  # height and width
+IGNORED = 255
+
+
+def photo() -> Image.Image:
+    rng = np.random.default_rng(1)
+    blobs = Image.fromarray(rng.integers(0, 256, (11, 13, 3), dtype=np.uint8)).resize(SIZE[::-1])
+    noise = rng.integers(-20, 20, (*SIZE, 3))
+    return Image.fromarray((np.asarray(blobs) + noise).clip(0, 255).astype(np.uint8))
+
+
+def run(*arguments: object) -> int:
+    return main(["segment", *map(str, arguments)])
+
+
+def whole_scores(model: Path, scale: float) -> torch.Tensor:
+    """What the model says of the photo in one call, at the photo's own size."""
+    image_processor = AutoImageProcessor.from_pretrained(model)
+    size = [math.floor(side * scale + 0.5) for side in SIZE]
+    pixel_values = image_processor(photo(), size={"height": size[0], "width": size[1]}, return_tensors="pt")[
+        "pixel_values"
+    ]
+    with torch.inference_mode():
+        logits = AutoModelForSemanticSegmentation.from_pretrained(model).eval()(pixel_values).logits
+    return nn.functional.interpolate(logits, size=SIZE, mode="bilinear", align_corners=False)[0]
+
+
+def assert_best(label_map: np.ndarray, scores: torch.Tensor) -> None:
+    """Each pixel has the class of the highest score, of those that differ by more than rounding."""
+    chosen = scores.gather(0, torch.from_numpy(label_map).long()[None])
+    assert len(np.unique(label_map)) >= 3, "the model is too dull for this test"
+    assert (scores.max(dim=0).values - chosen).max() <= 1e-5
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return save_tiny_setr(tmp_path_factory.mktemp("model"), NAMES)
+
+
+@pytest.fixture
+def png(tmp_path) -> Path:
+    photo().save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def narrow_strips(monkeypatch) -> None:
+    """The image is taken in several strips."""
+    monkeypatch.setattr(windows, "SUMS_BYTES", 17_000)
+
+
+def ids_of(output: Path) -> np.ndarray:
+    return np.array(Image.open(output / "photo_ids.png"))
+
+
+class TestTheAnswer:
+    @pytest.mark.parametrize("scale", ["native", "0.6", "1.7"])
+    def test_is_that_of_the_model_for_the_whole_image(self, scale, model, png, narrow_strips):
+        assert run("--model", model, png, "--scale", scale, "--output", png.parent) == 0
+        assert_best(ids_of(png.parent), whole_scores(model, 1.0 if scale == "native" else float(scale)))
+        assert not [path.name for path in png.parent.iterdir() if path.name.startswith(".")]
+
+    def test_of_smooth_windows_is_their_weighted_mean(self, model, png):
+        assert run("--model", model, png, "--scale", "native", "--blend", "smooth", "--output", png.parent) == 0
+        pixel_values = AutoImageProcessor.from_pretrained(model)(photo(), do_resize=False, return_tensors="pt")
+        network = AutoModelForSemanticSegmentation.from_pretrained(model).eval()
+        side = np.sin(np.pi * (np.arange(32) + 0.5) / 32) ** 2
+        weights = torch.from_numpy(np.outer(side, side)).float()
+
+        def weighted(shown: torch.Tensor) -> torch.Tensor:
+            logits = network(shown).logits
+            return torch.cat([logits * weights, weights.expand(len(logits), 1, -1, -1)], dim=1)
+
+        with torch.inference_mode():
+            sums = slide_inference(weighted, pixel_values["pixel_values"], (32, 32), (21, 21), 8)[0]
+        assert_best(ids_of(png.parent), sums[:-1] / sums[-1])
+
+    def test_of_a_model_without_windows_needs_their_size(self, png, tmp_path, capsys):
+        small_sctnet().save_pretrained(tmp_path / "whole")
+        SctNetImageProcessor().save_pretrained(tmp_path / "whole")
+        arguments = ["--model", tmp_path / "whole", png, "--scale", "native", "--output", tmp_path]
+        assert run(*arguments) == 1
+        assert "as in --window 64" in capsys.readouterr().err
+        assert run(*arguments, "--window", 64) == 0
+
+
+class TestARunThatWasKilled:
+    def test_goes_on_where_it_was(self, model, png, narrow_strips, monkeypatch):
+        whole, broken = png.parent / "whole", png.parent / "broken"
+        arguments = ["--model", model, png, "--scale", "native", "--output"]
+        predict = large.LargeImages._predict
+        shown: list[int] = []
+
+        def killed(self, pixels):
+            if sum(shown) > 40:
+                raise KeyboardInterrupt
+            return counted(self, pixels)
+
+        def counted(self, pixels):
+            shown.append(len(pixels))
+            return predict(self, pixels)
+
+        monkeypatch.setattr(large.LargeImages, "_predict", counted)
+        assert run(*arguments, whole) == 0
+        total = sum(shown)
+        shown.clear()
+        monkeypatch.setattr(large.LargeImages, "_predict", killed)
+        assert run(*arguments, broken) == 130
+        assert [path.name for path in broken.iterdir()] == [".photo_ids.png.unfinished"]
+        monkeypatch.setattr(large.LargeImages, "_predict", counted)
+        assert run(*arguments, broken) == 0
+        assert sum(shown) < total + 10, "what was done has been done again"
+        assert {path.name for path in broken.iterdir()} == {path.name for path in whole.iterdir()}
+        assert (ids_of(broken) == ids_of(whole)).all()
+
+    def test_on_a_full_disk_says_so_and_goes_on_when_there_is_room(self, model, png, capsys):
+        output = png.parent / "results"
+        arguments = ["--model", model, png, "--scale", "native", "--output", output]
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limits[1]))
+        try:
+            assert run(*arguments) == 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert "error: " in capsys.readouterr().err
+        assert [path.name for path in output.iterdir()] == [".photo_ids.png.unfinished"]
+        assert run(*arguments) == 0
+        assert_best(ids_of(output), whole_scores(model, 1.0))
+
+    def test_is_not_repeated_when_it_is_complete(self, model, png, monkeypatch):
+        arguments = ["--model", model, png, "--scale", "native", "--output", png.parent]
+        assert run(*arguments) == 0
+        monkeypatch.delattr(large.LargeImages, "_predict")
+        assert run(*arguments) == 0
+
+
+def test_scores_are_held_of_a_part_alone(monkeypatch):
+    """Those of the whole image would take 180 MB, and its labels as they are yielded 9 MB."""
+    monkeypatch.setattr(windows, "SUMS_BYTES", 4_000_000)
+    classes, side = 20, 1500
+    plan = Windows(Axis(side, side, 128, 85), Axis(side, side, 128, 85), classes)
+    held = []
+
+    def predict(shown):
+        if len(held) % 200 == 0:
+            tensors = [item for item in gc.get_objects() if type(item) is torch.Tensor]
+            storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+            held.append(sum(storages.values()))
+        else:
+            held.append(0)
+        return torch.zeros(len(shown), classes, 128, 128)
+
+    gc.collect()
+    before = sum(item.untyped_storage().nbytes() for item in gc.get_objects() if type(item) is torch.Tensor)
+    done = 0
+    for strip in plan.strips:
+        for band in label_bands(plan, strip, 0, predict, lambda rows, columns: torch.zeros(3, 128, 128), 1):
+            done += band.size
+    assert done == side * side
+    assert max(held) - before < 4_000_000 + 4 * (4 * classes * 128 * 128)
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--scale", "0"], "0 is not positive"),
+            (["--gsd", "x"], "x is not positive"),
+            (["--blend", "smooth"], "--blend needs --scale or --gsd"),
+            (["--window", "64"], "--window needs --scale or --gsd"),
+            (["--scale", "native", "--value-range", "9", "3"], "a larger one that is white"),
+            (["--scale", "native", "--bands", "1", "2"], "--bands names 2 bands"),
+        ],
+    )
+    def test_of_the_command(self, options, message, model, png, capsys):
+        with pytest.raises(SystemExit) as stopped:
+            run("--model", model, png, "--output", png.parent, *options)
+        assert stopped.value.code == 2
+        assert message in capsys.readouterr().err
+
+    def test_of_pictures(self, model, tmp_path, capsys):
+        photo().save(tmp_path / "photo.png")
+        encoded = (tmp_path / "photo.png").read_bytes()
+        (tmp_path / "cut.png").write_bytes(encoded[: len(encoded) // 2])
+        header = b"IHDR" + struct.pack(">II", 10**6, 10**6) + encoded[24:29]
+        claim = header + struct.pack(">I", zlib.crc32(header))
+        (tmp_path / "vast.png").write_bytes(encoded[:12] + claim + encoded[33:])
+        output = tmp_path / "results"
+        arguments = ["--model", model, tmp_path, "--output", output]
+        assert run(*arguments, "--gsd", "0.5") == 1
+        said = capsys.readouterr().err
+        assert "give --scale instead of --gsd" in said
+        assert "cut.png: Cannot decode the image: " in said
+        assert "vast.png: Cannot decode the image: its 1000000 x 1000000 pixels" in said
+        assert not list(output.rglob("*"))
+
+
+class TestTiff:
+    """By way of rasterio."""
+
+    @pytest.fixture
+    def write(self, tmp_path):
+        rasterio = pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
+
+        def write(name: str, bands: np.ndarray, **profile) -> Path:
+            place = {"crs": "EPSG:32633", "transform": rasterio.Affine(0.5, 0, 500000, 0, -0.5, 5800000)}
+            count, height, width = bands.shape
+            size = {"count": count, "height": height, "width": width, "dtype": bands.dtype}
+            with rasterio.open(tmp_path / name, "w", driver="GTiff", **{**size, **place, **profile}) as file:
+                file.write(bands, window=((0, height), (0, width)))
+            return tmp_path / name
+
+        return write
+
+    @pytest.fixture
+    def pixels(self) -> np.ndarray:
+        return np.moveaxis(np.array(photo()), -1, 0)
+
+    def test_stays_where_it_is_on_earth(self, write, pixels, model, narrow_strips):
+        import rasterio
+
+        pixels[:, :, :60] = 0
+        path = write("photo.tif", pixels, nodata=0, tiled=True, blockxsize=64, blockysize=64, compress="lzw")
+        assert run("--model", model, path, "--gsd", "0.5", "--polygons", "--output", path.parent / "out") == 0
+        with rasterio.open(path.parent / "out/photo_ids.tif") as labels, rasterio.open(path) as image:
+            assert (labels.crs, labels.transform, labels.shape) == (image.crs, image.transform, image.shape)
+            assert labels.nodata == IGNORED
+            assert labels.is_tiled
+            assert labels.compression.name == "deflate"
+            assert labels.colormap(1)[1] == (128, 0, 0, 255)
+            ids = labels.read(1)
+        assert (ids[:, :60] == IGNORED).all()
+        areas = json.loads((path.parent / "out/photo.json").read_text())["classes"]
+        assert {area["id"]: area["pixels"] for area in areas} == {
+            index: np.count_nonzero(ids == index) for index in np.unique(ids[:, 60:])
+        }
+        polygons = json.loads((path.parent / "out/photo_polygons.geojson").read_text())["features"]
+        assert {polygon["properties"]["name"] for polygon in polygons} == {area["name"] for area in areas}
+        longitude, latitude = polygons[0]["geometry"]["coordinates"][0][0]
+        assert longitude == pytest.approx(15.0, abs=0.01)
+        assert latitude == pytest.approx(52.35, abs=0.01)
+
+    def test_has_the_answer_of_the_model(self, write, pixels, model):
+        import rasterio
+
+        path = write("photo.tif", pixels)
+        wide = write("wide.tif", pixels[::-1].astype(np.uint16) * 10 + 500)
+        options = ["--scale", "0.6", "--output", path.parent / "out"]
+        assert run("--model", model, path, *options) == 0
+        assert run("--model", model, wide, *options, "--bands", 3, 2, 1, "--value-range", 500, 3050) == 0
+        for name in ("photo_ids.tif", "wide_ids.tif"):
+            with rasterio.open(path.parent / "out" / name) as labels:
+                assert_best(labels.read(1), whole_scores(model, 0.6))
+
+    def test_is_no_image_of_a_later_run(self, write, pixels, model, capsys):
+        path = write("photo.tif", pixels)
+        for _ in range(2):
+            assert run("--model", model, path.parent, "--scale", "0.3", "--polygons", "--output", path.parent) == 0
+        names = {"photo.tif", "photo_ids.tif", "photo_overlay.jpg", "photo_polygons.geojson", "photo.json"}
+        assert {file.name for file in path.parent.iterdir()} == names
+
+    def test_that_cannot_be_used_is_named(self, write, pixels, model, capsys):
+        import rasterio
+
+        folder = write("nowhere.tif", pixels, crs=None, transform=None).parent
+        write("degrees.tif", pixels, crs="EPSG:4326", transform=rasterio.Affine(1e-5, 0, 15, 0, -1e-5, 52))
+        write("mercator.tif", pixels, crs="EPSG:3857")
+        write("bits16.tif", pixels.astype(np.uint16), photometric="rgb")
+        write("bands5.tif", np.concatenate([pixels, pixels[:2]]), photometric="minisblack")
+        encoded = write("cut.tif", pixels).read_bytes()
+        (folder / "cut.tif").write_bytes(encoded[: len(encoded) * 2 // 3])
+        claim = {"height": 10**6, "width": 10**6, "tiled": True, "blockxsize": 4096, "blockysize": 4096}
+        write("sparse.tif", pixels[:, :16, :16], **claim, compress="deflate", sparse_ok=True)
+        assert run("--model", model, folder, "--gsd", "1", "--output", folder / "out") == 1
+        said = capsys.readouterr().err
+        for name, reason in {
+            "nowhere": "does not say where on Earth it is: give --scale",
+            "degrees": "rio warp IN.tif OUT.tif --dst-crs EPSG:32633`",
+            "mercator": "not in metres on the ground (EPSG:3857)",
+            "bits16": "numbers of type uint16, which do not say what is black and what is white",
+            "bands5": "say which are red, green and blue, as in --bands 3 2 1",
+            "cut": "Cannot decode the image: ",
+            "sparse": "its 1000000 x 1000000 pixels",
+        }.items():
+            line = next(line for line in said.splitlines() if f"/{name}.tif: " in line)
+            assert reason in line
+        assert not list((folder / "out").rglob("*"))
