@@ -184,9 +184,12 @@ def label_bands(
         logits = _window_logits(windows, places, predict, read, batch_size)
         accumulator.begin_row(group, next_top)
         for position, left in enumerate(lefts):
+            # First, so that the network has the memory for itself.
+            scores = [next(logits) for _ in group]
             accumulator.begin_window(left)
-            for top in group:
-                accumulator.add(next(logits), top, left)
+            for top, window in zip(group, scores, strict=True):
+                accumulator.add(window, top, left)
+            del scores, window  # which would stay while the network makes the next ones
             accumulator.settle(lefts[position + 1] if position + 1 < len(lefts) else columns.scaled)
         band = accumulator.end_row()
         if len(band):
@@ -209,6 +212,7 @@ def _window_logits(
         shown = [window for window in pixels if window is not None]
         logits = iter(predict(shown) if shown else ())
         yield from (None if window is None else next(logits) for window in pixels)
+        del logits
 
 
 class _Accumulator:
