@@ -27,7 +27,7 @@ from mmseg.utils import register_all_modules
 from .cases import Case
 
 
-CONCERNS = ("models", "upernet", "pipeline", "metric", "losses", "schedule")
+CONCERNS = ("models", "upernet", "dpt_and_mask2former", "pipeline", "metric", "losses", "schedule")
 PROCESSES = 2
 TABLE = Path("build") / "interop.md"
 

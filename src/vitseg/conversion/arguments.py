@@ -121,11 +121,17 @@ def _plain(value: Any) -> Any:
 
 # Arguments that a trained model answers the same without.
 FOR_TRAINING = {
+    "attn_drop",
     "avg_non_ignore",
     "class_weight",
+    "drop_path_rate",
+    "dropout",
+    "dropout_layer",
     "dropout_ratio",
+    "ffn_drop",
     "frozen_exclude",
     "loss_weight",
+    "proj_drop",
     "reduction",
     "sampler",
     "use_mask",

@@ -136,6 +136,8 @@ class Converter(ABC):
 # mmsegmentation's models that transformers has -> the class that converts them, in the file of `transformers_models`
 # that is named as the model.
 TRANSFORMERS_MODELS = {
+    "dpt": "DptConverter",
+    "mask2former": "Mask2FormerConverter",
     "segformer": "SegformerConverter",
     "upernet_beit": "UperNetBeitConverter",
     "upernet_convnext": "UperNetConvNextConverter",

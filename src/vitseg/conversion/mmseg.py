@@ -208,6 +208,17 @@ def tapped(head: dict[str, Any], num_maps: int) -> int:
     return index % num_maps
 
 
+def check_patch_bias(vit: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """
+    Raises:
+        ValueError: if the patch embedding of a `VisionTransformer` has a bias that the checkpoint does not hold.
+    """
+    if vit["patch_bias"] and "backbone.patch_embed.projection.bias" not in tensors:
+        raise ValueError(
+            "VisionTransformer has patch_bias=True, but the checkpoint has no backbone.patch_embed.projection.bias."
+        )
+
+
 def read_vit_config(vit: dict[str, Any], taps: list[int], tensors: Mapping[str, torch.Tensor]) -> PlainVitConfig:
     """
     The configuration of mmsegmentation's `VisionTransformer`.
@@ -220,10 +231,7 @@ def read_vit_config(vit: dict[str, Any], taps: list[int], tensors: Mapping[str, 
     Raises:
         ValueError: if it asks for something that our plain ViT does not have; the message names it.
     """
-    if vit["patch_bias"] and "backbone.patch_embed.projection.bias" not in tensors:
-        raise ValueError(
-            "VisionTransformer has patch_bias=True, but the checkpoint has no backbone.patch_embed.projection.bias."
-        )
+    check_patch_bias(vit, tensors)
     patch_size, image_size = vit["patch_size"], as_list(vit["img_size"])
     return PlainVitConfig(
         hidden_size=vit["embed_dims"],

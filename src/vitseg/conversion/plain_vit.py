@@ -126,7 +126,11 @@ def _jax_layer_rules(theirs: str, ours: str, to_torch: Transform) -> list[Rule]:
 def _embedding_rules(config: PlainVitConfig, class_token: str, positions: str) -> list[Rule]:
     return [
         _optional(config.use_class_token, class_token, "embeddings.cls_token"),
-        Rule(positions, "embeddings.position_embeddings", lambda rows: _resize_positions(rows, config)),
+        Rule(
+            positions,
+            "embeddings.position_embeddings",
+            lambda rows: resize_positions(rows, config.grid_size, config.interpolation_mode, config.num_prefix_tokens),
+        ),
     ]
 
 
@@ -134,10 +138,12 @@ def _optional(is_there: bool, pattern: str, target: str) -> Rule:
     return Rule(pattern, target) if is_there else Rule(pattern, reason="the backbone has none")
 
 
-def _resize_positions(positions: torch.Tensor, config: PlainVitConfig) -> torch.Tensor:
-    """Position embedding `(1, rows, hidden)` of a square grid -> `(1, tokens, hidden)` of the backbone's."""
+def resize_positions(
+    positions: torch.Tensor, grid_size: tuple[int, int], mode: str, num_prefix_tokens: int
+) -> torch.Tensor:
+    """Position embedding `(1, rows, hidden)` of a square grid -> `(1, prefix + tokens, hidden)` of another grid."""
     side = math.isqrt(positions.shape[1])
     grid = positions[:, -(side**2) :].unflatten(1, (side, side)).permute(0, 3, 1, 2).float()
-    grid = nn.functional.interpolate(grid, size=config.grid_size, mode=config.interpolation_mode, align_corners=False)
+    grid = nn.functional.interpolate(grid, size=grid_size, mode=mode, align_corners=False)
     grid = grid.flatten(2).transpose(1, 2).to(positions.dtype)
-    return torch.cat((positions[:, : config.num_prefix_tokens], grid), dim=1)
+    return torch.cat((positions[:, :num_prefix_tokens], grid), dim=1)

@@ -48,6 +48,7 @@ class TransformersConverter(Converter):
     def build_model(self, config: PreTrainedConfig, task: str) -> PreTrainedModel:
         # Not on the meta device: these classes have buffers that are in no checkpoint.
         with torch.random.fork_rng(devices=()):
+            torch.manual_seed(0)
             return getattr(transformers, self.model_class)(config)
 
     def notes(self, original: dict[str, Any]) -> list[str]:
