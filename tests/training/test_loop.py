@@ -394,6 +394,11 @@ def test_a_precision_that_a_processor_lacks_is_refused(folder, tmp_path, monkeyp
     assert "On a CPU there is no mixed precision fp16" in capfd.readouterr().err
 
 
+def test_an_attention_that_is_not_there_is_refused(folder, tmp_path, capfd):
+    assert run(folder, tmp_path / "out", "--attention=lightning") == 1
+    assert "--attention lightning cannot be had" in capfd.readouterr().err
+
+
 def test_parts_of_a_model_can_be_frozen(folder, tmp_path, monkeypatch):
     rules = ("--set", 'training.parameter_rules={"backbone": {"lr_mult": 0}}', "--iterations=6")
     before = tmp_path / "before"

@@ -285,7 +285,10 @@ class Training:
             listed = names if len(names) <= 8 else [f"{len(names)} parameters of", *heads]
             self.accelerator.print(f"Not from {init}, and therefore random: {', '.join(listed)}.")
         if options.attention is not None:
-            start.model.set_attn_implementation(options.attention)
+            try:
+                start.model.set_attn_implementation(options.attention)
+            except (ImportError, ValueError) as error:
+                raise ValueError(f"--attention {options.attention} cannot be had: {error}") from error
         if options.gradient_checkpointing:
             # The name before transformers 5.2x and the one after.
             model = start.model
