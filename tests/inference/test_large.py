@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vitseg segment --scale` and `--gsd`: the model's own answer for the whole image, without holding its scores."""
 
+import errno
 import gc
 import json
 import math
+import os
+import re
 import resource
 import struct
 import zlib
@@ -155,6 +158,20 @@ class TestARunThatWasKilled:
         assert [path.name for path in output.iterdir()] == [".photo_ids.png.unfinished"]
         assert run(*arguments) == 0
         assert_best(ids_of(output), whole_scores(model, 1.0))
+
+    def test_has_only_its_results_to_write_when_the_disk_was_full_by_then(self, model, png, monkeypatch, capsys):
+        def full(*arguments, **keywords):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        arguments = ["--model", model, png, "--scale", "native", "--output", png.parent / "results"]
+        with monkeypatch.context() as disk:
+            disk.setattr(large, "save_png", full)
+            assert run(*arguments) == 1
+        assert re.search("error: .*No space left on device: .*photo", capsys.readouterr().err)
+        assert [path.name for path in (png.parent / "results").iterdir()] == [".photo_ids.png.unfinished"]
+        monkeypatch.delattr(large.LargeImages, "_predict")
+        assert run(*arguments) == 0
+        assert_best(ids_of(png.parent / "results"), whole_scores(model, 1.0))
 
     def test_is_not_repeated_when_it_is_complete(self, model, png, monkeypatch):
         arguments = ["--model", model, png, "--scale", "native", "--output", png.parent]

@@ -232,6 +232,8 @@ class LargeImages:
             except ValueError:  # It would be so again.
                 unfinished.unlink()
                 raise
+            except OSError as error:  # Pillow does not say of what.
+                raise OSError(error.errno, error.strerror, error.filename or str(target)) from error
             unfinished.unlink()
 
     def _windows(self, source: ImageSource) -> Windows:
@@ -250,16 +252,17 @@ class LargeImages:
     def _label(self, source: ImageSource, windows: Windows, labels: UnfinishedLabels, name: str) -> None:
         """Append what is missing of the label map."""
         first_strip, row = labels.position
-        strips = windows.strips[first_strip:]
-        firsts = [row] + [0] * (len(strips) - 1)
-        total = sum(map(windows.count, strips, firsts))
+        missing = [(strip, 0) for strip in windows.strips[first_strip:]]
+        if missing:
+            missing[0] = missing[0][0], row
+        total = sum(windows.count(*part) for part in missing)
         with tqdm(total=total, unit="window", desc=name, leave=False) as progress:
 
             def read(rows: slice, columns: slice) -> torch.Tensor | None:
                 progress.update()
                 return read_pixels(source, windows, self.image_processor, rows, columns)
 
-            for strip, first in zip(strips, firsts, strict=True):
+            for strip, first in missing:
                 bands = label_bands(
                     windows, strip, first, self._predict, read, self._batch_size(windows), self.model.device
                 )
