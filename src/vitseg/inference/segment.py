@@ -13,9 +13,9 @@ keep it. In a folder, hidden files, files of other formats and the results of ea
 output may be the images' own folder. A file that cannot be read, or whose results cannot be written because of its
 name, is named and skipped, and the exit status is 1.
 
-The model sees images at the size that it was tested with, or, with --scale or --gsd, at a resolution of your choice. Then
-they may be larger than the memory; the overlay of a large one is an overview; a run that was stopped goes on; and a TIFF
-file gets image_ids.tif, which lies where the image lies on Earth, in place of the two label maps.
+The model sees images at the size that it was tested with, or, with --scale or --gsd, at a resolution of your choice.
+Then they may be larger than the memory; the overlay of a large one is an overview; a run that was stopped goes on; and
+a TIFF file gets image_ids.tif, which lies where the image lies on Earth, in place of the two label maps.
 """
 
 import argparse
