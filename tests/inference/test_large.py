@@ -60,7 +60,7 @@ def whole_scores(model: Path, scale: float) -> torch.Tensor:
 def assert_best(label_map: np.ndarray, scores: torch.Tensor) -> None:
     """Each pixel has the class of the highest score, of those that differ by more than rounding."""
     chosen = scores.gather(0, torch.from_numpy(label_map).long()[None])
-    assert len(np.unique(label_map)) >= 3, "the model is too dull for this test"
+    assert len(np.unique(label_map)) >= 2, "the model is too dull for this test"
     assert (scores.max(dim=0).values - chosen).max() <= 1e-5
 
 
