@@ -138,7 +138,6 @@ def take_shared(
 def _to_rows(pixel_values: torch.Tensor, patch_size: int) -> torch.Tensor:
     """`(batch, channels, height, width)` -> `(batch, patches, channels * patch_size**2)`, in the order of the kernel
     of a convolution."""
-    batch, channels, height, width = pixel_values.shape
-    rows, columns = height // patch_size, width // patch_size
-    patches = pixel_values.reshape(batch, channels, rows, patch_size, columns, patch_size)
-    return patches.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, channels * patch_size**2)
+    # One dimension at a time, which torch.export follows several times as fast.
+    patches = pixel_values.unflatten(3, (-1, patch_size)).unflatten(2, (-1, patch_size))
+    return patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
