@@ -47,6 +47,8 @@ from .tasks import Task, Validation
 # Steps after which several processes ask each other whether to stop: seconds, of the half minute that launchers and
 # schedulers give them.
 AGREE_EVERY = 10
+# Seconds between drawings of the curves: each takes some tenths of one.
+DRAW_EVERY = 30.0
 
 # Task of a recipe -> what its training has of its own.
 TASKS: Mapping[str, type[Task]] = {
@@ -120,6 +122,8 @@ class Training:
                 if stops or self.is_due(self.options.checkpoint_every):
                     self.save_checkpoint()
                     watch.restart(progress.step)
+        if self.accelerator.is_main_process:
+            self.folder.draw_curves()
         if progress.step < iterations:
             self.accelerator.print(
                 f"Stopped after step {progress.step}. To go on, add --resume latest to the command."
@@ -387,7 +391,7 @@ class Training:
         )
 
     def validate(self, bar: tqdm) -> None:
-        """Measure the weights as they are, keep them if they are the best, and draw the curves."""
+        """Measure the weights as they are, keep them if they are the best, and draw the curves now and then."""
         progress = self.state.progress
         measured = self.measure_scores(self.options.validation_limit)
         self.accelerator.log(measured, step=progress.step)
@@ -399,7 +403,7 @@ class Training:
         if self.accelerator.is_main_process:
             if measured:
                 self.folder.metrics.append({"step": progress.step, **measured})
-            self.folder.draw_curves()
+            self.folder.draw_curves(interval=DRAW_EVERY)
             found = "cannot be measured on these images" if math.isnan(score) else f"{score:.4f}"
             bar.write(f"Step {progress.step}: {self.task.score_name} {found}{' (best)' if is_best else ''}")
 
@@ -447,8 +451,6 @@ class Training:
 
     def finish(self) -> None:
         self.save_model("model")
-        if self.accelerator.is_main_process:
-            self.folder.draw_curves()
         score = self.state.progress.best_score
         best = f", best {self.task.score_name} {score:.4f} (best/)" if score >= 0 else ""
         self.accelerator.print(f"Done: {self.folder.path / 'model'}{best}")

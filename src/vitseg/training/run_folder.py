@@ -3,6 +3,7 @@
 """The folder of a training run, and its metrics."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -61,6 +62,7 @@ class RunFolder:
         self.checkpoints = path / CHECKPOINTS
         self.metrics = MetricsFile(path / "metrics.jsonl")
         self._settings = path / "settings.json"
+        self._drawn = time.monotonic()
 
     def require(self, settings: Mapping[str, Any], resumes: bool) -> None:
         """
@@ -130,11 +132,15 @@ class RunFolder:
         """A folder to write a model to, which then takes the place of what was at this name."""
         return replacing(self.path / name)
 
-    def draw_curves(self) -> None:
-        """Draw what `metrics.jsonl` holds, once it holds a loss."""
+    def draw_curves(self, interval: float = 0.0) -> None:
+        """Draw what `metrics.jsonl` holds, once it holds a loss; not within `interval` seconds of the last time, or of
+        the start."""
+        if time.monotonic() - self._drawn < interval:
+            return
         rows = self.metrics.rows()
         if any("loss" in row for row in rows):
             plot_training(rows, self.path / "training.png")
+        self._drawn = time.monotonic()
 
 
 def _differences(name: str, earlier: Any, found: Any) -> Iterator[str]:
