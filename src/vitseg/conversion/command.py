@@ -46,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recipe", metavar="NAME", help="the published result that the checkpoint belongs to")
     parser.add_argument(
-        "--method", choices=sorted(CONVERTIBLE), help="the method, where no configuration says it; or of the list"
+        "--method",
+        choices=sorted(CONVERTIBLE),
+        metavar="METHOD",
+        help=f"the method, where no configuration says it; or of the list: {', '.join(sorted(CONVERTIBLE))}",
     )
     parser.add_argument(
         "--original-config",
