@@ -260,7 +260,10 @@ def test_a_card_says_what_the_encoder_is_and_what_learned(trained, tmp_path):
     record = json.loads((model / "training.json").read_text())
     assert record["encoder"].endswith("dinov3_vit")
     name = "facebook/dinov3-vits16-pretrain-lvd1689m"
-    (model / "training.json").write_text(json.dumps(record | {"encoder": name, "freeze": ["backbone"]}))
+    assert (record["losses"], record["augmentation"]) == ({}, None)
+    changes = {"losses": {"class_weights": "balanced", "dice": 0.5}, "augmentation": [{"name": "RandomRotation"}]}
+    record |= {"encoder": name, "freeze": ["backbone"], **changes}
+    (model / "training.json").write_text(json.dumps(record))
     write_model_card(tmp_path / "README.md", model, "someone/mine", [])
     card = ModelCard.load(tmp_path / "README.md")
     assert card.data.base_model == name
@@ -268,6 +271,8 @@ def test_a_card_says_what_the_encoder_is_and_what_learned(trained, tmp_path):
     for words in (f"Encoder: `{name}`, licence: dinov3-license", "Frozen, and therefore as they were: `backbone`"):
         assert words in card.text
     assert "adapters of rank 2 in all linear layers" in card.text
+    assert 'changed by class_weights "balanced", dice 0.5' in card.text
+    assert "Augmentation: `RandomRotation`" in card.text
 
 
 def test_an_adapter_is_published_with_its_repository_as_base(trained, tmp_path):

@@ -52,6 +52,8 @@ def read_training(folder: str | Path) -> dict[str, Any] | None:
         encoder       folder or Hub name of the pretrained backbone, or `None`
         freeze        names of the modules that did not learn
         lora          rank, targets, alpha and dropout of the adapters, or `None`
+        losses        what makes the loss another than the method's own: fields of the recipe's training, and values
+        augmentation  transforms of torchvision in the place of the published ones, or `None`
         vitseg        version that trained
     """
     return _read(Path(folder) / TRAINING_FILE)

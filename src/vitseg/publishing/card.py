@@ -259,4 +259,10 @@ def _training(training: dict[str, Any]) -> str:
     if lora is not None:
         layers = f"the layers `{'`, `'.join(lora['targets'])}`" if lora["targets"] else "all linear layers"
         items.append(f"Low-rank adapters of rank {lora['rank']} in {layers} of the encoder")
+    # What was trained by an earlier version has no note of these.
+    if losses := training.get("losses"):
+        listed = ", ".join(f"{name} {json.dumps(value)}" for name, value in losses.items())
+        items.append(f"Loss: the method's own, changed by {listed}")
+    if augmentation := training.get("augmentation"):
+        items.append(f"Augmentation: `{'`, `'.join(transform['name'] for transform in augmentation)}`")
     return "\n".join(f"- {item}" for item in items)

@@ -242,12 +242,15 @@ class Training:
         """What a saved model says of its training; see [`read_training`]."""
         training = self.recipe.training
         lora = getattr(training, "lora", None)
+        settings = dataclasses.asdict(training)
         return {
             "recipe": self.recipe.name,
             "iterations": training.iterations,
             "encoder": training.pretrained.model if training.pretrained else None,
             "freeze": list(training.freeze),
             "lora": None if lora is None else dataclasses.asdict(lora),
+            "losses": {name: settings[name] for name in getattr(training, "changed_losses", ())},
+            "augmentation": settings.get("augmentation"),
             "vitseg": __version__,
         }
 
