@@ -102,7 +102,7 @@ class Intermediates:
         if name == "decode_head.cls":
             return captured["decode_head.classifier"]
         if name == "head_logits":
-            return captured["decode_head"]
+            return upsample(captured["decode_head"], scale_factor=self.model.last_scale)
         if stem == "decode_head.conv":
             is_classifier = index == len(self.config.decoder_upsample_scales)
             return captured["decode_head.classifier" if is_classifier else f"decode_head.layers.{index}.conv"]

@@ -20,7 +20,7 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 from vitseg.data.class_counts import class_pixel_counts
 from vitseg.data.dataset_labels import DatasetLabels
 from vitseg.data.shards import write_shard
-from vitseg.models.modeling_semantic import pixel_cross_entropy
+from vitseg.models.pixel_losses import pixel_cross_entropy
 from vitseg.recipes import RECIPES, OhemRecipe
 from vitseg.scenes import SCENE_CLASSES, write_scenes
 from vitseg.training.distillation import Distillation

@@ -27,8 +27,9 @@ from .labels import divisor, unify_ignored
 from .layers import copy_tokens, crop
 from .modeling_decoder import DecoderModel
 from .modeling_plain_vit import PlainVitLayer
-from .modeling_semantic import NumItems, Prediction
+from .modeling_semantic import Prediction
 from .pipelines import known_to_pipelines
+from .pixel_losses import NumItems
 
 
 class CtsSegmenterDecoderLayer(PlainVitLayer):
@@ -156,7 +157,7 @@ class CtsSegmenterForSemanticSegmentation(DecoderModel):
             return self.backbone(pixel_values, **kwargs)
         return super().run_backbone(pixel_values, **kwargs)
 
-    def predict(self, features: BackboneOutput, size: torch.Size, for_losses: bool = False) -> Prediction:
+    def predict(self, features: BackboneOutput, for_losses: bool = False) -> Prediction:
         feature_map = features.feature_maps[-1]
         shared_tokens = getattr(features, "shared_tokens", None)
         if shared_tokens is not None:
@@ -165,14 +166,14 @@ class CtsSegmenterForSemanticSegmentation(DecoderModel):
             tokens = feature_map.flatten(2).transpose(1, 2)
             patch_logits = self.decode_head(copy_tokens(tokens, 0, tokens.shape[1]))
             patch_logits = patch_logits.unflatten(1, feature_map.shape[-2:])
-        return Prediction(self.upsample(patch_logits.permute(0, 3, 1, 2), size))
+        return Prediction(patch_logits.permute(0, 3, 1, 2))
 
-    def upsample(self, logits: torch.Tensor, size: torch.Size) -> torch.Tensor:
-        """Logits of the patches, `(batch, num_labels, rows, columns)`, at the height and width of the image."""
+    def upsample(self, scores: torch.Tensor, size: torch.Size) -> torch.Tensor:
+        """Scores of the patches, `(batch, num_labels, rows, columns)`, at the height and width of the image."""
         padded_size = size
         if self.config.crop_padding:
-            padded_size = torch.Size(side * self.strides[-1] for side in logits.shape[-2:])
-        logits = nn.functional.interpolate(logits, size=padded_size, mode="bilinear", align_corners=False)
+            padded_size = torch.Size(side * self.strides[-1] for side in scores.shape[-2:])
+        logits = nn.functional.interpolate(scores, size=padded_size, mode="bilinear", align_corners=False)
         return crop(logits, size)
 
     @property

@@ -16,7 +16,8 @@ from .configuration_decoder import DecoderConfig
 from .configuration_plain_vit import PlainVitConfig
 from .layers import as_pair, crop, pad_to_patches, resize
 from .modeling_plain_vit import PlainVitBackbone
-from .modeling_semantic import NumItems, SegmentationOutput, SemanticSegmentationModel
+from .modeling_semantic import SegmentationOutput, SemanticSegmentationModel
+from .pixel_losses import NumItems
 
 
 # Side of an image whose feature maps are measured, in patches: a multiple of what the stages of backbones shrink by.

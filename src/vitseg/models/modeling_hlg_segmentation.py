@@ -24,8 +24,9 @@ from .modeling_hlg import (
     HlgPreTrainedModel,
     HlgSmoothing,
 )
-from .modeling_semantic import NumItems, Prediction, SemanticSegmentationModel
+from .modeling_semantic import Prediction, SemanticSegmentationModel
 from .pipelines import known_to_pipelines
+from .pixel_losses import NumItems
 from .position_groups import Grouping, cut, pad_to_multiple
 
 
@@ -186,20 +187,18 @@ class HlgForSemanticSegmentation(HlgPreTrainedModel, SemanticSegmentationModel):
             init.normal_(module.weight, std=0.01)
             init.zeros_(module.bias)
 
-    def predict(self, features: HlgModelOutput, size: torch.Size, for_losses: bool = False) -> Prediction:
+    def predict(self, features: HlgModelOutput, for_losses: bool = False) -> Prediction:
         """As in the base class; the details are the feature maps."""
-        return Prediction(self.resize_and_cut(self.decode_head(features.feature_maps), size), features.feature_maps)
+        return Prediction(self.decode_head(features.feature_maps), features.feature_maps)
 
     def losses(
         self, prediction: Prediction, labels: torch.Tensor, num_items_in_batch: NumItems = None
     ) -> dict[str, torch.Tensor]:
         """`decode.loss_seg`, and `aux.loss_seg` or with several auxiliary heads `aux_0.loss_seg`, ..."""
-        arguments = (labels, self.config.ignore_index, num_items_in_batch)
-        losses = {"decode.loss_seg": self.loss_function(prediction.logits, *arguments)}
+        losses = {"decode.loss_seg": self.pixel_loss(prediction.scores, labels, num_items_in_batch)}
         heads = zip(self.auxiliary_names, self.auxiliary_head, self.config.auxiliary_heads, strict=True)
         for name, head, settings in heads:
-            logits = self.resize_and_cut(head(prediction.details[settings["in_index"]]), labels.shape[-2:])
-            loss = self.loss_function(logits, *arguments)
+            loss = self.pixel_loss(head(prediction.details[settings["in_index"]]), labels, num_items_in_batch)
             losses[f"{name}.loss_seg"] = self.config.auxiliary_loss_weight * loss
         return losses
 
@@ -209,11 +208,11 @@ class HlgForSemanticSegmentation(HlgPreTrainedModel, SemanticSegmentationModel):
         count = len(self.auxiliary_head)
         return ["aux"] if count == 1 else [f"aux_{index}" for index in range(count)]
 
-    def resize_and_cut(self, logits: torch.Tensor, size: torch.Size) -> torch.Tensor:
-        """Logits resized to the image as the encoder padded it, without what was added to it."""
+    def upsample(self, scores: torch.Tensor, size: torch.Size) -> torch.Tensor:
+        """Scores resized to the image as the encoder padded it, without what was added to it."""
         height, width = size
         rows, columns = (height + IMAGE_MULTIPLE - 1) // IMAGE_MULTIPLE, (width + IMAGE_MULTIPLE - 1) // IMAGE_MULTIPLE
-        logits = resize(logits, (rows * IMAGE_MULTIPLE, columns * IMAGE_MULTIPLE))
+        logits = resize(scores, (rows * IMAGE_MULTIPLE, columns * IMAGE_MULTIPLE))
         return cut(logits, height, width, dim=2)
 
 

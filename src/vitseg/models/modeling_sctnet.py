@@ -452,8 +452,8 @@ class SctNetForSemanticSegmentation(SctNetPreTrainedModel, SemanticSegmentationM
         self.decode_head = SctNetHead(4 * channels, config.decoder_hidden_size, config.num_labels)
         self.post_init()
 
-    def predict(self, features: BackboneOutput, size: torch.Size, for_losses: bool = False) -> Prediction:
-        return Prediction(resize(self.decode_head(features.feature_maps[-1]), size))
+    def predict(self, features: BackboneOutput, for_losses: bool = False) -> Prediction:
+        return Prediction(self.decode_head(features.feature_maps[-1]))
 
     def fuse(self) -> "SctNetForSemanticSegmentation":
         """

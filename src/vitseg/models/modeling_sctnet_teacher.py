@@ -153,9 +153,9 @@ class SctNetTeacherForSemanticSegmentation(SemanticSegmentationModel):
         stages = tuple(self.encode(pixel_values.to(self.dtype)))
         return BackboneOutput(feature_maps=stages, hidden_states=stages)
 
-    def predict(self, features: BackboneOutput, size: torch.Size, for_losses: bool = False) -> Prediction:
-        _, logits = self.classify(self.concatenate(features.feature_maps))
-        return Prediction(resize(logits, size))
+    def predict(self, features: BackboneOutput, for_losses: bool = False) -> Prediction:
+        _, scores = self.classify(self.concatenate(features.feature_maps))
+        return Prediction(scores)
 
 
 __all__ = ["SctNetTeacherForSemanticSegmentation"]

@@ -25,8 +25,9 @@ from .configuration_segvit import SegVitConfig
 from .labels import divisor, unify_ignored
 from .layers import as_pair, eager_attention_forward, resize
 from .modeling_decoder import DecoderModel
-from .modeling_semantic import NumItems, Prediction
+from .modeling_semantic import Prediction
 from .pipelines import known_to_pipelines
+from .pixel_losses import NumItems
 
 
 # Of the focal loss, https://arxiv.org/abs/1708.02002.
@@ -425,7 +426,7 @@ class SegVitForSemanticSegmentation(DecoderModel):
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
             init.uniform_(projection.weight, -bound, bound)
 
-    def predict(self, features: BackboneOutput, size: torch.Size, for_losses: bool = False) -> Prediction:
+    def predict(self, features: BackboneOutput, for_losses: bool = False) -> Prediction:
         """As in the base class; the details are the decode head's predictions, the answer last."""
         *auxiliary, answer = self.decode_head(features.feature_maps, return_all=for_losses)
         # As in the original, masks of whatever grid, padding included, are enlarged to this one size, where scores
@@ -433,7 +434,7 @@ class SegVitForSemanticSegmentation(DecoderModel):
         # They are enlarged and mixed much faster with the queries last in memory.
         masks = answer.masks.contiguous(memory_format=torch.channels_last)
         answer = SegVitPrediction(answer.class_logits, resize(masks, as_pair(self.config.mask_size)))
-        return Prediction(resize(self.class_scores(*answer), size), [*auxiliary, answer])
+        return Prediction(self.class_scores(*answer), [*auxiliary, answer])
 
     @property
     def accepts_loss_kwargs(self) -> bool:

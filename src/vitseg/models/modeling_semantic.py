@@ -1,17 +1,17 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-What all segmentation models share: the one course that images take through them, their output and the originals'
-pixel loss.
+What all segmentation models share: the one course that images take through them, and their output.
 
-A method gives its backbone, [`predict`](SemanticSegmentationModel.predict) and
-[`losses`](SemanticSegmentationModel.losses).
+A method gives its backbone, [`predict`](SemanticSegmentationModel.predict),
+[`upsample`](SemanticSegmentationModel.upsample) and [`losses`](SemanticSegmentationModel.losses).
 """
 
 import functools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -23,12 +23,9 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_semantic import InferenceProtocol, WindowedInferenceConfig
 from .labels import check_shape, check_values, unify_ignored
-from .layers import check_images, is_exporting
+from .layers import check_images, is_exporting, resize
+from .pixel_losses import NumItems, PixelLossFunction, loss_of_upsampled, pixel_cross_entropy
 from .sliding_window import slide_inference
-
-
-# What the sums in a loss are divided by, if not by what the batch itself holds; see `count_items` of a model.
-NumItems: TypeAlias = torch.Tensor | int | float | None
 
 
 @dataclass
@@ -55,11 +52,12 @@ class Prediction(NamedTuple):
     What a method makes of the backbone's output.
 
     Args:
-        logits: `(batch, num_labels, height, width)`, at the size of the image.
+        scores: `(batch, num_labels, rows, columns)`, of which [`upsample`](SemanticSegmentationModel.upsample) makes
+            the logits.
         details: what its losses need besides.
     """
 
-    logits: torch.Tensor
+    scores: torch.Tensor
     details: Any = None
 
 
@@ -80,21 +78,6 @@ def label_maps(labels: torch.Tensor, pixel_values: torch.Tensor, config: Windowe
         "id2label.",
     )
     return labels
-
-
-def pixel_cross_entropy(
-    logits: torch.Tensor, labels: torch.Tensor, ignore_index: int, num_items_in_batch: NumItems = None
-) -> torch.Tensor:
-    """
-    Cross-entropy averaged over *all* pixels: ignored ones add nothing to the sum but count in the mean.
-
-    This is mmsegmentation's default reduction, which the published models were trained with; PyTorch's own mean
-    divides by the pixels that are not ignored. `logits` is `(batch, num_labels, height, width)`, `labels` int64
-    `(batch, height, width)`, and `num_items_in_batch` the pixels to average over, by default those of `labels`.
-    """
-    # In float32: the sum over the pixels of an image is more than float16 can hold.
-    total = nn.functional.cross_entropy(logits.float(), labels, ignore_index=ignore_index, reduction="sum")
-    return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 
 
 class SemanticSegmentationModel(PreTrainedModel):
@@ -118,7 +101,7 @@ class SemanticSegmentationModel(PreTrainedModel):
         super().__init__(config)
         # Of the answer and of auxiliary heads, where the method has a loss of the pixels. A training that weighs
         # classes or pixels puts another function of the same arguments here.
-        self.loss_function = pixel_cross_entropy
+        self.loss_function: PixelLossFunction = pixel_cross_entropy
 
     @classmethod
     def from_pretrained(
@@ -240,14 +223,14 @@ class SemanticSegmentationModel(PreTrainedModel):
     ) -> SegmentationOutput:
         """One pass over whole images; arguments and result as in [`forward`]."""
         features = self.run_backbone(pixel_values, **kwargs)
-        prediction = self.predict(features, pixel_values.shape[-2:], for_losses=labels is not None)
+        prediction = self.predict(features, for_losses=labels is not None)
         loss, loss_dict = None, None
         if labels is not None:
             loss_dict = self.losses(prediction, labels, num_items_in_batch)
             loss = sum(loss_dict.values())
         return SegmentationOutput(
             loss=loss,
-            logits=prediction.logits,
+            logits=self.upsample(prediction.scores, pixel_values.shape[-2:]),
             loss_dict=loss_dict,
             hidden_states=features.hidden_states,
             attentions=features.attentions,
@@ -280,16 +263,19 @@ class SemanticSegmentationModel(PreTrainedModel):
         """The output of the backbone: `feature_maps`, and on request `hidden_states` and `attentions`."""
         return self.backbone(pixel_values, **kwargs)
 
-    def predict(self, features: Any, size: torch.Size, for_losses: bool = False) -> Prediction:
+    def predict(self, features: Any, for_losses: bool = False) -> Prediction:
         """
         The method's answer to the output of its backbone.
 
         Args:
             features: see [`run_backbone`].
-            size: height and width of the image, and of the logits.
             for_losses: whether there will be losses, which may take more than the answer.
         """
         raise NotImplementedError
+
+    def upsample(self, scores: torch.Tensor, size: torch.Size) -> torch.Tensor:
+        """The logits of images of a height and width, from the scores of a [`Prediction`]."""
+        return resize(scores, size)
 
     def losses(
         self, prediction: Prediction, labels: torch.Tensor, num_items_in_batch: NumItems = None
@@ -304,5 +290,33 @@ class SemanticSegmentationModel(PreTrainedModel):
             labels: int64 `(batch, height, width)`, class ids and the ignore index of the configuration.
             num_items_in_batch: see [`forward`].
         """
-        ignore_index = self.config.ignore_index
-        return {"decode.loss_ce": self.loss_function(prediction.logits, labels, ignore_index, num_items_in_batch)}
+        return {"decode.loss_ce": self.pixel_loss(prediction.scores, labels, num_items_in_batch)}
+
+    def pixel_loss(
+        self,
+        scores: torch.Tensor,
+        labels: torch.Tensor,
+        num_items_in_batch: NumItems = None,
+        upsample: Callable[[torch.Tensor, torch.Size], torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """
+        The `loss_function` of scores, which are upsampled a few images at a time if it says that it allows for that
+        (`adds_up_over_images`).
+
+        Args:
+            scores: `(batch, num_labels, rows, columns)`, of the answer or of an auxiliary head.
+            labels: as for [`losses`].
+            num_items_in_batch: see [`forward`].
+            upsample: of the scores, if it is not the model's [`upsample`].
+        """
+        upsample, size = upsample or self.upsample, labels.shape[-2:]
+        loss_function, ignore_index = self.loss_function, self.config.ignore_index
+        if loss_function is not pixel_cross_entropy and not getattr(loss_function, "adds_up_over_images", False):
+            return loss_function(upsample(scores, size), labels, ignore_index, num_items_in_batch)
+        num_items = labels.numel() if num_items_in_batch is None else num_items_in_batch
+        return loss_of_upsampled(
+            scores,
+            labels,
+            upsample=lambda some_scores: upsample(some_scores, size),
+            loss_function=lambda logits, some_labels: loss_function(logits, some_labels, ignore_index, num_items),
+        )

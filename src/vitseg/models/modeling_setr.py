@@ -19,8 +19,9 @@ from transformers.modeling_outputs import BackboneOutput
 from .configuration_setr import NUM_MLA_LEVELS, SetrConfig
 from .layers import ConvLayer, channels_first, channels_last, resize
 from .modeling_decoder import DecoderModel
-from .modeling_semantic import NumItems, Prediction
+from .modeling_semantic import Prediction
 from .pipelines import known_to_pipelines
+from .pixel_losses import NumItems
 
 
 def upsample(feature_map: torch.Tensor, scale: int, align_corners: bool = False) -> torch.Tensor:
@@ -157,6 +158,8 @@ class SetrForSemanticSegmentation(DecoderModel):
         super().__init__(config)
         channels = self.backbone.channels
         self.decode_head: nn.Module
+        # The last upsampling of the decode head, which `upsample` does.
+        self.last_scale = 1
         if config.decoder_type == "mla":
             self.check_equal_strides("The MLA decoder", "set feature_stride, or choose decoder_type 'naive' or 'pup'.")
             self.neck = SetrMlaNeck(config, channels)
@@ -166,11 +169,9 @@ class SetrForSemanticSegmentation(DecoderModel):
                 for _ in config.auxiliary_heads
             )
         else:
+            *scales, self.last_scale = config.decoder_upsample_scales or [1]
             self.decode_head = SetrUpHead(
-                config,
-                channels[config.decoder_in_index],
-                config.decoder_kernel_size,
-                config.decoder_upsample_scales,
+                config, channels[config.decoder_in_index], config.decoder_kernel_size, [*scales, 1]
             )
             self.auxiliary_head = nn.ModuleList(
                 SetrUpHead(config, channels[head["in_index"]], head["kernel_size"], head["upsample_scales"])
@@ -188,28 +189,30 @@ class SetrForSemanticSegmentation(DecoderModel):
                 bound = module.weight[0].numel() ** -0.5
                 init.uniform_(module.bias, -bound, bound)
 
-    def predict(self, features: BackboneOutput, size: torch.Size, for_losses: bool = False) -> Prediction:
+    def predict(self, features: BackboneOutput, for_losses: bool = False) -> Prediction:
         """As in the base class; the details are the feature maps that the heads take."""
         feature_maps = features.feature_maps
         if self.config.decoder_type == "mla":
             feature_maps = self.neck(feature_maps)
-            logits = self.decode_head(feature_maps)
+            scores = self.decode_head(feature_maps)
         else:
-            logits = self.decode_head(feature_maps[self.config.decoder_in_index])
-        return Prediction(resize(logits, size), feature_maps)
+            scores = self.decode_head(feature_maps[self.config.decoder_in_index])
+        return Prediction(scores, feature_maps)
+
+    def upsample(self, scores: torch.Tensor, size: torch.Size) -> torch.Tensor:
+        return resize(upsample(scores, self.last_scale), size)
 
     def losses(
         self, prediction: Prediction, labels: torch.Tensor, num_items_in_batch: NumItems = None
     ) -> dict[str, torch.Tensor]:
         """`decode.loss_seg` of the decode head, and `aux_0.loss_seg`, `aux_1.loss_seg`, ... of the auxiliary heads."""
-        arguments = (labels, self.config.ignore_index, num_items_in_batch)
-        losses = {"decode.loss_seg": self.loss_function(prediction.logits, *arguments)}
+        losses = {"decode.loss_seg": self.pixel_loss(prediction.scores, labels, num_items_in_batch)}
         for index, (head, settings) in enumerate(zip(self.auxiliary_head, self.config.auxiliary_heads, strict=True)):
             feature_map = prediction.details[settings["in_index"]]
             if self.config.decoder_type == "mla":
                 # The other auxiliary heads leave channels out by themselves.
                 feature_map = nn.functional.dropout2d(feature_map, self.config.decoder_dropout, self.training)
-            loss = self.loss_function(resize(head(feature_map), labels.shape[-2:]), *arguments)
+            loss = self.pixel_loss(head(feature_map), labels, num_items_in_batch, upsample=resize)
             losses[f"aux_{index}.loss_seg"] = self.config.auxiliary_loss_weight * loss
         return losses
 

@@ -18,7 +18,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BackboneOutput
 
 from .configuration_structtoken import StructTokenConfig
-from .layers import DropPath, as_pair, channels_first, channels_last, is_exporting, resize
+from .layers import DropPath, as_pair, channels_first, channels_last, is_exporting
 from .modeling_decoder import DecoderModel
 from .modeling_semantic import Prediction
 from .pipelines import known_to_pipelines
@@ -264,9 +264,9 @@ class StructTokenForSemanticSegmentation(DecoderModel):
         elif isinstance(module, StructTokenDecodeHead):
             init.trunc_normal_(module.structure_tokens, std=0.02)
 
-    def predict(self, features: BackboneOutput, size: torch.Size, for_losses: bool = False) -> Prediction:
-        # The logits of an image that was padded are stretched back, not cropped.
-        return Prediction(resize(self.decode_head(features.feature_maps[-1]), size))
+    def predict(self, features: BackboneOutput, for_losses: bool = False) -> Prediction:
+        # The scores of an image that was padded are stretched to its size, not cropped.
+        return Prediction(self.decode_head(features.feature_maps[-1]))
 
 
 __all__ = ["StructTokenForSemanticSegmentation"]

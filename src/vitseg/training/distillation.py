@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from ..models.layers import resize
 from ..models.modeling_sctnet import SctNetForSemanticSegmentation, SctNetHead
-from ..models.modeling_semantic import NumItems, SegmentationOutput, label_maps
+from ..models.modeling_semantic import SegmentationOutput, label_maps
+from ..models.pixel_losses import NumItems
 from .teacher import Teacher
 
 
@@ -109,13 +110,11 @@ class Distillation(nn.Module):
         """
         student, size = self.student, pixel_values.shape[-2:]
         labels = label_maps(labels, pixel_values, student.config)
-        arguments = (labels, student.config.ignore_index, num_items_in_batch)
         stage2, stage3, stage4, fused = student.backbone(pixel_values).feature_maps
-        logits = resize(student.decode_head(fused), size)
-        auxiliary_logits = resize(self.auxiliary_head(stage2), size)
-        auxiliary_loss = student.loss_function(auxiliary_logits, *arguments)
+        scores = student.decode_head(fused)
+        auxiliary_loss = student.pixel_loss(self.auxiliary_head(stage2), labels, num_items_in_batch)
         loss_dict = {
-            "decode.loss_ce": student.loss_function(logits, *arguments),
+            "decode.loss_ce": student.pixel_loss(scores, labels, num_items_in_batch),
             "aux_0.loss_ce": self.auxiliary_loss_weight * auxiliary_loss,
         }
         if self.alignment is not None and self.teacher is not None:
@@ -124,7 +123,7 @@ class Distillation(nn.Module):
             share = 1 if num_items_in_batch is None else labels.numel() / num_items_in_batch
             loss_dict["aux_1.loss_guidance"] = guidance * share
         loss = sum(loss_dict.values(), torch.zeros_like(auxiliary_loss))
-        return SegmentationOutput(loss=loss, logits=logits, loss_dict=loss_dict)
+        return SegmentationOutput(loss=loss, logits=student.upsample(scores, size), loss_dict=loss_dict)
 
 
 def _leave_teacher_out(module: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: Any) -> None:

@@ -10,13 +10,15 @@ images are divided among batches and processes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from ..models.labels import divisor
-from ..models.modeling_semantic import NumItems, SegmentationOutput, SemanticSegmentationModel, label_maps
+from ..models.modeling_semantic import SegmentationOutput, SemanticSegmentationModel, label_maps
+from ..models.pixel_losses import NumItems
 from ..recipes import OhemRecipe, TrainingRecipe
 
 
@@ -86,6 +88,9 @@ class PixelLoss:
         label_smoothing: share of each pixel's target that is spread over all classes, as in PyTorch's cross-entropy.
         ohem: which pixels alone count, see [`OhemRecipe`].
     """
+
+    # That the loss of a batch is the sum of those of its images, if the divisor is the same.
+    adds_up_over_images: ClassVar[bool] = True
 
     class_weights: Sequence[float] | None = None
     label_smoothing: float = 0.0
