@@ -37,6 +37,7 @@ from .results import (
     TIFF_RESULTS,
     area_report,
     check_replaceable,
+    remove_confidence,
 )
 from .unfinished import UnfinishedLabels
 from .windows import Axis, Windows, label_bands
@@ -312,6 +313,7 @@ class LargeImages:
                 json.dump(report, report_file, indent=2, ensure_ascii=False)
             for ending in self._endings(source):
                 Path(f"{unfinished}{ending}").replace(f"{target}{ending}")
+        remove_confidence(target)
 
 
 def read_pixels(

@@ -24,12 +24,15 @@ RESULTS = (IDS, OVERLAY, PALETTE, AREAS)
 IDS_TIFF = "_ids.tif"
 POLYGONS = "_polygons.geojson"
 TIFF_RESULTS = (IDS_TIFF, OVERLAY, POLYGONS, AREAS)
+# Maps of confidence, by their format. Each says by itself that vitseg wrote it.
+CONFIDENCE = {"png": "_confidence.png", "tiff": "_confidence.tif"}
 PREDICTIONS = "predictions"
 
 
 def is_result(path: Path) -> bool:
     """Whether `vitseg segment` or `vitseg predict` wrote a file."""
-    if path.parent.name == PREDICTIONS and origin_of(path) is not None:
+    speaks_for_itself = path.parent.name == PREDICTIONS or path.name.endswith(tuple(CONFIDENCE.values()))
+    if speaks_for_itself and origin_of(path) is not None:
         return True
     for endings in (RESULTS, TIFF_RESULTS):
         stems = (path.name.removesuffix(ending) for ending in endings if path.name.endswith(ending))
@@ -40,11 +43,20 @@ def is_result(path: Path) -> bool:
 
 def remove_results(target: Path) -> None:
     """Delete the results of an earlier run, perhaps of another picture of this name."""
+    remove_confidence(target)
     for endings in (RESULTS, TIFF_RESULTS):
         for ending in reversed(endings):
             file = Path(f"{target}{ending}")
             if is_result(file):
                 file.unlink(missing_ok=True)
+
+
+def remove_confidence(target: Path, kept: Sequence[str] = ()) -> None:
+    """Delete the maps of confidence of an earlier run, but those whose names end like one that is kept."""
+    for ending in CONFIDENCE.values():
+        file = Path(f"{target}{ending}")
+        if ending not in kept and is_result(file):
+            file.unlink()
 
 
 def check_replaceable(target: Path, endings: Sequence[str] = RESULTS) -> None:

@@ -8,6 +8,12 @@ Segment images. For image.jpg the output folder gets
   image_ids.png       the same label map as plain bytes, one class id per pixel
   image.json          the area of each class that is present, largest first
 
+and, if you ask how sure the model is,
+
+  image_confidence.png, .tif   with --confidence: how sure it is of the class at each pixel, 255 or 1.0 being certain
+
+--abstain LEAST ignores pixels of which it is less sure, and with either option image.json has the mean of each class.
+
 Images of the same name keep as many of their folders as tell them apart, and those that differ in their suffix alone
 keep it. In a folder, hidden files, files of other formats and the results of earlier runs are no images, so that the
 output may be the images' own folder. A file that cannot be read, or whose results cannot be written because of its
@@ -28,6 +34,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,12 +45,23 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from ..image_files import printable, without_image_suffix
 from ..label_maps import Palette, overlay, save_palette_png, save_png, with_legend
+from ..models.labels import IGNORE_INDEX
 from ..replacing import standing
 from ..stamps import model_stamp
-from . import large
+from . import confidence, large
 from .loading import choose_device, class_names, is_model_name, load_model, palette_for
 from .pictures import find_images, read_image
-from .results import AREAS, IDS, OVERLAY, PALETTE, RESULTS, area_report, check_replaceable, remove_results
+from .results import (
+    AREAS,
+    IDS,
+    OVERLAY,
+    PALETTE,
+    RESULTS,
+    area_report,
+    check_replaceable,
+    remove_confidence,
+    remove_results,
+)
 
 
 # How many batches of images may wait for others of their size.
@@ -62,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images of one size at a time (1)")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    confidence.add_arguments(parser)
     large.add_arguments(parser)
 
 
@@ -73,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     if not is_model_name(args.model):
         args.usage_error(f"there is no model folder {args.model}")
     resolution = large.resolution_of(args)
+    confidence_options = confidence.options_of(args)
     try:
         paths, note = find_images(args.images)
     except ValueError as error:
@@ -81,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     model, image_processor = load_model(args.model, choose_device(args.device), getattr(torch, args.dtype))
     if resolution is None:
-        failures = segment_files(paths, args.output, model, image_processor, args.batch_size)
+        failures = segment_files(paths, args.output, model, image_processor, args.batch_size, confidence_options)
     else:
         names = class_names(model)
         palette = palette_for(names, model.config)
@@ -103,12 +123,26 @@ class Picture:
     pixel_values: torch.Tensor
 
 
+class Answer(NamedTuple):
+    """
+    What a model says of a picture.
+
+    Args:
+        label_map: class ids, uint8 (height, width) of the picture; 255 where the model abstains.
+        confidence_map: how sure it is, if that was asked.
+    """
+
+    label_map: np.ndarray
+    confidence_map: confidence.ConfidenceMap | None = None
+
+
 def segment_files(
     paths: Sequence[Path],
     output: Path,
     model: PreTrainedModel,
     image_processor: BaseImageProcessor,
     batch_size: int = 1,
+    confidence_options: confidence.ConfidenceOptions | None = None,
 ) -> dict[Path, str]:
     """
     Write the results of image files to the folder `output`.
@@ -119,6 +153,7 @@ def segment_files(
         model: a segmentation model in evaluation mode, with 255 classes at most.
         image_processor: the model's.
         batch_size: how many images of one size go through the model at a time.
+        confidence_options: what is wanted of the model's confidence, if anything.
 
     Returns:
         The files that could not be read, or whose results could not be written because of their names, with the
@@ -134,9 +169,10 @@ def segment_files(
     failures: dict[Path, str] = {}
     pictures = read_pictures(tqdm(targets, unit="image"), image_processor, failures)
     for batch in batches(pictures, batch_size):
-        for picture, label_map in zip(batch, segment(batch, model, image_processor), strict=True):
+        answers = segment(batch, model, image_processor, confidence_options)
+        for picture, answer in zip(batch, answers, strict=True):
             try:
-                save_results(picture, label_map, names, palette, output / targets[picture.path])
+                save_results(picture, answer, names, palette, output / targets[picture.path])
             except ValueError as error:
                 failures[picture.path] = str(error)
             except OSError as error:
@@ -233,28 +269,40 @@ def batches(pictures: Iterable[Picture], batch_size: int) -> Iterator[list[Pictu
 
 @torch.inference_mode()
 def segment(
-    pictures: Sequence[Picture], model: PreTrainedModel, image_processor: BaseImageProcessor
-) -> list[np.ndarray]:
-    """A label map of class ids for each picture, uint8 (height, width) of the picture itself."""
+    pictures: Sequence[Picture],
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    confidence_options: confidence.ConfidenceOptions | None = None,
+) -> list[Answer]:
+    """The answer for each picture, with the confidence that is wanted."""
     pixel_values = torch.cat([picture.pixel_values for picture in pictures])
     outputs = model(pixel_values.to(model.device, model.dtype))
     outputs.logits = outputs.logits.float()
     sizes = [(picture.image.height, picture.image.width) for picture in pictures]
+    if confidence_options is not None:
+        return [
+            Answer(*confidence.label_with_confidence(logits, size, image_processor, confidence_options))
+            for logits, size in zip(outputs.logits, sizes, strict=True)
+        ]
     label_maps = image_processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
-    return [label_map.cpu().numpy().astype(np.uint8) for label_map in label_maps]
+    return [Answer(label_map.cpu().numpy().astype(np.uint8)) for label_map in label_maps]
 
 
-def save_results(
-    picture: Picture, label_map: np.ndarray, names: Sequence[str], palette: Palette, target: Path
-) -> None:
+def save_results(picture: Picture, answer: Answer, names: Sequence[str], palette: Palette, target: Path) -> None:
     """
-    Write the four files of a picture to a temporary folder, and move them to `target` when they are complete.
+    Write the files of a picture to a temporary folder, and move them to `target` when they are complete.
 
     Raises:
         OSError: if they cannot be written.
         ValueError: if a file of that name, beside the picture, is no result, or the picture is too large for one.
     """
-    report = area_report(picture.path, picture.image.size, np.bincount(label_map.ravel()), names)
+    label_map, confidence_map = answer
+    pixels = np.bincount(label_map.ravel(), minlength=IGNORE_INDEX)[:IGNORE_INDEX]
+    report = area_report(picture.path, picture.image.size, pixels, names)
+    endings: tuple[str, ...] = RESULTS
+    if confidence_map is not None:
+        confidence_map.add_to_report(report)
+        endings += confidence_map.endings
     shares = {entry["id"]: entry["share"] for entry in report["classes"]}
     drawing = with_legend(overlay(picture.image, label_map, palette), names, palette, shares)
     if max(drawing.size) > LONGEST_JPEG_SIDE:
@@ -264,7 +312,7 @@ def save_results(
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.parent.resolve() == picture.path.parent:
-        check_replaceable(target)
+        check_replaceable(target, endings)
     with tempfile.TemporaryDirectory(prefix=".segment-", dir=target.parent) as folder:
         unfinished = Path(folder) / target.name
         drawing.save(f"{unfinished}{OVERLAY}", quality=90, subsampling=0)
@@ -272,5 +320,8 @@ def save_results(
         save_png(Image.fromarray(label_map), f"{unfinished}{IDS}")
         with Path(f"{unfinished}{AREAS}").open("w", encoding="utf-8") as report_file:
             json.dump(report, report_file, indent=2, ensure_ascii=False)
-        for ending in RESULTS:
+        if confidence_map is not None:
+            confidence_map.save(unfinished)
+        for ending in endings:
             Path(f"{unfinished}{ending}").replace(f"{target}{ending}")
+    remove_confidence(target, kept=endings)

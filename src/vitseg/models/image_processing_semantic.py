@@ -42,6 +42,8 @@ from .labels import IGNORE_INDEX
 WEIGHT_BITS = 11
 # Post-processing holds at most this many upsampled class scores at a time (16 MB in float32).
 MAX_SCORES = 2**22
+# The logarithm of the smallest number is taken in the place of that of 0.
+TINY = torch.finfo(torch.float32).tiny
 
 IntegerArray = TypeVar("IntegerArray", torch.Tensor, np.ndarray)
 
@@ -232,6 +234,43 @@ def resized_argmax(logits: torch.Tensor, size: tuple[int, int], align_corners: b
     return torch.cat([scores.max(dim=0).indices for _, scores in resized_bands(logits, size, align_corners)])
 
 
+def resized_confidence(
+    logits: torch.Tensor, size: tuple[int, int], temperature: float = 1.0, are_logits: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    The class of the highest score at each pixel after bilinear resizing, and how sure of it the model is.
+
+    Args:
+        logits: `(num_labels, h, w)`.
+        size: the new height and width.
+        temperature: what logits are divided by before their softmax; above 1 the model is less sure.
+        are_logits: whether scores are logits, so that the confidence is the largest softmax probability. If they are
+            sums of probabilities, from 0 on, it is the share of the highest in the sum over the classes, which is the
+            softmax of their logarithms.
+
+    Returns:
+        The label map of [`resized_argmax`], int64, and the confidence in it, float32 from 0 to 1, both
+        `(height, width)`. Of all classes only a band of rows is held at a time.
+    """
+    label_maps, confidences = [], []
+    for _, scores in resized_bands(logits, size):
+        highest, label_map = scores.max(dim=0)
+        if not are_logits:
+            scores, highest = scores.clamp(min=TINY).log(), highest.clamp(min=TINY).log()
+        odds = (scores - highest).div_(temperature).exp_()  # of each class against the highest
+        label_maps.append(label_map)
+        confidences.append(odds.sum(dim=0).reciprocal_())
+    return torch.cat(label_maps), torch.cat(confidences)
+
+
+def mean_confidence(label_map: torch.Tensor, confidence: torch.Tensor) -> dict[int, float]:
+    """The mean confidence in each class that is present, where it is, by class id."""
+    labels = label_map.flatten()
+    sums = labels.bincount(confidence.flatten().double())
+    counts = labels.bincount()
+    return {index: float(sums[index] / counts[index]) for index in counts.nonzero().flatten().tolist()}
+
+
 class SemanticImageProcessorKwargs(ImagesKwargs, total=False):
     r"""
     do_reduce_labels (`bool`, *optional*, defaults to `self.do_reduce_labels`):
@@ -272,6 +311,8 @@ class SemanticImageProcessor(TorchvisionBackend):
     do_normalize = True
     do_pad = False
     do_reduce_labels = False
+    # Whether the scores of the model are logits; see [`resized_confidence`].
+    scores_are_logits = True
 
     def __init__(self, **kwargs: Unpack[SemanticImageProcessorKwargs]):
         super().__init__(**kwargs)
@@ -483,11 +524,7 @@ class SemanticImageProcessor(TorchvisionBackend):
             ValueError: if there are not as many target sizes as images.
         """
         logits = outputs.logits
-        if target_sizes is None:
-            target_sizes = [logits.shape[-2:]] * len(logits)
-        if len(target_sizes) != len(logits):
-            raise ValueError(f"Got {len(target_sizes)} target_sizes for {len(logits)} images; give one for each.")
-        sizes = [(int(height), int(width)) for height, width in target_sizes]
+        sizes = _sizes(logits, target_sizes)
         if not return_segmentation_scores:
             return [resized_argmax(*arguments) for arguments in zip(logits, sizes, strict=True)]
         results = []
@@ -499,6 +536,45 @@ class SemanticImageProcessor(TorchvisionBackend):
             }
             results.append(SemanticSegmentationPostProcessorOutput(data=data))
         return results
+
+    def post_process_panoptic_segmentation(
+        self, outputs: Any, target_sizes: list[tuple[int, int]] | torch.Tensor | None = None, **thresholds: float
+    ) -> list[dict[str, Any]]:
+        """
+        The same label maps as panoptic segmentations whose classes are all "stuff": one segment for each class that is
+        present, with its score. It is from here that `pipeline("image-segmentation")` has scores.
+
+        Args:
+            outputs, target_sizes: see [`post_process_semantic_segmentation`].
+            thresholds: what pipelines pass for models that detect objects. Here each pixel belongs to a class,
+                whatever its score, so they do not count.
+
+        Returns:
+            For each image `segmentation`, int64 `(height, width)` of class ids, and `segments_info`, a list of
+            `{"id", "label_id", "score"}`, where both ids are the class id, and the score is the mean confidence of the
+            model in the class at its pixels.
+
+        Raises:
+            ValueError: if there are not as many target sizes as images.
+        """
+        results = []
+        for logits, size in zip(outputs.logits, _sizes(outputs.logits, target_sizes), strict=True):
+            label_map, confidence = resized_confidence(logits, size, are_logits=self.scores_are_logits)
+            segments = [
+                {"id": index, "label_id": index, "score": score}
+                for index, score in mean_confidence(label_map, confidence).items()
+            ]
+            results.append({"segmentation": label_map, "segments_info": segments})
+        return results
+
+
+def _sizes(logits: torch.Tensor, target_sizes: Any) -> list[tuple[int, int]]:
+    """Height and width of each image's label map."""
+    if target_sizes is None:
+        target_sizes = [logits.shape[-2:]] * len(logits)
+    if len(target_sizes) != len(logits):
+        raise ValueError(f"Got {len(target_sizes)} target_sizes for {len(logits)} images; give one for each.")
+    return [(int(height), int(width)) for height, width in target_sizes]
 
 
 def check_there_are(images: Any) -> None:
