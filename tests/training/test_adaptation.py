@@ -12,7 +12,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from small_encoders import save_encoder
-from training_runs import assert_same_run, options_of, stop_after, train, weights
+from training_runs import options_of, train, weights
 from transformers import (
     AutoImageProcessor,
     AutoModelForSemanticSegmentation,
@@ -82,16 +82,6 @@ def test_a_frozen_encoder_is_the_same_to_the_last_bit(encoder, folder, trained):
         assert name.startswith("hidden_states_norms.") or value.numpy().tobytes() in start, name
     heads = [weights(trained(encoder, way)) for way in ("frozen", "whole")]
     assert any(not torch.equal(heads[0][name], heads[1][name]) for name in heads[0] if "head" in name)
-
-
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("encoder", ["dinov3_vit", "swin"])
-def test_each_way_goes_on_after_a_stop_as_if_there_had_been_none(encoder, way, folder, trained, tmp_path, monkeypatch):
-    stop_after(2, monkeypatch)
-    assert run(folder, encoder, tmp_path, *WAYS[way]) == 143
-    monkeypatch.undo()
-    assert run(folder, encoder, tmp_path, *WAYS[way], "--resume") == 0
-    assert_same_run(tmp_path, trained(encoder, way))
 
 
 def test_adapters_change_the_encoder_and_leave_an_ordinary_model(folder, trained):
