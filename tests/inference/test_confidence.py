@@ -156,6 +156,8 @@ def test_wrong_options(model, picture, tmp_path, capsys, arguments, message):
         ('{"temperature": ', "calibration.json is damaged"),
         ('{"temperature": 0}', "calibration.json holds {'temperature': 0}; expected"),
         ('{"temperature": NaN}', "expected"),
+        ('{"temperature": 1e-300}', "a number from 0.001 to 1000"),
+        (f'{{"temperature": 1{"0" * 400}}}', "a number from 0.001 to 1000"),
         ('{"temperature": "1"}', "expected"),
         ('{"temperature": true}', "expected"),
         ("[1.5]", "calibration.json holds [1.5]; expected"),

@@ -23,6 +23,8 @@ from .results import CONFIDENCE
 
 
 CALIBRATION_FILE = "calibration.json"
+# Beyond, whatever the scores, every pixel is certain, or all classes are alike.
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.001, 1000
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def read_temperature(model: str) -> float:
     The `temperature` in `calibration.json` of a model folder, or a model on the Hub; 1 if there is no such file.
 
     Raises:
-        ValueError: if it holds no positive number of that name.
+        ValueError: if it holds no such number, or one that leaves every class certain or all alike.
     """
     try:
         file = Path(str(cached_file(model, CALIBRATION_FILE)))
@@ -134,8 +136,15 @@ def read_temperature(model: str) -> float:
     except ValueError as error:
         raise ValueError(f"{file} is damaged: {error}. Calibrate anew, or delete it.") from error
     temperature = calibration.get("temperature") if isinstance(calibration, dict) else None
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
-        raise ValueError(f'{file} holds {calibration}; expected {{"temperature": T}}, T being a number above 0.')
+    if (
+        isinstance(temperature, bool)
+        or not isinstance(temperature, int | float)
+        or not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE
+    ):
+        raise ValueError(
+            f'{file} holds {str(calibration)[:80]}; expected {{"temperature": T}}, T being a number from '
+            f"{LOWEST_TEMPERATURE} to {HIGHEST_TEMPERATURE}."
+        )
     return float(temperature)
 
 
