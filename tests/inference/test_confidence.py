@@ -65,7 +65,7 @@ def test_maps_and_means_of_classes(model, picture, scores, tmp_path):
         np.testing.assert_allclose(np.asarray(image), expected, atol=1e-5)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "x_ids.png")), label_map)
     classes = report(tmp_path)["classes"]
-    assert len(classes) >= 3, "the model is too dull for this test"
+    assert len(classes) >= 2, "the model is too dull for this test"
     for entry in classes:
         assert entry["confidence"] == pytest.approx(expected[label_map == entry["id"]].mean(), abs=1e-5)
 
