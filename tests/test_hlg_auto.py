@@ -141,7 +141,13 @@ def test_published_folders_hold_the_code_that_they_run(saved):
     common |= {"images", "labels", "layers", "modeling_hlg", "pipelines", "position_groups", "strict"}
     needed = {
         "image-classification": set(),
-        "image-segmentation": {"adapters", "modeling_hlg_segmentation", "modeling_semantic", "sliding_window"},
+        "image-segmentation": {
+            "adapters",
+            "modeling_hlg_segmentation",
+            "modeling_semantic",
+            "pixel_losses",
+            "sliding_window",
+        },
         "object-detection": {"modeling_hlg_detection"},
     }
     for task in TASKS:
