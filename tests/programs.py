@@ -1,17 +1,28 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Programs of examples/ and conversion/, in this process or in several."""
+"""Programs of examples/ and conversion/ and commands of the documentation, in this process or in others."""
 
+import multiprocessing
 import os
 import runpy
+import shlex
+import socket
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+
+from vitseg import cli
 
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 
 
 def run_here(program: Path, *arguments: str) -> int:
@@ -23,17 +34,82 @@ def run_here(program: Path, *arguments: str) -> int:
     return int(stop.value.code or 0)
 
 
-def launch(program: Path, *arguments: str | Path, num_processes: int, **environment: str) -> str:
-    """
-    Run a program in several processes on the CPU, with `environment` added to the variables; returns what it printed.
+def run_module(name: str, *arguments: str) -> int:
+    """The exit status of `python -m` in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *arguments])
+        try:
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
+        except SystemExit as stop:
+            return int(stop.code or 0)
+    return 0
 
-    With torchrun, which `accelerate launch` uses too, but only for GPUs.
-    """
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", **environment}
-    result = subprocess.run(
-        [*command, program, *arguments], capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL
-    )
-    assert result.returncode == 0, result.stderr
-    assert "warn" not in result.stderr.lower(), result.stderr
-    return result.stdout
+
+def run_command(line: str) -> int:
+    """The exit status of a command of the documentation that runs in this process."""
+    program, *arguments = shlex.split(line)
+    if program == "echo":
+        return subprocess.run(line, shell=True, check=True).returncode
+    if program == "vitseg":
+        return cli.main(arguments)
+    if program == "accelerate":
+        assert arguments.pop(0) == "launch"
+    if arguments[:2] == ["-m", "vitseg"]:
+        return cli.main(arguments[2:])
+    if arguments[0] == "-m":
+        return run_module(*arguments[1:])
+    if arguments[0] == "-c":
+        exec(compile(arguments[1], line, "exec"), {})
+        return 0
+    return run_here(ROOT / arguments[0], *arguments[1:])
+
+
+def start(
+    context: ForkServerContext,
+    function: Callable[..., int],
+    *arguments: Any,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+) -> BaseProcess:
+    """Call what runs a program in a process of its own, with its exit status; what it prints goes to a file."""
+    process = context.Process(target=_run_apart, args=(function, arguments, log, dict(environment or {})))
+    process.start()
+    return process
+
+
+def _run_apart(
+    function: Callable[..., int], arguments: tuple[Any, ...], log: Path, environment: dict[str, str]
+) -> None:
+    # Loaders' workers are forked from this process, as in a run from the command line: they end when it is killed.
+    multiprocessing.set_start_method("fork", force=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    torch.set_num_threads(1)
+    os.environ.update(environment)
+    sys.exit(function(*arguments))
+
+
+def start_two(
+    context: ForkServerContext, function: Callable[..., int], *arguments: Any, log: Path, **environment: str
+) -> list[BaseProcess]:
+    """[`start`] two processes with the variables that torchrun would give them, and `environment`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log.unlink(missing_ok=True)
+    processes = []
+    for rank in ("0", "1"):
+        variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+        processes.append(start(context, function, *arguments, log=log, environment={**variables, **environment}))
+    return processes
+
+
+def printed_by(*processes: BaseProcess, log: Path) -> str:
+    """What processes printed to the end, which is a good one."""
+    for process in processes:
+        process.join()
+    printed = log.read_text()
+    assert {process.exitcode for process in processes} == {0}, printed
+    return printed

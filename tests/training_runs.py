@@ -3,18 +3,16 @@
 """Training runs, in this process and in others, and what they leave."""
 
 import json
-import multiprocessing
 import os
 import resource
 import signal
-import socket
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import programs
 import psutil
 import pytest
 import torch
@@ -86,36 +84,20 @@ def normalize_by_running_statistics(self: torch.nn.BatchNorm2d, maps: torch.Tens
     )
 
 
-def start(
-    context: ForkServerContext,
-    *options: object,
-    log: Path,
-    environment: Mapping[str, str] | None = None,
-    limit_file_size: int | None = None,
-) -> BaseProcess:
+def start(context: ForkServerContext, *options: object, log: Path, limit_file_size: int | None = None) -> BaseProcess:
     """Start `vitseg train` in a process of its own; what it prints goes to a file."""
-    arguments = (list(map(str, options)), log, dict(environment or {}), limit_file_size)
-    process = context.Process(target=_train_here, args=arguments)
-    process.start()
-    return process
+    return programs.start(context, _train_here, [*map(str, options)], limit_file_size, log=log)
 
 
-def _train_here(options: list[str], log: Path, environment: dict[str, str], limit_file_size: int | None) -> None:
-    # Loaders' workers are forked from this process, as in a run from the command line: they end when it is killed.
-    multiprocessing.set_start_method("fork", force=True)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(descriptor, stream)
+def _train_here(options: list[str], limit_file_size: int | None = None) -> int:
     if limit_file_size is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_file_size, limit_file_size))
-    torch.set_num_threads(1)
-    os.environ.update(environment)
-    if environment:
+    if "WORLD_SIZE" in os.environ:
         pytest.MonkeyPatch().setattr(torch.nn.BatchNorm2d, "forward", normalize_by_running_statistics)
-    if environment.get("ACCELERATE_USE_FSDP") == "true":
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
         _offer_fsdp_on_processors()
-    sys.exit(cli.main(["train", *options]))
+    return cli.main(["train", *options])
 
 
 def _offer_fsdp_on_processors() -> None:
@@ -131,31 +113,13 @@ def _offer_fsdp_on_processors() -> None:
 
 
 def start_two(context: ForkServerContext, *options: object, log: Path, **environment: str) -> list[BaseProcess]:
-    """
-    Start `vitseg train` in two processes, with batch norms that use their running statistics.
-
-    The processes have the variables that torchrun would give them, and `environment`.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log.unlink(missing_ok=True)
-    ranks = []
-    for rank in ("0", "1"):
-        variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-        variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
-        ranks.append(start(context, *options, log=log, environment={**variables, **environment}))
-    return ranks
+    """Start `vitseg train` in two processes, with batch norms that use their running statistics."""
+    return programs.start_two(context, _train_here, [*map(str, options)], log=log, **environment)
 
 
 def train_in_two(context: ForkServerContext, *options: object, log: Path, **environment: str) -> str:
     """`vitseg train` in two processes, as [`start_two`] has them; returns what they printed."""
-    ranks = start_two(context, *options, log=log, **environment)
-    for process in ranks:
-        process.join()
-    printed = log.read_text()
-    assert [process.exitcode for process in ranks] == [0, 0], printed
-    return printed
+    return programs.printed_by(*start_two(context, *options, log=log, **environment), log=log)
 
 
 def send_to_all(process: BaseProcess, number: int) -> None:

@@ -5,11 +5,9 @@
 import contextlib
 import json
 import re
-import runpy
 import shlex
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import datasets
@@ -19,70 +17,38 @@ import torch
 from accelerate.state import AcceleratorState, PartialState
 from markdown_blocks import PAGES, README, ROOT, commands, runnable_blocks
 from PIL import Image
-from programs import run_here
+from programs import printed_by, run_command, run_module, start
 
-from vitseg import cli
 from vitseg.conversion.fingerprint import load_folder, take_fingerprint
 from vitseg.publishing import publish
 
 
-SHORT = ["--iterations", "3", "--train-scenes", "8", "--validation-scenes", "5"]
-# What a process of its own is started for: the demo, a command of the package under accelerate, the first code of the
-# README, and what takes several times as long in a process that has done much before. All else runs in this process,
-# where nothing has to be imported again.
-LAUNCHED = (
-    "accelerate launch -m vitseg validate --model demo/model --dataset demo/scenes --multi-scale",
-    "vitseg export",
-)
+SHORT = "--iterations 3 --train-scenes 8 --validation-scenes 5"
+# What a process of its own is started for: the demo, a command of the package that accelerate starts in another, and
+# what takes several times as long in a process that has done much before. All else runs in this process.
+LAUNCHED = "accelerate launch -m vitseg validate --model demo/model --dataset demo/scenes --multi-scale"
+EXPORT = "vitseg export"
 
 pytestmark = pytest.mark.slow
 
 
-def run(*command: str | Path) -> str:
+def run_apart(processes: ForkServerContext, function: Callable[..., int], *arguments: str) -> str:
     """What a program prints, in a process of its own in the current folder."""
-    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    log = Path("printed.txt")
+    log.unlink(missing_ok=True)
+    return printed_by(start(processes, function, *arguments, log=log), log=log)
 
 
-def run_module(name: str, *arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [name, *arguments])
-        try:
-            runpy.run_module(name, run_name="__main__", alter_sys=True)
-        except SystemExit as stop:
-            return int(stop.code or 0)
-    return 0
-
-
-def run_command(line: str) -> int:
-    """The exit status of a command of the documentation that runs in this process."""
-    program, *arguments = shlex.split(line)
-    if program == "echo":
-        return subprocess.run(line, shell=True, check=True).returncode
-    if program == "vitseg":
-        return cli.main(arguments)
-    if program == "accelerate":
-        assert arguments.pop(0) == "launch"
-    if arguments[:2] == ["-m", "vitseg"]:
-        return cli.main(arguments[2:])
-    if arguments[0] == "-m":
-        return run_module(*arguments[1:])
-    if arguments[0] == "-c":
-        exec(compile(arguments[1], line, "exec"), {})
-        return 0
-    return run_here(ROOT / arguments[0], *arguments[1:])
-
-
-def run_line(line: str) -> None:
+def run_line(line: str, processes: ForkServerContext) -> None:
     """A command as a reader gives it; see `LAUNCHED`."""
     if line.startswith(LAUNCHED):
-        program, *arguments = shlex.split(line)
-        run(Path(sys.executable).with_name(program), *arguments)
-        return
-    assert run_command(line) == 0, line
-    AcceleratorState._reset_state()
-    PartialState._reset_state()
+        run_apart(processes, run_module, "accelerate.commands.accelerate_cli", *shlex.split(line)[1:])
+    elif line.startswith(EXPORT):
+        run_apart(processes, run_command, line)
+    else:
+        assert run_command(line) == 0, line
+        AcceleratorState._reset_state()
+        PartialState._reset_state()
 
 
 @contextlib.contextmanager
@@ -104,13 +70,13 @@ def own_state(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory) -> Iterator[str]:
+def demo(processes, tmp_path_factory) -> Iterator[str]:
     """What a short demo prints in a folder that looks like a clone, which is then the current one."""
     folder = tmp_path_factory.mktemp("clone")
     for name in ("examples", "conversion", "README.md"):
         (folder / name).symlink_to(ROOT / name)
     with own_state(folder):
-        yield run(sys.executable, "examples/quickstart.py", "--output", "demo", *SHORT)
+        yield run_apart(processes, run_command, f"python examples/quickstart.py --output demo {SHORT}")
 
 
 def test_demo_leaves_a_model_and_pictures(demo):
@@ -124,17 +90,17 @@ def test_demo_leaves_a_model_and_pictures(demo):
     assert config["id2label"]["0"] == "sky"
 
 
-def test_the_commands_that_the_demo_ends_with(demo):
+def test_the_commands_that_the_demo_ends_with(demo, processes):
     lines = [line.strip() for line in demo.partition("Next:")[2].splitlines() if line.strip()]
     assert len(lines) == 3
     for line in lines:
-        run_line(line)
+        run_line(line, processes)
     report = json.loads(Path("demo/segmented/scene_0.json").read_text(encoding="utf-8"))
     assert sum(found["pixels"] for found in report["classes"]) == report["width"] * report["height"]
 
 
 @pytest.fixture(scope="module")
-def after_readme(demo) -> None:
+def after_readme(demo, processes) -> None:
     """All commands of the README have run."""
     # Cloning, installing and `make` are not run from a test, nor what needs a file that has to be downloaded first.
     lines = [
@@ -142,18 +108,17 @@ def after_readme(demo) -> None:
         for line in commands(README)
         if line.startswith(("python ", "accelerate ", "vitseg ")) and "FILE" not in line
     ]
-    assert len(lines) == 13
+    assert len(lines) == 14
     assert any(line.startswith(LAUNCHED) for line in lines)
     for line in lines:
-        run_line(line)
+        run_line(line, processes)
 
 
 @pytest.mark.usefixtures("demo")
 def test_python_of_the_readme():
-    first, *others = [block for language, block in runnable_blocks(README) if language == "python"]
-    assert len(others) == 2
-    run(sys.executable, "-c", first)
-    for block in others:
+    blocks = [block for language, block in runnable_blocks(README) if language == "python"]
+    assert len(blocks) == 3
+    for block in blocks:
         exec(compile(block, README.name, "exec"), {})
 
 
@@ -167,7 +132,7 @@ def test_commands_of_the_readme():
 
 
 @pytest.mark.usefixtures("after_readme")
-def test_pages_of_the_documentation():
+def test_pages_of_the_documentation(processes):
     """What a page repeats of the README is not run again."""
     done = set(commands(README))
     for page in PAGES:
@@ -177,7 +142,7 @@ def test_pages_of_the_documentation():
                 continue
             for line in block.splitlines():
                 if line not in done:
-                    run_line(line)
+                    run_line(line, processes)
                     # Each table of labels is written where it is used, whatever was there before.
                     done |= {line} if not line.startswith("echo") else set()
     assert Path("runs/two_classes/best/model.safetensors").exists()

@@ -4,7 +4,6 @@
 
 import csv
 import json
-import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
 
@@ -73,8 +72,8 @@ def memory_of_a_large_tensor() -> int:
 
 
 @pytest.mark.slow
-def test_memory_that_is_freed_again_counts():
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+def test_memory_that_is_freed_again_counts(processes):
+    with ProcessPoolExecutor(1, mp_context=processes) as process:
         growth = process.submit(memory_of_a_large_tensor).result()
     assert 250e6 < growth < 350e6
 

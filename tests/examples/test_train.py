@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from programs import EXAMPLES, launch, run_here
+from programs import EXAMPLES, printed_by, run_here, start_two
 from training_runs import losses, options_of
 from transformers import AutoModelForSemanticSegmentation
 
@@ -23,11 +23,12 @@ def folder(tmp_path_factory, tiny_recipe) -> Path:
 
 
 @pytest.mark.slow
-def test_the_script_in_two_processes(folder, tmp_path):
-    printed = launch(
-        EXAMPLES / "train.py", *options_of(folder, "tiny", tmp_path / "run"), "--iterations=2", num_processes=2
-    )
+def test_the_script_in_two_processes(processes, folder, tmp_path):
+    log = tmp_path / "log.txt"
+    options = [*options_of(folder, "tiny", tmp_path / "run"), "--iterations=2", "--set=training.warmup_iterations=0"]
+    printed = printed_by(*start_two(processes, run_here, EXAMPLES / "train.py", *options, log=log), log=log)
     assert "2 process(es) on cpu, 2 images at a time" in printed
+    assert "warn" not in printed.lower()
     assert len(losses(tmp_path / "run")) == 2
     AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "run" / "best")
 

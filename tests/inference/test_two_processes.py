@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from multiprocessing import get_context
 from multiprocessing.pool import Pool
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,9 +35,9 @@ NAMES = "abcde"
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    """Two processes for all tests: starting them takes longer than what they do."""
-    with get_context("spawn").Pool(2) as pool:
+def pool(processes) -> Iterator[Pool]:
+    """Two processes for all tests."""
+    with processes.Pool(2) as pool:
         yield pool
 
 
