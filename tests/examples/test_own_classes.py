@@ -50,7 +50,7 @@ def test_the_five_commands(tmp_path, monkeypatch):
     Path("labels.json").write_text(json.dumps({"0": "ground", "1": "square"}))
     save_encoder("dinov3_vit", Path("encoder"))
     own = {"FOLDER": "photographs", "FILE": "labels.json", "NAME": "me/mine"}
-    small = ["--backbone=encoder", "--iterations=30", "--batch-size=4", "--workers=0", "--learning-rate=0.003"]
+    small = ["--backbone=encoder", "--iterations=10", "--batch-size=4", "--workers=0", "--learning-rate=0.003"]
     small += [
         "--set=training.crop_size=[64, 64]",
         "--set=training.scale=[80, 64]",

@@ -23,7 +23,7 @@ from vitseg.conversion.fingerprint import load_folder, take_fingerprint
 from vitseg.publishing import publish
 
 
-SHORT = "--iterations 3 --train-scenes 8 --validation-scenes 5"
+SHORT = "--iterations 3 --train-scenes 8 --validation-scenes 4"
 # What a process of its own is started for: the demo, a command of the package that accelerate starts in another, and
 # what takes several times as long in a process that has done much before. All else runs in this process.
 LAUNCHED = "accelerate launch -m vitseg validate --model demo/model --dataset demo/scenes --multi-scale"
@@ -128,7 +128,7 @@ def test_commands_of_the_readme():
         assert Path("runs", name, "model.safetensors").exists()
     assert Path("segmented/scene_0_ids.png").exists()
     assert Path("exported/model.onnx").exists()
-    assert json.loads(Path("runs/measured/results.json").read_text(encoding="utf-8"))["images"] == 5
+    assert json.loads(Path("runs/measured/results.json").read_text(encoding="utf-8"))["images"] == 4
 
 
 @pytest.mark.usefixtures("after_readme")
