@@ -9,7 +9,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from vitseg import cli
+from vitseg.conversion.fingerprint import Fingerprint, load_folder, take_fingerprint
 
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +63,11 @@ def run_command(line: str) -> int:
         exec(compile(arguments[1], line, "exec"), {})
         return 0
     return run_here(ROOT / arguments[0], *arguments[1:])
+
+
+def load_here(folders: Sequence[Path], *, remote_code: bool) -> list[Fingerprint]:
+    """For `load_in_fresh_process` of `vitseg publish`: test_publish.py sees what only fresh processes show."""
+    return [take_fingerprint(*load_folder(folder)) for folder in folders]
 
 
 def start(

@@ -13,10 +13,12 @@ from accelerate.state import AcceleratorState, PartialState
 from huggingface_hub import ModelCard
 from markdown_blocks import ROOT
 from PIL import Image
+from programs import load_here
 from small_encoders import save_encoder
 from transformers import pipeline
 
 from vitseg.cli import main
+from vitseg.publishing import publish
 
 
 pytestmark = pytest.mark.usefixtures("own_state")
@@ -46,6 +48,7 @@ def make_photographs(folder: Path) -> None:
 
 def test_the_five_commands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(publish, "load_in_fresh_process", load_here)
     make_photographs(Path("photographs"))
     Path("labels.json").write_text(json.dumps({"0": "ground", "1": "square"}))
     save_encoder("dinov3_vit", Path("encoder"))

@@ -17,9 +17,8 @@ import torch
 from accelerate.state import AcceleratorState, PartialState
 from markdown_blocks import PAGES, README, ROOT, commands, runnable_blocks
 from PIL import Image
-from programs import printed_by, run_command, run_module, start
+from programs import load_here, printed_by, run_command, run_module, start
 
-from vitseg.conversion.fingerprint import load_folder, take_fingerprint
 from vitseg.publishing import publish
 
 
@@ -59,12 +58,7 @@ def own_state(folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(folder / "cache"))
-        # test_publish.py sees what only fresh processes show.
-        patch.setattr(
-            publish,
-            "load_in_fresh_process",
-            lambda folders, remote_code: [take_fingerprint(*load_folder(folder)) for folder in folders],
-        )
+        patch.setattr(publish, "load_in_fresh_process", load_here)
         yield
     torch.set_num_threads(threads)
 

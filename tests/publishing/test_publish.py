@@ -13,11 +13,11 @@ import pytest
 from golden_cases import convert_case, load_case
 from hub_stand_in import Hub, running_hub
 from huggingface_hub import ModelCard
+from programs import load_here
 from tiny_setr import save_tiny_setr
 
 from vitseg import cli
 from vitseg.conversion import fingerprint
-from vitseg.conversion.fingerprint import load_folder, take_fingerprint
 from vitseg.publishing import publish, upload
 from vitseg.publishing.fresh_process import load_in_fresh_process
 from vitseg.scenes import SCENE_CLASSES, write_scenes
@@ -56,11 +56,7 @@ def model(converted, tmp_path) -> Path:
 @pytest.fixture
 def loads(monkeypatch):
     """Folders are loaded in this process. What only a fresh one shows is seen by the tests without this."""
-
-    def load(folders, *, remote_code):
-        return [take_fingerprint(*load_folder(folder)) for folder in folders]
-
-    monkeypatch.setattr(publish, "load_in_fresh_process", load)
+    monkeypatch.setattr(publish, "load_in_fresh_process", load_here)
 
 
 @pytest.fixture
