@@ -1,22 +1,35 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A Hub on this machine: as much of its HTTP API as an upload needs, and a list of what was asked of it."""
+"""A Hub on this machine: as much of its HTTP API as uploads and downloads need, and a list of what was asked of it."""
 
 import base64
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import huggingface_hub
+import pytest
+import transformers
+
+
+# What is asked of a repository to read from it.
+DOWNLOAD = re.compile(
+    r"(?:/api/models)?/(?P<repository>[^/]+/[^/]+)(?:/(?:revision|resolve)/(?P<revision>[^/]+))?(?:/(?P<file>.+))?"
+)
 
 
 class Hub(ThreadingHTTPServer):
     """
-    One repository. Files above `LARGE` bytes, or of weights, go the way of large files.
+    One repository to upload to. Files above `LARGE` bytes, or of weights, go the way of large files.
 
-    `failures` are paths, by how they end, that fail so many times more with an internal error.
+    `failures` are paths, by how they end, that fail so many times more with an internal error. Folders to download are
+    in `folders`, by repository and revision; `gated` repositories ask for a token.
     """
 
     LARGE = 100_000
@@ -30,6 +43,8 @@ class Hub(ThreadingHTTPServer):
         self.commits: list[list[str]] = []
         self.requests: list[str] = []
         self.failures: dict[str, int] = {}
+        self.folders: dict[tuple[str, str], Path] = {}
+        self.gated: dict[str, str] = {}
 
     def is_large(self, path: str, size: int) -> bool:
         return path.endswith(".safetensors") or size > self.LARGE
@@ -42,6 +57,14 @@ class Hub(ThreadingHTTPServer):
         if self.is_large(path, len(content)):
             return hashlib.sha256(content).hexdigest()
         return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+    def find(self, repository: str, revision: str) -> tuple[str, Path] | None:
+        """The commit that a revision of `folders` is at, by which it is known too, and its folder."""
+        for (name, tag), folder in self.folders.items():
+            commit = hashlib.sha1(f"{name}@{tag}".encode()).hexdigest()
+            if name == repository and revision in (tag, commit):
+                return commit, folder
+        return None
 
     @property
     def head(self) -> str:
@@ -79,6 +102,8 @@ class Handler(BaseHTTPRequestHandler):
             if path.endswith(ending) and count:
                 hub.failures[ending] -= 1
                 return self.answer({"error": "Internal Error"}, 500)
+        if hub.folders and (asked := DOWNLOAD.fullmatch(path)):
+            return self.download(*asked.group("repository", "revision", "file"))
         if path == "/api/repos/create":
             hub.created = json.loads(body)
             name = f"{hub.created['organization']}/{hub.created['name']}"
@@ -131,7 +156,32 @@ class Handler(BaseHTTPRequestHandler):
         url = f"{hub.url}/{repository}/commit/{hub.head}"
         self.answer({"commitUrl": url, "commitOid": hub.head, "success": True})
 
-    do_GET = do_POST = do_PUT = handle_request
+    def download(self, repository: str, revision: str | None, file: str | None) -> None:
+        """A file of `folders`, or without one, the commit of a revision."""
+        hub, found = self.server, self.server.find(repository, revision or "main")
+        token = hub.gated.get(repository)
+        if found is None:
+            return self.send_file(b"", 404, {"X-Error-Code": "RevisionNotFound" if revision else "RepoNotFound"})
+        commit, folder = found
+        if file is None:
+            return self.answer({"id": repository, "sha": commit})
+        headers = {"X-Repo-Commit": commit}
+        if token and self.headers.get("Authorization") != f"Bearer {token}":
+            return self.send_file(b"", 403, headers | {"X-Error-Code": "GatedRepo"})
+        if not (folder / file).is_file():
+            return self.send_file(b"", 404, headers | {"X-Error-Code": "EntryNotFound"})
+        content = (folder / file).read_bytes()
+        return self.send_file(content, 200, headers | {"ETag": f'"{hashlib.sha1(content).hexdigest()}"'})
+
+    def send_file(self, content: bytes, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(content))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    do_GET = do_HEAD = do_POST = do_PUT = handle_request
 
 
 @contextmanager
@@ -145,3 +195,13 @@ def running_hub() -> Iterator[Hub]:
         hub.shutdown()
         thread.join()
         hub.server_close()
+
+
+def download_from(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let transformers look for repositories there, and keep what it downloads in `cache`."""
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(transformers.utils.hub.hf_api(), "endpoint", hub.url)

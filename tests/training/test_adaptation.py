@@ -8,17 +8,30 @@ import shutil
 import sys
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
+from hub_stand_in import download_from, running_hub
 from huggingface_hub import ModelCard
+from PIL import Image
+from safetensors.torch import load_file
 from small_encoders import save_encoder
-from training_runs import options_of, train, weights
+from training_runs import (
+    SHARDED,
+    losses,
+    normalize_by_running_statistics,
+    options_of,
+    train,
+    train_in_two,
+    weights,
+)
 from transformers import (
     AutoImageProcessor,
     AutoModelForSemanticSegmentation,
     BitImageProcessor,
     ConvNextBackbone,
     ConvNextConfig,
+    PreTrainedModel,
     ResNetConfig,
     ResNetModel,
     Swinv2Config,
@@ -49,8 +62,13 @@ def folder(tmp_path_factory, tiny_recipe) -> Path:
     return folder
 
 
+def command(folder: Path, encoder: str, output: Path, *options: str) -> list[str]:
+    what = [*options_of(folder, "tiny", output), "--backbone", str(folder / encoder)]
+    return [*what, "--checkpoint-every=2", *options]
+
+
 def run(folder: Path, encoder: str, output: Path, *options: str) -> int:
-    return train(*options_of(folder, "tiny", output), "--backbone", folder / encoder, "--checkpoint-every=2", *options)
+    return train(*command(folder, encoder, output, *options))
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +84,10 @@ def trained(folder):
     return get
 
 
-def answer(folder: Path) -> torch.Tensor:
-    model = AutoModelForSemanticSegmentation.from_pretrained(folder).eval()
+def answer(model: Path | PreTrainedModel) -> torch.Tensor:
+    """The logits of a model, or of the one in a folder."""
+    if isinstance(model, Path):
+        model = AutoModelForSemanticSegmentation.from_pretrained(model).eval()
     torch.manual_seed(1)
     with torch.no_grad():
         return model(torch.randn(1, 3, 48, 64)).logits
@@ -82,6 +102,31 @@ def test_a_frozen_encoder_is_the_same_to_the_last_bit(encoder, folder, trained):
         assert name.startswith("hidden_states_norms.") or value.numpy().tobytes() in start, name
     heads = [weights(trained(encoder, way)) for way in ("frozen", "whole")]
     assert any(not torch.equal(heads[0][name], heads[1][name]) for name in heads[0] if "head" in name)
+
+
+def test_what_learns_may_be_in_shards(processes, folder, tmp_path, monkeypatch):
+    """By FSDP, in two processes: it learns as in one, saves the same, and goes on."""
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", normalize_by_running_statistics)
+    options = ("--lora", "2", "--save-adapter", "--validation-split=none")
+    # AdamW would make steps of the rounding errors in gradients that are next to nothing.
+    options += ("--set", "training.optimizer=sgd", "--learning-rate=0.1")
+    one, sharded = tmp_path / "one", tmp_path / "sharded"
+    assert run(folder, "dinov3_vit", one, *options) == 0
+
+    def run_sharded(*more: str) -> dict[str, torch.Tensor]:
+        given = command(folder, "dinov3_vit", sharded, *options, *more)
+        assert "Warning" not in train_in_two(processes, *given, log=tmp_path / "sharded.log", **SHARDED)
+        return load_file(sharded / "model/adapter_model.safetensors")
+
+    learned = run_sharded()
+    assert losses(sharded) == pytest.approx(losses(one), rel=1e-5)
+    expected = load_file(one / "model/adapter_model.safetensors")
+    assert learned.keys() == expected.keys()
+    assert any(tensor.any() for name, tensor in learned.items() if "lora_B" in name)
+    assert all(learned[name].allclose(tensor, atol=1e-5) for name, tensor in expected.items())
+    shutil.rmtree(sharded / "checkpoints/step-00000004")
+    again = run_sharded("--resume=latest")
+    assert all(again[name].equal(tensor) for name, tensor in learned.items())
 
 
 def test_adapters_change_the_encoder_and_leave_an_ordinary_model(folder, trained):
@@ -276,3 +321,50 @@ def test_an_adapter_is_published_with_its_repository_as_base(trained, tmp_path):
     files = files_to_publish(model)
     assert {"adapter_config.json", "adapter_model.safetensors", "encoder.json", "training.json"} <= files.keys()
     assert {"config.json", "preprocessor_config.json", "modeling_setr.py", "adapters.py"} <= files.keys()
+
+
+@pytest.fixture
+def hub(folder, trained, tmp_path, monkeypatch):
+    """A Hub with an adapter of two revisions, as it is published, over an encoder that not everybody may download."""
+    with running_hub() as hub:
+        for revision, way in (("main", "lora"), ("v1", "frozen")):
+            model = shutil.copytree(trained("dinov3_vit", way, "--save-adapter") / "model", tmp_path / revision)
+            encoder = json.loads((model / "encoder.json").read_text())
+            (model / "encoder.json").write_text(json.dumps(encoder | {"source": "meta/encoder"}))
+            (model / "adapter_config.json").write_text(json.dumps(config_of_published_adapter(model, "me/adapter")))
+            hub.folders["me/adapter", revision] = model
+        hub.folders["meta/encoder", "main"] = folder / "dinov3_vit"
+        hub.gated["meta/encoder"] = "hf_secret"
+        download_from(hub, tmp_path / "hub", monkeypatch)
+        yield hub
+
+
+def test_an_adapter_is_had_from_the_hub_and_its_encoder_from_another_repository(hub, trained, tmp_path, monkeypatch):
+    def load(**arguments):
+        return AutoModelForSemanticSegmentation.from_pretrained("me/adapter", **arguments)
+
+    with pytest.raises(ValueError, match=r"lacks its encoder.*meta/encoder"):
+        load()
+    models = [("lora", load(token="hf_secret")), ("frozen", load(token="hf_secret", revision="v1"))]
+    # Now they are in the cache, where neither the Hub nor a token is needed.
+    asked = len(hub.requests)
+    models.append(("lora", load(local_files_only=True)))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    models.append(("frozen", load(revision="v1")))
+    assert len(hub.requests) == asked
+    for way, model in models:
+        torch.testing.assert_close(answer(model), answer(trained("dinov3_vit", way) / "model"), rtol=0, atol=0)
+
+
+def test_commands_take_an_adapter_of_the_hub(hub, folder, trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    whole, merged, image = trained("dinov3_vit", "lora") / "model", tmp_path / "merged", tmp_path / "image.png"
+    assert main(["merge", "--model", "me/adapter", "--output", str(merged)]) == 0
+    assert {path.name for path in merged.iterdir()} == {path.name for path in whole.iterdir()}
+    torch.testing.assert_close(answer(merged), answer(whole), rtol=0, atol=0)
+    Image.effect_noise((64, 48), 90).convert("RGB").save(image)
+    for name, model in (("whole", str(whole)), ("adapter", "me/adapter")):
+        assert main(["segment", str(image), "--model", model, "--output", str(tmp_path / name)]) == 0
+    label_maps = [(tmp_path / name / "image_ids.png").read_bytes() for name in ("whole", "adapter")]
+    assert label_maps[0] == label_maps[1]
+    assert pipeline("image-segmentation", model="me/adapter")(str(image))

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+from transformers.utils import cached_file
 
 from ..conversion.provenance import TRAINING_FILE
 from ..models.adapters import find_adapter
@@ -26,18 +27,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        adapter = find_adapter(args.model, {})
+        is_adapter = find_adapter(args.model, {}) is not None
     except OSError as error:
         raise ValueError(f"{args.model} is no folder with an adapter, nor one on the Hub: {error}") from error
-    if adapter is None:
+    if not is_adapter:
         raise ValueError(f"{args.model} holds no adapter over an encoder. If it is a model, it is whole already.")
     if args.output.exists():
         raise ValueError(f"{args.output} exists already. Give a new folder, or delete it first.")
     model = AutoModelForSemanticSegmentation.from_pretrained(args.model)
+    record = _record_of_training(args.model)
     with replacing(args.output) as folder:
         model.save_pretrained(folder)
         AutoImageProcessor.from_pretrained(args.model).save_pretrained(folder)
-        if (adapter / TRAINING_FILE).exists():
-            shutil.copy(adapter / TRAINING_FILE, folder)
+        if record is not None:
+            shutil.copy(record, folder)
     print(args.output)
     return 0
+
+
+def _record_of_training(model: str) -> str | None:
+    """The file that says how a model was trained, if there is one: in its folder, or downloaded from the Hub."""
+    try:
+        return cached_file(model, TRAINING_FILE)
+    except OSError:
+        return None

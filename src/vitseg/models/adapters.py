@@ -28,17 +28,20 @@ ADAPTER_FILES = (ADAPTER_CONFIG, "adapter_model.safetensors")
 ADDED_NORMS = "hidden_states_norms."
 # Of `from_pretrained`, those that say where files are.
 HUB_ARGUMENTS = {"cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token"}
+# Those of them that hold for any repository, so that they also say how an adapter's encoder is had.
+ENCODER_ARGUMENTS = HUB_ARGUMENTS - {"revision", "subfolder"}
 # Plain ViTs of transformers, which has no backbone classes for them; ours computes the same.
 PLAIN_VITS = ("deit", "vit", "vit_mae", "vit_msn")
 
 
-def load_encoder(backbone: PreTrainedModel, source: str) -> list[str]:
+def load_encoder(backbone: PreTrainedModel, source: str, **hub: Any) -> list[str]:
     """
     Load the encoder of a transformers model into a backbone of the same architecture.
 
     Args:
         backbone: of the class that AutoBackbone has for that model; for one of `PLAIN_VITS`, a [`PlainVitBackbone`].
         source: folder, or repository on the Hub.
+        hub: arguments of `from_pretrained` that say how it is had from there, such as `token`.
 
     Returns:
         The names of the backbone's parameters that the model does not have, and that stay as they are: those of
@@ -50,8 +53,8 @@ def load_encoder(backbone: PreTrainedModel, source: str) -> list[str]:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # for heads, which are left out
     try:
-        if AutoConfig.from_pretrained(source).model_type in PLAIN_VITS:
-            encoder = AutoModel.from_pretrained(source, dtype=torch.float32)
+        if AutoConfig.from_pretrained(source, **hub).model_type in PLAIN_VITS:
+            encoder = AutoModel.from_pretrained(source, dtype=torch.float32, **hub)
             backbone.load_state_dict(_our_names(encoder.state_dict()))
             return []
         # What has another size is named below, where transformers refers to a report that it logs.
@@ -61,6 +64,7 @@ def load_encoder(backbone: PreTrainedModel, source: str) -> list[str]:
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            **hub,
         )
     except OSError as error:
         raise ValueError(f"There are no weights of an encoder in {source}, nor on the Hub: {error}") from error
@@ -134,13 +138,14 @@ def find_adapter(name: str | PathLike | None, arguments: Mapping[str, Any]) -> P
     return Path(encoder).parent
 
 
-def load_adapted(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+def load_adapted(model: PreTrainedModel, folder: Path, arguments: Mapping[str, Any]) -> PreTrainedModel:
     """
     Give a model, built with random weights, those of the encoder, the adapter and the heads of a folder.
 
     Args:
         model: of the folder's configuration, in float32.
         folder: what `find_adapter` found.
+        arguments: as there; some of them also say how the encoder is had from the Hub.
 
     Returns:
         The model, with the adapter merged into the encoder's weights.
@@ -156,7 +161,7 @@ def load_adapted(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     source, expected = _read_encoder(folder / ENCODER_FILE)
     remedy = f"Put the original there, or name its folder as `source` in {folder / ENCODER_FILE}."
     try:
-        load_encoder(model.backbone, source)
+        load_encoder(model.backbone, source, **{key: arguments[key] for key in ENCODER_ARGUMENTS & arguments.keys()})
     except ValueError as error:
         raise ValueError(f"The adapter in {folder} lacks its encoder. {remedy} {error}") from error
     digest = encoder_digest(model.backbone)

@@ -114,7 +114,7 @@ class SemanticSegmentationModel(PreTrainedModel):
         folder = find_adapter(pretrained_model_name_or_path, kwargs)
         if folder is not None:
             config = cls.config_class.from_pretrained(folder)
-            kwargs["state_dict"] = load_adapted(cls(config), folder).state_dict()
+            kwargs["state_dict"] = load_adapted(cls(config), folder, kwargs).state_dict()
             kwargs.pop("adapter_kwargs", None)  # of the Auto classes
             if "config" not in kwargs:
                 kwargs["config"], kwargs = cls.config_class.from_pretrained(
