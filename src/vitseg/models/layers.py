@@ -71,7 +71,8 @@ def crop(maps: torch.Tensor, size: tuple[int, int] | torch.Size) -> torch.Tensor
         # A slice would fix the program to sizes that need padding, or to those that do not.
         rows, columns = (torch.arange(side, device=maps.device) for side in (height, width))
         return maps.index_select(2, rows).index_select(3, columns)
-    return maps[..., :height, :width]
+    # Itself rather than a view, which FSDP warns of.
+    return maps if maps.shape[-2:] == size else maps[..., :height, :width]
 
 
 def resize(maps: torch.Tensor, size: tuple[int, int] | torch.Size, mode: str = "bilinear") -> torch.Tensor:

@@ -92,11 +92,21 @@ class Adaptation:
         if self.adapted is None and not self.saves_adapter:
             model.save_pretrained(folder)
             return
-        if self.adapted is not None:
-            adapted = copy.deepcopy(self.adapted)
-            adapted.get_base_model().load_state_dict(model.state_dict())
-        else:
-            adapted = add_adapter(copy.deepcopy(model), None)
+        model = copy.deepcopy(model)
+        if self.adapted is None:
+            self.write(add_adapter(model, None), folder)
+            return
+        # For the time being, PEFT's wrapper is around this copy: of the model in training there is none if it is in
+        # shards.
+        tuner = self.adapted.base_model
+        trained, tuner.model = tuner.model, model
+        try:
+            self.write(self.adapted, folder)
+        finally:
+            tuner.model = trained
+
+    def write(self, adapted: "PeftModel", folder: Path) -> None:
+        """Write a model in PEFT's wrapper, which is not what it was afterwards."""
         if self.saves_adapter:
             save_adapter(adapted, folder, str(self.source))
         else:
