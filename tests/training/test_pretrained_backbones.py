@@ -3,6 +3,7 @@
 """A recipe's decoder over a pretrained backbone of transformers: its weights, its layers, its pixels and sizes."""
 
 import copy
+import json
 
 import pytest
 import torch
@@ -113,6 +114,49 @@ def test_layers_are_taken_at_the_published_shares_of_the_depth(tmp_path):
         with pytest.warns(UserWarning, match="no image processor"):
             recipe = load_recipe(DECODERS[decoder], backbone=str(tmp_path))
         assert recipe.model["backbone_config"]["out_indices"] == taps
+
+
+IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+STEPS = {"do_resize": True, "do_normalize": True}
+BYTES = {"do_rescale": True, "rescale_factor": 1 / 255}
+SQUARE = {"height": 224, "width": 224}
+# preprocessor_config.json as the encoders' repositories on the Hub have it, from transformers of several years.
+PROCESSORS = {
+    "dinov2": BYTES
+    | IMAGENET
+    | {"image_processor_type": "BitImageProcessor", "do_center_crop": True, "crop_size": SQUARE, "resample": 3}
+    | {"do_convert_rgb": True, "size": {"shortest_edge": 256}},
+    "dinov3_vit": BYTES
+    | IMAGENET
+    | {"image_processor_type": "DINOv3ViTImageProcessorFast", "do_center_crop": None, "crop_size": None}
+    | {"data_format": "channels_first", "default_to_square": True, "device": None, "size": SQUARE},
+    "beit": HALF
+    | {"feature_extractor_type": "BeitFeatureExtractor", "do_center_crop": False, "crop_size": 224, "size": 224},
+    "deit": IMAGENET
+    | {"feature_extractor_type": "DeiTFeatureExtractor", "do_center_crop": True, "crop_size": 224, "size": 256},
+    "vit_mae": IMAGENET | {"feature_extractor_type": "ViTFeatureExtractor", "resample": 3, "size": 224},
+    "swin": IMAGENET | {"feature_extractor_type": "ViTFeatureExtractor", "resample": 3, "size": 224},
+    "convnext": IMAGENET | {"feature_extractor_type": "ConvNextFeatureExtractor", "crop_pct": 0.875, "size": 224},
+    "vit": HALF | {"size": 224},
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_pixels_are_normalised_as_the_repository_of_the_encoder_says(name, tmp_path):
+    ENCODERS[name][1].save_pretrained(tmp_path)
+    processor = tmp_path / "preprocessor_config.json"
+    processor.write_text(json.dumps(STEPS | PROCESSORS[name]))
+    recipe = load_recipe(DECODERS["pup"], backbone=str(tmp_path))
+    mean, std = (PROCESSORS[name][key] for key in IMAGENET)
+    assert (recipe.image_processor["image_mean"], recipe.image_processor["image_std"]) == (mean, std)
+    edge = 518 if name == "dinov2" else 512
+    assert recipe.image_processor["size"]["shortest_edge"] == edge
+    # The same of bytes that are not scaled, and of one number for all channels.
+    processor.write_text(json.dumps(STEPS | PROCESSORS[name] | {"do_rescale": False, "image_mean": 51}))
+    recipe = load_recipe(DECODERS["pup"], backbone=str(tmp_path))
+    assert recipe.image_processor["image_mean"] == [0.2] * 3
 
 
 def test_what_the_user_says_of_the_backbone_counts(encoders):

@@ -7,7 +7,7 @@ ViT's. Training, its schedule and the decoder stay the recipe's.
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import MODEL_FOR_BACKBONE_MAPPING, AutoConfig, AutoImageProcessor
@@ -119,7 +119,7 @@ def _refuse_lost_abilities(name: str, published: Mapping[str, Any], config: PreT
         if published.get(ability) is not None:
             raise ValueError(
                 f"{name} has {ability} {published[ability]}, which a pretrained {config.model_type} has not. Choose a "
-                "recipe without, such as segvit-atm-vit-l-ade20k-640-160k or segmenter-vit-s-ade20k-512-64e."
+                "recipe without, such as segvit-atm-vit-l-ade20k-640-160k or segmenter-mask-vit-s-ade20k-512."
             )
 
 
@@ -145,21 +145,29 @@ def _pyramid_taps(config: PreTrainedConfig, published: Mapping[str, Any]) -> lis
 
 
 def _pixel_statistics(source: str) -> dict[str, Any]:
-    """Mean and standard deviation of the channels that an encoder was trained with."""
+    """Mean and standard deviation of the channels, from 0 to 1, that an encoder was trained with."""
     try:
         processor = AutoImageProcessor.from_pretrained(source)
     except (OSError, ValueError):
         processor = None
-    if processor is None:
+    if not getattr(processor, "do_normalize", True):
+        return {"do_normalize": False}
+    mean, std = (getattr(processor, name, None) for name in ("image_mean", "image_std"))
+    if mean is None or std is None:
         warnings.warn(
-            f"{source} has no image processor: pixels are normalised by ImageNet's mean and standard deviation. If "
-            "the encoder was trained otherwise, change image_processor.image_mean and image_processor.image_std.",
+            f"{source} has no image processor that says how pixels are normalised, so that it is by ImageNet's mean "
+            "and standard deviation. If the encoder was trained otherwise, change image_processor.image_mean and "
+            "image_processor.image_std.",
             stacklevel=2,
         )
         return {"image_mean": list(IMAGENET_DEFAULT_MEAN), "image_std": list(IMAGENET_DEFAULT_STD)}
-    if not getattr(processor, "do_normalize", True):
-        return {"do_normalize": False}
-    return {"image_mean": list(processor.image_mean), "image_std": list(processor.image_std)}
+    # It may take bytes as they are, or scale them to something else than 0 to 1.
+    white = 255 * processor.rescale_factor if processor.do_rescale else 255
+    channels = {"image_mean": mean, "image_std": std}
+    return {
+        name: [value / white for value in (values if isinstance(values, Sequence) else [values] * 3)]
+        for name, values in channels.items()
+    }
 
 
 def _fit_sizes(values: Values, divisor: int) -> None:
