@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What models share that put a decoder over a backbone, the plain ViT or one of transformers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,33 +44,39 @@ def plain_vit_strides(config: PlainVitConfig) -> list[int]:
     return [config.patch_size * (2 if stage >= first_shrunk else 1) for stage in stages]
 
 
+def trace_feature_maps(backbone: PreTrainedModel, size: int) -> tuple[Sequence[torch.Tensor], dict[str, torch.Tensor]]:
+    """
+    The feature maps that a backbone has in evaluation mode of a square image of so many pixels, without values: on the
+    meta device, where nothing is computed, which takes next to no time or memory. With them, its parameters and
+    buffers by their names, as they depend on them.
+    """
+    weights = {key: weight.to("meta") for key, weight in (*backbone.named_parameters(), *backbone.named_buffers())}
+    pixel_values = torch.empty(1, getattr(backbone.config, "num_channels", 3), size, size, device="meta")
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        return torch.func.functional_call(backbone, weights, (pixel_values,)).feature_maps, weights
+    finally:
+        backbone.train(was_training)
+
+
 @torch.no_grad()
-def measure_strides(backbone: PreTrainedModel, config: PreTrainedConfig) -> list[int]:
+def measure_strides(backbone: PreTrainedModel) -> list[int]:
     """
     How many pixels a position of each of a backbone's feature maps stands for: the patch size of a ViT, and from 4 to
-    32 in a hierarchical backbone.
-
-    Configurations have no common word for it, so the maps of an image without values are looked at, which takes next
-    to no time or memory.
+    32 in a hierarchical backbone. Configurations have no common word for it, so the maps of an image are looked at.
 
     Raises:
         ValueError: if they cannot be told.
     """
-    name = type(config).__name__
-    weights = {key: weight.to("meta") for key, weight in (*backbone.named_parameters(), *backbone.named_buffers())}
+    config = backbone.config
     # Its own size, for those that take no other, or else one that the strides of all stages divide.
     divisible = MEASURED_PATCHES * as_pair(getattr(config, "patch_size", None) or 16)[0]
-    was_training = backbone.training
-    backbone.eval()
-    try:
-        for size in (as_pair(getattr(config, "image_size", None) or divisible)[0], divisible):
-            pixel_values = torch.empty(1, getattr(config, "num_channels", 3), size, size, device="meta")
-            feature_maps = torch.func.functional_call(backbone, weights, (pixel_values,)).feature_maps
-            rows = [feature_map.shape[-2] for feature_map in feature_maps]
-            if all(size % number == 0 for number in rows):
-                return [size // number for number in rows]
-    finally:
-        backbone.train(was_training)
+    for size in (as_pair(getattr(config, "image_size", None) or divisible)[0], divisible):
+        rows = [feature_map.shape[-2] for feature_map in trace_feature_maps(backbone, size)[0]]
+        if all(size % number == 0 for number in rows):
+            return [size // number for number in rows]
+    name = type(config).__name__
     raise ValueError(f"The feature maps of {name} have {rows} rows for {size} pixels: their strides cannot be told.")
 
 
@@ -94,7 +101,7 @@ class DecoderModel(SemanticSegmentationModel):
         if backbone_config.model_type == PlainVitConfig.model_type:
             strides, self.size_divisor = plain_vit_strides(backbone_config), backbone_config.patch_size
         else:
-            strides = measure_strides(self.backbone, backbone_config)
+            strides = measure_strides(self.backbone)
             self.size_divisor = max(strides)
         self.strides = [config.feature_stride or stride for stride in strides]
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoBackbone, AutoConfig, AutoImageProcessor, PreTrainedModel, SegformerModel
+from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel, SegformerModel
 from transformers.utils import logging
 
 from ..conversion.encoders import load_encoder_weights, load_timm_weights
 from ..methods import METHODS, TASKS
 from ..models.adapters import load_encoder
 from ..models.image_processing_semantic import SemanticImageProcessor
+from ..models.modeling_decoder import trace_feature_maps
 from ..recipes import Recipe
 from ..replacing import standing
 
@@ -85,21 +86,19 @@ def _freeze_unused(backbone: PreTrainedModel) -> None:
     Let what no feature map depends on not be trained: transformers' backbones hold mask tokens and norms that take
     part in their pretraining alone, and distributed training would wait for their gradients.
     """
-    with torch.device("meta"):  # where nothing is computed
-        twin = AutoBackbone.from_config(backbone.config)
-        images = torch.empty(1, getattr(backbone.config, "num_channels", 3), 448, 448)
-        try:
-            sums = [feature_map.sum() for feature_map in twin(images).feature_maps]
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"A {type(backbone).__name__} with this configuration gives no feature maps of 448 x 448 pixels, as "
-                f"if it took images of one size alone ({error}). Choose another encoder."
-            ) from error
-    names, parameters = zip(*twin.named_parameters(), strict=True)
-    gradients = torch.autograd.grad(sums, parameters, allow_unused=True)
-    for name, gradient in zip(names, gradients, strict=True):
+    try:
+        feature_maps, weights = trace_feature_maps(backbone, 448)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"A {type(backbone).__name__} with this configuration gives no feature maps of 448 x 448 pixels, as if it "
+            f"took images of one size alone ({error}). Choose another encoder."
+        ) from error
+    names, parameters = zip(*backbone.named_parameters(), strict=True)
+    sums = [feature_map.sum() for feature_map in feature_maps]
+    gradients = torch.autograd.grad(sums, [weights[name] for name in names], allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is None:
-            backbone.get_parameter(name).requires_grad_(False)
+            parameter.requires_grad_(False)
 
 
 def _timm_model(recipe: Recipe) -> str:
