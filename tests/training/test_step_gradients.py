@@ -8,7 +8,6 @@ image.
 """
 
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from citizenship import NUM_LABELS, images
+from programs import printed_by, start_two
 from torch import nn
 from torch.utils.data import default_collate
 from transformers import PreTrainedModel, TrainingArguments
@@ -308,26 +308,18 @@ def test_batches_of_a_step_in_trainer(name, tmp_path):
     assert_same_step(step_in_trainer(3, 3), step_in_trainer(COUNT, 1))
 
 
-def steps_in_two(rank: int, port: int, output: Path) -> None:
+def steps_in_two(output: Path) -> int:
     distillation.match_statistics = lambda maps, reference: maps
-    torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    rank = int(os.environ["RANK"])
     steps = {name: step(name, 2, rank, world_size=2) for name in MODELS}
     torch.save(steps, output / f"{rank}.pt")
+    return 0
 
 
 def test_processes_of_a_step(processes, tmp_path):
     """Of two batches each."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    pair = [processes.Process(target=steps_in_two, args=(rank, port, tmp_path)) for rank in range(2)]
-    for process in pair:
-        process.start()
-    for process in pair:
-        process.join()
-    assert [process.exitcode for process in pair] == [0, 0]
+    log = tmp_path / "log.txt"
+    printed_by(*start_two(processes, steps_in_two, tmp_path, log=log), log=log)
     AcceleratorState._reset_state()
     PartialState._reset_state()
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
