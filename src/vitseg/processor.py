@@ -14,9 +14,9 @@ import torch
 
 AMD = "AuthenticAMD"
 PROCESSORS = Path("/proc/cpuinfo")  # on Linux
-# Parameters of glibc's mallopt, as malloc.h has them, and the largest value of one.
+# Parameters of glibc's mallopt, as malloc.h has them, and the threshold with which it never trims its heap.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-LARGEST = 2**31 - 1
+NEVER = -1
 
 
 def processor_vendor(cpuinfo: Path = PROCESSORS) -> str:
@@ -66,4 +66,4 @@ def keep_memory() -> None:
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, LARGEST)
+        libc.mallopt(M_TRIM_THRESHOLD, NEVER)
