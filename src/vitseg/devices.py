@@ -3,12 +3,10 @@
 """What devices are called, for figures that say where they were measured."""
 
 import platform
-from pathlib import Path
 
 import torch
 
-
-LINUX_PROCESSORS = Path("/proc/cpuinfo")
+from .processor import PROCESSORS
 
 
 def device_name(device: torch.device) -> str:
@@ -20,8 +18,8 @@ def device_name(device: torch.device) -> str:
 
 def _processor_name() -> str:
     """The processor's name where the operating system tells it, or its kind."""
-    if LINUX_PROCESSORS.exists():
-        for line in LINUX_PROCESSORS.read_text(encoding="utf-8").splitlines():
+    if PROCESSORS.exists():
+        for line in PROCESSORS.read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "model name":
                 return value.strip()

@@ -32,17 +32,13 @@ from torch.nn import functional
 from transformers import AutoImageProcessor, PreTrainedModel
 
 from .cases import Case, difference
-from .originals import CONFIGURATIONS, build, convert, save
+from .originals import CONFIGURATIONS, NUM_CLASSES, SIDE, SIZES, build, convert, save
 from .photographs import write_photographs
 
 
 COLUMNS = ("logits", "masks", "scores", "loss", "pixels")
 FULL = "mask2former_swin-t_8xb2-160k_ade20k-512x512"
 DPT = CONFIGURATIONS / "dpt" / "dpt_vit-b16_8xb2-160k_ade20k-512x512.py"
-NUM_CLASSES = 7
-SIDE = 64
-# One is not a multiple of the patches.
-MASK2FORMER_SIZES = ((64, 64), (75, 100))
 rand = torch.rand
 
 
@@ -149,7 +145,7 @@ def compare_dpt(original: Any, converted: PreTrainedModel) -> dict[str, float]:
 def compare_mask2former(original: Any, converted: PreTrainedModel) -> dict[str, float]:
     differences = {"logits": 0.0, "masks": 0.0, "scores": 0.0, "loss": compare_mask_losses(original, converted)}
     original, converted = original.double(), converted.double()
-    for size in MASK2FORMER_SIZES:
+    for size in SIZES:
         pixel_values = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1)).double()
         meta = {"img_shape": size, "ori_shape": size, "pad_shape": size}
         with torch.no_grad():

@@ -25,7 +25,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
 
 from .cases import Case, difference
-from .originals import CONFIGURATIONS, build, convert, save
+from .originals import CONFIGURATIONS, NUM_CLASSES, SIDE, SIZES, STRIDE, build, convert, save
 from .photographs import write_photographs
 
 
@@ -37,10 +37,6 @@ FULL = (
     "segformer_mit-b0_8xb2-160k_ade20k-512x512",
     "setr_vit-l_pup_8xb2-160k_ade20k-512x512",
 )
-NUM_CLASSES = 7
-SIDE, STRIDE = 64, 44
-# Of narrowed models; one is not a multiple of the patches, one is wider than a window.
-SIZES = ((64, 64), (75, 100))
 
 
 def cases() -> Iterator[Case]:

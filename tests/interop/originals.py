@@ -20,6 +20,11 @@ from vitseg import cli
 
 
 CONFIGURATIONS = Path(mmseg.__file__).parent / ".mim" / "configs"
+# Of narrowed models.
+NUM_CLASSES = 7
+SIDE, STRIDE = 64, 44
+# Of images; one is not a multiple of the patches, and is wider than a window.
+SIZES = ((64, 64), (75, 100))
 
 
 def build(config: Config) -> torch.nn.Module:

@@ -24,16 +24,12 @@ from vitseg.conversion.fingerprint import load_folder
 from vitseg.evaluation.inference import in_windows
 
 from .cases import Case, difference
-from .originals import CONFIGURATIONS, build, convert, save
+from .originals import CONFIGURATIONS, NUM_CLASSES, SIDE, SIZES, STRIDE, build, convert, save
 
 
 COLUMNS = ("whole", "slide", "loss")
 FAMILIES = ("beit", "convnext", "swin")
 REFUSED = {"swin-tiny-patch4-window7_upernet_1xb8-20k_levir-256x256": "LoadMultipleRSImageFromFile"}
-NUM_CLASSES = 7
-SIDE, STRIDE = 64, 44
-# Of narrowed models; one is not a multiple of the patches.
-SIZES = ((64, 64), (75, 100))
 
 
 def cases() -> Iterator[Case]:
