@@ -140,8 +140,6 @@ def test_scores_of_segvit_are_shares(max_scores, monkeypatch):
         (("--abstain", "1.5"), "1.5 is no confidence: give a number from 0 to 1"),
         (("--abstain", "half"), "half is no confidence"),
         (("--confidence", "jpg"), "invalid choice: 'jpg'"),
-        (("--abstain", "0.5", "--scale", "native"), "--abstain goes with the size that the model was tested with"),
-        (("--confidence", "png", "--gsd", "1"), "--confidence goes with the size that the model was tested with"),
     ],
 )
 def test_wrong_options(model, picture, tmp_path, capsys, arguments, message):

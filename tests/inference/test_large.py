@@ -25,7 +25,7 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 from vitseg import SctNetImageProcessor
 from vitseg.cli import main
 from vitseg.inference import large, windows
-from vitseg.inference.windows import Axis, Windows, label_bands
+from vitseg.inference.windows import Axis, Windows, answer_bands
 from vitseg.models.sliding_window import slide_inference
 
 
@@ -116,6 +116,56 @@ class TestTheAnswer:
         assert run(*arguments, "--window", 64) == 0
 
 
+class TestConfidence:
+    """That of the whole image in one call, window by window."""
+
+    def test_is_the_softmax_of_the_blended_scores(self, model, png, narrow_strips):
+        (model / "calibration.json").write_text('{"temperature": 2.5}')
+        odds = torch.softmax(whole_scores(model, 0.6).double() / 2.5, dim=0)
+        expected = odds.max(dim=0).values.numpy()
+        least = float(np.median(expected))
+        arguments = ["--model", model, png, "--scale", "0.6", "--output", png.parent, "--confidence", "png"]
+        try:
+            assert run(*arguments) == 0
+            whole = ids_of(png.parent)
+            assert run(*arguments, "--abstain", least) == 0
+        finally:
+            (model / "calibration.json").unlink()
+        values = np.asarray(Image.open(png.parent / "photo_confidence.png"))
+        np.testing.assert_allclose(values, expected * 255, atol=0.51)
+        ids = ids_of(png.parent)
+        is_clear = np.abs(expected - least) > 1e-5
+        assert (ids[is_clear] == np.where(expected < least, IGNORED, whole)[is_clear]).all()
+        report = json.loads((png.parent / "photo.json").read_text())
+        assert report["temperature"] == 2.5
+        for entry in report["classes"]:
+            assert entry["pixels"] == np.count_nonzero(ids == entry["id"])
+            assert entry["confidence"] == pytest.approx(expected[ids == entry["id"]].mean(), abs=1e-5)
+
+        # A later run that does not ask takes it away.
+        assert run("--model", model, png, "--scale", "0.6", "--output", png.parent) == 0
+        assert not (png.parent / "photo_confidence.png").exists()
+
+    def test_goes_on_where_a_run_was_killed(self, model, png, monkeypatch):
+        arguments = ["--model", model, png, "--scale", "native", "--confidence", "png", "--output"]
+        assert run(*arguments, png.parent / "whole") == 0
+        predict = large.LargeImages._predict
+        shown: list[int] = []
+
+        def killed(self, pixels):
+            shown.append(len(pixels))
+            if sum(shown) > 20:
+                raise KeyboardInterrupt
+            return predict(self, pixels)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(large.LargeImages, "_predict", killed)
+            assert run(*arguments, png.parent / "broken") == 130
+        assert run(*arguments, png.parent / "broken") == 0
+        for name in ("photo_confidence.png", "photo_ids.png", "photo.json"):
+            assert (png.parent / "broken" / name).read_bytes() == (png.parent / "whole" / name).read_bytes()
+
+
 class TestARunThatWasKilled:
     def test_goes_on_where_it_was(self, model, png, narrow_strips, monkeypatch):
         whole, broken = png.parent / "whole", png.parent / "broken"
@@ -200,7 +250,8 @@ def test_scores_are_held_of_a_part_alone(monkeypatch):
     before = sum(item.untyped_storage().nbytes() for item in gc.get_objects() if type(item) is torch.Tensor)
     done = 0
     for strip in plan.strips:
-        for band in label_bands(plan, strip, 0, predict, lambda rows, columns: torch.zeros(3, 128, 128), 1):
+        record = np.dtype([("label", "u1")])
+        for band in answer_bands(plan, strip, 0, predict, lambda rows, columns: torch.zeros(3, 128, 128), 1, record):
             done += band.size
     assert done == side * side
     assert max(held) - before < 4_000_000 + 4 * (4 * classes * 128 * 128)
@@ -285,6 +336,22 @@ class TestTiff:
         longitude, latitude = polygons[0]["geometry"]["coordinates"][0][0]
         assert longitude == pytest.approx(15.0, abs=0.01)
         assert latitude == pytest.approx(52.35, abs=0.01)
+
+    def test_has_a_map_of_confidence_that_lies_there_too(self, write, pixels, model):
+        import rasterio
+
+        pixels[:, :, :60] = 0
+        path = write("photo.tif", pixels, nodata=0)
+        assert run("--model", model, path, "--scale", "native", "--confidence", "tiff", "--output", path.parent) == 0
+        # The left border of the picture is no part of any window that the model sees pixels right of 100 in.
+        expected = torch.softmax(whole_scores(model, 1.0), dim=0).max(dim=0).values.numpy()
+        with rasterio.open(path.parent / "photo_confidence.tif") as values, rasterio.open(path) as image:
+            assert (values.crs, values.transform, values.dtypes) == (image.crs, image.transform, ("float32",))
+            found = values.read(1)
+        assert np.isnan(found[:, :60]).all()
+        np.testing.assert_allclose(found[:, 100:], expected[:, 100:], atol=1e-5)
+        classes = json.loads((path.parent / "photo.json").read_text())["classes"]
+        assert all(0.2 < entry["confidence"] < 1 for entry in classes)
 
     def test_has_the_answer_of_the_model(self, write, pixels, model):
         import rasterio

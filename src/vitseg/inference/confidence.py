@@ -5,6 +5,7 @@
 import argparse
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,6 @@ class ConfidenceMap:
     by_class: dict[int, float]
     options: ConfidenceOptions
 
-    def add_to_report(self, report: dict[str, Any]) -> None:
-        """Write the mean of each class, and the temperature, to an `area_report`."""
-        report["temperature"] = self.options.temperature
-        for entry in report["classes"]:
-            entry["confidence"] = self.by_class[entry["id"]]
-
     @property
     def endings(self) -> tuple[str, ...]:
         """How the name of its file ends, if one is wanted."""
@@ -79,6 +74,13 @@ class ConfidenceMap:
                 note = {SOFTWARE: ORIGIN, IMAGEDESCRIPTION: "confidence"}
                 image = Image.fromarray(self.values)
                 image.save(f"{target}{ending}", compression="tiff_adobe_deflate", tiffinfo=note)
+
+
+def add_confidence(report: dict[str, Any], by_class: Mapping[int, float], options: ConfidenceOptions) -> None:
+    """Write the mean confidence in each class, by its id, and the temperature to an `area_report`."""
+    report["temperature"] = options.temperature
+    for entry in report["classes"]:
+        entry["confidence"] = by_class[entry["id"]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,9 +100,6 @@ def options_of(args: argparse.Namespace) -> ConfidenceOptions | None:
     """
     if args.confidence is None and args.abstain is None:
         return None
-    if args.scale is not None or args.gsd is not None:
-        option = "--confidence" if args.confidence else "--abstain"
-        args.usage_error(f"{option} goes with the size that the model was tested with: leave out --scale and --gsd")
     return ConfidenceOptions(args.confidence, args.abstain or 0.0, read_temperature(args.model))
 
 

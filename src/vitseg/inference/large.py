@@ -3,10 +3,11 @@
 """Segmenting images at their own resolution, or at one that is asked for, however large they are."""
 
 import argparse
+import functools
 import json
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,18 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..arguments import positive_int
-from ..label_maps import Palette, origin_of, overlay, save_palette_png, save_png, with_legend
+from ..label_maps import Palette, origin_of, overlay, with_legend
 from ..models.configuration_semantic import InferenceProtocol
-from ..models.image_processing_semantic import bilinear_taps, blend_bytes
+from ..models.image_processing_semantic import bilinear_taps, blend_bytes, confident_argmax
 from ..models.labels import IGNORE_INDEX
 from ..replacing import beside
 from ..stamps import file_stamp, identity
+from .confidence import ConfidenceOptions, add_confidence
+from .map_files import save_png, save_tiff
 from .rasters import ImageSource, Raster, open_source
 from .results import (
     AREAS,
+    CONFIDENCE,
     IDS,
     IDS_TIFF,
     OVERLAY,
@@ -39,8 +43,8 @@ from .results import (
     check_replaceable,
     remove_confidence,
 )
-from .unfinished import UnfinishedLabels
-from .windows import Axis, Windows, label_bands
+from .unfinished import UnfinishedAnswer
+from .windows import Axis, Decide, Windows, answer_bands, highest
 
 
 # Logits of windows that go through the network together take at most so many bytes of the computer's memory.
@@ -174,6 +178,7 @@ class LargeImages:
         resolution: at which.
         stamp: what tells the model from others, see `model_stamp`.
         has_polygons: whether the areas of TIFF files are written as polygons, too.
+        confidence: what is wanted of the model's confidence, if anything.
 
     Raises:
         ValueError: if the model has no windows.
@@ -188,6 +193,7 @@ class LargeImages:
         resolution: Resolution,
         stamp: Sequence[Any],
         has_polygons: bool = False,
+        confidence: ConfidenceOptions | None = None,
     ):
         self.model = model
         self.image_processor = image_processor
@@ -196,6 +202,9 @@ class LargeImages:
         self.resolution = resolution
         self.stamp = stamp
         self.has_polygons = has_polygons
+        self.confidence = confidence
+        fields = [("label", "u1")] if confidence is None else [("label", "u1"), ("confidence", "<f4")]
+        self.record = np.dtype(fields)
         self.protocol = window_protocol(model.config, resolution.window)
 
     def segment(self, path: Path, target: Path) -> None:
@@ -213,6 +222,7 @@ class LargeImages:
             resolution=asdict(self.resolution),
             image_processor=self.image_processor.to_dict(),
             dtype=str(self.model.dtype),
+            confidence=self.confidence and asdict(self.confidence),
         )
         with open_source(path, self.resolution.bands, self.resolution.value_range) as source:
             endings = self._endings(source)
@@ -226,10 +236,11 @@ class LargeImages:
                 (Path(folder) / f"{target.name}{max(endings, key=len)}").touch()  # while it has cost nothing
             windows = self._windows(source)
             unfinished = beside(sign, "unfinished")
-            labels = UnfinishedLabels(unfinished, origin, (source.height, source.width), windows.strips)
+            size = source.height, source.width
+            answer = UnfinishedAnswer(unfinished, origin, size, windows.strips, self.record)
             try:
-                self._label(source, windows, labels, path.name)
-                self._save(path, source, labels, target, origin)
+                self._answer(source, windows, answer, path.name)
+                self._save(path, source, answer, target, origin)
             except ValueError:  # It would be so again.
                 unfinished.unlink()
                 raise
@@ -250,9 +261,9 @@ class LargeImages:
         )
 
     @torch.inference_mode()
-    def _label(self, source: ImageSource, windows: Windows, labels: UnfinishedLabels, name: str) -> None:
-        """Append what is missing of the label map."""
-        first_strip, row = labels.position
+    def _answer(self, source: ImageSource, windows: Windows, answer: UnfinishedAnswer, name: str) -> None:
+        """Append what is missing of the answer."""
+        first_strip, row = answer.position
         missing = [(strip, 0) for strip in windows.strips[first_strip:]]
         if missing:
             missing[0] = missing[0][0], row
@@ -264,15 +275,26 @@ class LargeImages:
                 return read_pixels(source, windows, self.image_processor, rows, columns)
 
             for strip, first in missing:
-                bands = label_bands(
-                    windows, strip, first, self._predict, read, self._batch_size(windows), self.model.device
+                batch_size, device = self._batch_size(windows), self.model.device
+                bands = answer_bands(
+                    windows, strip, first, self._predict, read, batch_size, self.record, self._decide(), device
                 )
                 for band in bands:
+                    if self.confidence:
+                        band["label"][band["confidence"] < self.confidence.abstain] = IGNORE_INDEX
                     valid = source.valid(slice(first, first + len(band)), slice(strip.start, strip.stop))
                     if valid is not None:
-                        band[~valid] = IGNORE_INDEX
-                    labels.append(band.astype(np.uint8))
+                        band["label"][~valid] = IGNORE_INDEX
+                        if self.confidence:
+                            band["confidence"][~valid] = np.nan
+                    answer.append(band)
                     first += len(band)
+
+    def _decide(self) -> Decide:
+        if self.confidence is None:
+            return highest
+        are_logits = getattr(self.image_processor, "scores_are_logits", True)
+        return functools.partial(confident_argmax, temperature=self.confidence.temperature, are_logits=are_logits)
 
     def _predict(self, windows: Sequence[torch.Tensor]) -> torch.Tensor:
         pixel_values = torch.stack(list(windows)).to(self.model.device, self.model.dtype)
@@ -286,34 +308,70 @@ class LargeImages:
 
     def _endings(self, source: ImageSource) -> list[str]:
         """What the results of an image are called."""
+        endings: Sequence[str] = RESULTS
         if isinstance(source, Raster):
-            return [ending for ending in TIFF_RESULTS if ending != POLYGONS or self.has_polygons]
-        return list(RESULTS)
+            endings = [ending for ending in TIFF_RESULTS if ending != POLYGONS or self.has_polygons]
+        file_format = self.confidence and self.confidence.file_format
+        return [*endings, CONFIDENCE[file_format]] if file_format else [*endings]
 
-    def _save(self, path: Path, source: ImageSource, labels: UnfinishedLabels, target: Path, origin: str) -> None:
+    def _save(self, path: Path, source: ImageSource, answer: UnfinishedAnswer, target: Path, origin: str) -> None:
         """Write the files to a temporary folder, and move them to their names when they are complete."""
-        pixels = np.zeros(IGNORE_INDEX + 1, np.int64)
-        for _, band in labels.bands():
-            pixels += np.bincount(band.ravel(), minlength=len(pixels))
-        report = area_report(path, (source.width, source.height), pixels[:IGNORE_INDEX], self.names)
+        report = self._report(path, answer)
+        endings = self._endings(source)
         shares = {entry["id"]: entry["share"] for entry in report["classes"]}
         with tempfile.TemporaryDirectory(prefix=".segment-", dir=target.parent) as folder:
             unfinished = Path(folder) / target.name
-            drawing = with_legend(overview(source, labels, self.palette), self.names, self.palette, shares)
+            drawing = with_legend(overview(source, answer, self.palette), self.names, self.palette, shares)
             drawing.save(f"{unfinished}{OVERLAY}", quality=90, subsampling=0)
-            if isinstance(source, Raster):
-                source.save_labels(labels, self.palette, f"{unfinished}{IDS_TIFF}", origin)
-                if self.has_polygons:
-                    source.save_polygons(f"{unfinished}{IDS_TIFF}", self.names, f"{unfinished}{POLYGONS}")
-            else:
-                label_map = labels.rows(0, labels.height)
-                save_palette_png(label_map, self.palette, f"{unfinished}{PALETTE}")
-                save_png(Image.fromarray(label_map), f"{unfinished}{IDS}", origin)
+            self._save_maps(source, answer, unfinished, origin)
+            if isinstance(source, Raster) and self.has_polygons:
+                source.save_polygons(f"{unfinished}{IDS_TIFF}", self.names, f"{unfinished}{POLYGONS}")
             with Path(f"{unfinished}{AREAS}").open("w", encoding="utf-8") as report_file:
                 json.dump(report, report_file, indent=2, ensure_ascii=False)
-            for ending in self._endings(source):
+            for ending in endings:
                 Path(f"{unfinished}{ending}").replace(f"{target}{ending}")
-        remove_confidence(target)
+        remove_confidence(target, kept=endings)
+
+    def _report(self, path: Path, answer: UnfinishedAnswer) -> dict[str, Any]:
+        """The areas of the classes, with the mean confidence in each if that is wanted."""
+        pixels, sums = np.zeros((2, IGNORE_INDEX + 1))
+        for band in answer.bands():
+            labels = band["label"].ravel()
+            pixels += np.bincount(labels, minlength=len(pixels))
+            if self.confidence:
+                sums += np.bincount(labels, band["confidence"].ravel(), minlength=len(sums))
+        size = answer.width, answer.height
+        report = area_report(path, size, pixels[:IGNORE_INDEX].astype(np.int64), self.names)
+        if self.confidence:
+            add_confidence(
+                report, {index: sums[index] / pixels[index] for index in pixels.nonzero()[0]}, self.confidence
+            )
+        return report
+
+    def _save_maps(self, source: ImageSource, answer: UnfinishedAnswer, target: Path, origin: str) -> None:
+        """Write the label map, and the map of confidence if one is wanted."""
+        size = answer.height, answer.width
+
+        def labels() -> Iterator[np.ndarray]:
+            return (band["label"] for band in answer.bands())
+
+        def confidence() -> Iterator[np.ndarray]:
+            return (band["confidence"] for band in answer.bands())
+
+        def confidence_bytes() -> Iterator[np.ndarray]:
+            return (np.nan_to_num(band * 255).round().astype(np.uint8) for band in confidence())
+
+        if isinstance(source, Raster):
+            save_tiff(f"{target}{IDS_TIFF}", size, labels, source.place, "uint8", IGNORE_INDEX, origin, self.palette)
+        else:
+            save_png(f"{target}{PALETTE}", size, labels, self.palette)
+            save_png(f"{target}{IDS}", size, labels, note=origin)
+        file_format = self.confidence and self.confidence.file_format
+        if file_format == "png":
+            save_png(f"{target}{CONFIDENCE[file_format]}", size, confidence_bytes)
+        elif file_format == "tiff":
+            file = f"{target}{CONFIDENCE[file_format]}"
+            save_tiff(file, size, confidence, source.place, "float32", math.nan, "confidence")
 
 
 def read_pixels(
@@ -345,7 +403,7 @@ def read_pixels(
     )["pixel_values"][0]
 
 
-def overview(source: ImageSource, labels: UnfinishedLabels, palette: Palette) -> Image.Image:
+def overview(source: ImageSource, answer: UnfinishedAnswer, palette: Palette) -> Image.Image:
     """The picture under the colours of its classes, made smaller if it is large."""
     factor = min(OVERVIEW_SIDE / max(source.height, source.width), 1.0)
     height, width = (max(int(side * factor + 0.5), 1) for side in (source.height, source.width))
@@ -353,5 +411,5 @@ def overview(source: ImageSource, labels: UnfinishedLabels, palette: Palette) ->
         ((np.arange(new) + 0.5) * (old / new)).astype(np.int64)
         for old, new in ((source.height, height), (source.width, width))
     )
-    label_map = np.stack([labels.rows(line, line + 1)[0, places] for line in lines])
+    label_map = np.stack([answer.rows(line, line + 1)["label"][0, places] for line in lines])
     return overlay(source.overview(width, height), label_map, palette)

@@ -3,7 +3,6 @@
 """Pictures of which parts are read: TIFF files by way of rasterio (GDAL), however large; all others are decoded
 whole."""
 
-import errno
 import json
 import math
 import warnings
@@ -18,11 +17,9 @@ from PIL import Image
 
 from ..extras import require
 from ..images import check_size
-from ..label_maps import ORIGIN, Palette, lookup_table
 from ..models.images import to_rgb
 from ..models.labels import IGNORE_INDEX
 from .pictures import read_image
-from .unfinished import UnfinishedLabels
 
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -32,15 +29,6 @@ CACHE = 64
 MOST_PIXELS_PER_BYTE = 1024
 # A block is decoded whole; larger ones than so many bytes are not.
 LARGEST_BLOCK = 2**28
-# How label maps are stored.
-BLOCK = 512
-LABEL_STORAGE = {
-    "tiled": True,
-    "blockxsize": BLOCK,
-    "blockysize": BLOCK,
-    "compress": "deflate",
-    "bigtiff": "if_safer",
-}
 # In its metres, which grow towards the poles, nothing can be measured.
 WEB_MERCATOR = 3857
 
@@ -63,6 +51,10 @@ class ImageSource(Protocol):
     def ground_resolution(self) -> tuple[float, float]:
         """Height and width of a pixel in metres on the ground."""
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where on Earth it lies, as rasterio writes that to a file; empty if it does not say."""
+
 
 class DecodedPicture:
     """A picture that is held in memory whole."""
@@ -83,6 +75,10 @@ class DecodedPicture:
 
     def ground_resolution(self) -> tuple[float, float]:
         raise ValueError("it does not say where on Earth it is, as a GeoTIFF does: give --scale instead of --gsd")
+
+    @property
+    def place(self) -> dict[str, Any]:
+        return {}
 
 
 class Raster:
@@ -141,59 +137,18 @@ class Raster:
         metres = crs.linear_units_factor[1]
         return math.hypot(transform.b, transform.e) * metres, math.hypot(transform.a, transform.d) * metres
 
-    def save_labels(self, labels: UnfinishedLabels, palette: Palette, path: str, origin: str) -> None:
-        """
-        Write a label map as a tiled and compressed TIFF with the colours of the classes and overviews, which lies
-        where this picture lies; 255 is its nodata.
-
-        Args:
-            labels: the label map, of the size of this picture.
-            palette: RGB colour of each class.
-            path: where to write.
-            origin: what it was made of, for `origin_of`.
-
-        Raises:
-            OSError: if it cannot be written.
-        """
-        import rasterio
-        from rasterio.enums import Resampling
-
-        place = {} if self.dataset.transform.is_identity else {"transform": self.dataset.transform}
-        size = {"height": self.height, "width": self.width, "count": 1, "dtype": "uint8", "nodata": IGNORE_INDEX}
-        with rasterio.open(path, "w", driver="GTiff", crs=self.dataset.crs, **place, **size, **LABEL_STORAGE) as file:
-            file.update_tags(TIFFTAG_SOFTWARE=ORIGIN, TIFFTAG_IMAGEDESCRIPTION=origin)
-            file.write_colormap(1, dict(enumerate(map(tuple, lookup_table(palette).tolist()))))
-            if self.dataset.gcps[0]:
-                file.gcps = self.dataset.gcps
-            for first, band in labels.bands():
-                rows = slice(first, first + len(band))
-                file.write(band, 1, window=_window(rows, slice(0, self.width)))
-            factors = [2**level for level in range(1, 32) if max(self.height, self.width) > BLOCK * 2 ** (level - 1)]
-            if factors:
-                file.build_overviews(factors, Resampling.nearest)
-        self._check_written(labels, path)
-
-    def _check_written(self, labels: UnfinishedLabels, path: str) -> None:
-        """GDAL does not say of all that it could not write."""
-        import rasterio
-        from rasterio.errors import RasterioError
-
-        try:
-            with rasterio.open(path) as file:
-                is_complete = all(
-                    np.array_equal(
-                        file.read(1, window=_window(slice(first, first + len(band)), slice(0, self.width))), band
-                    )
-                    for first, band in labels.bands()
-                )
-        except RasterioError:
-            is_complete = False
-        if not is_complete:
-            raise OSError(errno.EIO, "what was written cannot be read again: is the disk full?", path)
+    @property
+    def place(self) -> dict[str, Any]:
+        place = {"crs": self.dataset.crs}
+        if not self.dataset.transform.is_identity:
+            place["transform"] = self.dataset.transform
+        if self.dataset.gcps[0]:
+            place["gcps"], place["crs"] = self.dataset.gcps
+        return place
 
     def save_polygons(self, label_map: str, names: Sequence[str], path: str) -> None:
         """
-        Write the areas of a label map, which `save_labels` wrote, as GeoJSON: longitude and latitude where it is known
+        Write the areas of a label map, which `save_tiff` wrote, as GeoJSON: longitude and latitude where it is known
         where on Earth they are, and otherwise pixels, from the upper left corner.
         """
         import rasterio

@@ -106,7 +106,14 @@ def run(args: argparse.Namespace) -> int:
         names = class_names(model)
         palette = palette_for(names, model.config)
         images = large.LargeImages(
-            model, image_processor, names, palette, resolution, model_stamp(args.model), args.polygons
+            model,
+            image_processor,
+            names,
+            palette,
+            resolution,
+            model_stamp(args.model),
+            args.polygons,
+            confidence_options,
         )
         failures = segment_large_files(paths, args.output, images)
     for path, reason in failures.items():
@@ -301,7 +308,7 @@ def save_results(picture: Picture, answer: Answer, names: Sequence[str], palette
     report = area_report(picture.path, picture.image.size, pixels, names)
     endings: tuple[str, ...] = RESULTS
     if confidence_map is not None:
-        confidence_map.add_to_report(report)
+        confidence.add_confidence(report, confidence_map.by_class, confidence_map.options)
         endings += confidence_map.endings
     shares = {entry["id"]: entry["share"] for entry in report["classes"]}
     drawing = with_legend(overlay(picture.image, label_map, palette), names, palette, shares)

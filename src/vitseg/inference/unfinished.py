@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The label map of a large image while it is made: a file that a run which was killed finds again."""
+"""The answer for a large image while it is made: a file that a run which was killed finds again."""
 
 import errno
 import os
@@ -14,40 +14,43 @@ import numpy as np
 _ROWS = 512  # of a band, where the whole is read
 
 
-class UnfinishedLabels:
+class UnfinishedAnswer:
     """
-    A file of class ids, a byte each: one strip of columns after the other, rows from top to bottom, behind a line that
-    says what they are made of. So its size says how far the work has come.
+    A file with a record for each pixel: one strip of columns after the other, rows from top to bottom, behind a line
+    that says what they are made of. So its size says how far the work has come.
 
     Args:
         path: the file, which is made unless it is there and of the same origin.
-        origin: what the label map is made of.
-        size: height and width of the label map.
+        origin: what the answer is made of.
+        size: height and width of the image.
         strips: columns of each strip.
+        record: what is said of a pixel: its `label`, and perhaps the `confidence` in it.
 
     Raises:
         OSError: if it cannot be written.
         ValueError: if the disk has no room for all of it.
     """
 
-    def __init__(self, path: Path, origin: str, size: tuple[int, int], strips: Sequence[range]):
+    def __init__(self, path: Path, origin: str, size: tuple[int, int], strips: Sequence[range], record: np.dtype):
         self.path = path
+        self.record = record
         self.height, self.width = size
         self.strips = strips
         self._header = f"{origin}\n".encode()
         if not path.exists() or not self._is_of_this_origin():
             path.write_bytes(self._header)
-        self.num_pixels = path.stat().st_size - len(self._header)
-        missing, free = self.height * self.width - self.num_pixels, shutil.disk_usage(path.parent).free
+        self.num_pixels = (path.stat().st_size - len(self._header)) // record.itemsize
+        missing = (self.height * self.width - self.num_pixels) * record.itemsize
+        free = shutil.disk_usage(path.parent).free
         if missing > free:
             raise ValueError(
-                f"its label map of {self.width} x {self.height} pixels takes {missing / 1e6:.0f} MB more while it is "
+                f"its answer of {self.width} x {self.height} pixels takes {missing / 1e6:.0f} MB more while it is "
                 f"made, and {path.parent} has room for {free / 1e6:.0f} MB"
             )
         strip, row = self.position
         done = 0 if strip == len(strips) else row * len(strips[strip])
         self.num_pixels = sum(map(len, strips[:strip])) * self.height + done
-        os.truncate(path, len(self._header) + self.num_pixels)
+        os.truncate(path, len(self._header) + self.num_pixels * record.itemsize)
 
     def _is_of_this_origin(self) -> bool:
         with self.path.open("rb") as file:
@@ -65,7 +68,7 @@ class UnfinishedLabels:
 
     def append(self, band: np.ndarray) -> None:
         """
-        Write the next rows of a strip, uint8 `(rows, columns)`.
+        Write the next rows of a strip, records `(rows, columns)`.
 
         Raises:
             OSError: if it cannot be written, such as on a full disk; the run can go on there.
@@ -79,16 +82,17 @@ class UnfinishedLabels:
         self.num_pixels += band.size
 
     def rows(self, first: int, last: int) -> np.ndarray:
-        """Some rows of the whole, uint8 `(rows, width)`."""
-        band = np.empty((last - first, self.width), np.uint8)
+        """Some rows of the whole, records `(rows, width)`."""
+        band = np.empty((last - first, self.width), self.record)
+        size = self.record.itemsize
         with self.path.open("rb") as file:
             for strip in self.strips:
-                file.seek(len(self._header) + self.height * strip.start + first * len(strip))
-                part = np.frombuffer(file.read((last - first) * len(strip)), np.uint8)
+                file.seek(len(self._header) + size * (self.height * strip.start + first * len(strip)))
+                part = np.frombuffer(file.read(size * (last - first) * len(strip)), self.record)
                 band[:, strip.start : strip.stop] = part.reshape(-1, len(strip))
         return band
 
-    def bands(self) -> Iterator[tuple[int, np.ndarray]]:
-        """The whole in bands from top to bottom, each with its first row."""
+    def bands(self) -> Iterator[np.ndarray]:
+        """The whole in bands from top to bottom, records `(rows, width)`."""
         for first in range(0, self.height, _ROWS):
-            yield first, self.rows(first, min(first + _ROWS, self.height))
+            yield self.rows(first, min(first + _ROWS, self.height))

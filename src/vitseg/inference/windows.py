@@ -29,6 +29,8 @@ SUMS_BYTES = 2**29
 # From the rows and columns of an image, as the model sees it, its normalised pixels (channels, rows, columns); `None`
 # if nobody asks what is there.
 ReadPixels = Callable[[slice, slice], torch.Tensor | None]
+# From scores (num_labels, rows, columns), what is kept of each pixel: its class, and perhaps more, (rows, columns).
+Decide = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 
 
 @dataclass(frozen=True)
@@ -149,17 +151,25 @@ class Windows:
         return len(across) * sum(map(len, self.groups_from(row)))
 
 
-def label_bands(
+def highest(scores: torch.Tensor) -> tuple[torch.Tensor]:
+    """The class of the highest score."""
+    # `argmax` gives the same indices, but takes up to three times as long on a CPU.
+    return (scores.max(dim=0).indices,)
+
+
+def answer_bands(
     windows: Windows,
     strip: range,
     row: int,
     predict: Callable[[Sequence[torch.Tensor]], torch.Tensor],
     read: ReadPixels,
     batch_size: int,
+    record: np.dtype,
+    decide: Decide = highest,
     device: torch.device | str = "cpu",
 ) -> Iterator[np.ndarray]:
     """
-    The label map of a strip, from a row of the file on, in bands from top to bottom.
+    The answer for a strip, from a row of the file on, in bands from top to bottom.
 
     Args:
         windows: the windows over the image.
@@ -168,13 +178,15 @@ def label_bands(
         predict: the network, windows `(channels, h, w)` -> logits `(windows, num_labels, h, w)`.
         read: the image.
         batch_size: how many windows go through the network at a time.
+        record: what is kept of a pixel, with a field for each that `decide` gives.
+        decide: what is made of the mean scores, which are resized to the file's pixels bilinearly, as image processors
+            do.
         device: where scores are summed.
 
     Yields:
-        Class ids, int64 `(rows, len(strip))`: the classes of the highest mean scores, which are resized to the file's
-        pixels bilinearly, as image processors do. Where nobody asks they are arbitrary.
+        Records `(rows, len(strip))`. Where nobody asks they are arbitrary.
     """
-    accumulator = _Accumulator(windows, strip, row, device)
+    accumulator = _Accumulator(windows, strip, row, record, decide, device)
     groups = windows.groups_from(row)
     columns = windows.columns
     lefts = [columns.starts[index] for index in columns.windows_over(columns.seen(strip))]
@@ -221,8 +233,17 @@ class _Accumulator:
     and `block`, of the columns that the next window adds to.
     """
 
-    def __init__(self, windows: Windows, strip: range, row: int, device: torch.device | str):
+    def __init__(
+        self,
+        windows: Windows,
+        strip: range,
+        row: int,
+        record: np.dtype,
+        decide: Decide,
+        device: torch.device | str,
+    ):
         self.windows = windows
+        self.decide = decide
         self.device = device
         self.strip = strip
         self.seen = windows.columns.seen(strip)
@@ -233,7 +254,7 @@ class _Accumulator:
         kept_rows = max(windows.rows.window - windows.rows.stride, 0) + 1
         self.above = torch.zeros(windows.num_labels, kept_rows, len(self.seen), device=device)
         self.block = torch.zeros(0)
-        self.labels = np.zeros((0, 0), np.int64)
+        self.answer = np.zeros((0, 0), record)
         self.weights = torch.from_numpy(windows.weights(windows.rows)[:, None] * windows.weights(windows.columns)).to(
             device
         )
@@ -249,7 +270,7 @@ class _Accumulator:
         self.next_top = rows.needed_from(self.next_row, self.bottom)
         self.column, self.left = self.strip.start, self.seen.start
         self.block = self.above.new_zeros(len(self.above), self.bottom - self.top, 0)
-        self.labels = np.zeros((self.next_row - self.row, len(self.strip)), np.int64)
+        self.answer = np.zeros((self.next_row - self.row, len(self.strip)), self.answer.dtype)
 
     def begin_window(self, left: int) -> None:
         """Enlarge the block to the columns of a window, which begins at `left`, with what there is from above."""
@@ -278,7 +299,7 @@ class _Accumulator:
         end = self.left + self.block.shape[-1]
         kept_from = end if next_column == self.strip.stop else columns.needed_from(next_column, end)
         if next_column > self.column:
-            self._label(next_column)
+            self._decide(next_column)
         going = slice(self.left - self.seen.start, kept_from - self.seen.start)
         remaining = self.block[:, self.next_top - self.top :, : kept_from - self.left]
         self.above[:, : remaining.shape[1], going] = remaining
@@ -287,12 +308,12 @@ class _Accumulator:
         self.column, self.left = next_column, kept_from
 
     def end_row(self) -> np.ndarray:
-        """The rows of the label map that are settled."""
+        """The rows of the answer that are settled."""
         self.row, self.top = self.next_row, self.next_top
-        return self.labels
+        return self.answer
 
-    def _label(self, next_column: int) -> None:
-        """Write the classes of what is settled, of some rows at a time."""
+    def _decide(self, next_column: int) -> None:
+        """Write the answer for what is settled, of some rows at a time."""
         rows, columns = self.windows.rows, self.windows.columns
         height = max(MAX_SCORES // (len(self.block) * (next_column - self.column)), 1)
         own_columns = slice(self.column - self.strip.start, next_column - self.strip.start)
@@ -301,9 +322,9 @@ class _Accumulator:
             scores = self._mean(rows.seen(lines), columns.seen(range(self.column, next_column)))
             scores = _resized(scores, rows, lines, dim=1)
             scores = _resized(scores, columns, range(self.column, next_column), dim=2)
-            # `argmax` gives the same indices, but takes up to three times as long on a CPU.
-            labels = scores.max(dim=0).indices.cpu().numpy()
-            self.labels[lines.start - self.row : lines.stop - self.row, own_columns] = labels
+            part = self.answer[lines.start - self.row : lines.stop - self.row, own_columns]
+            for field, values in zip(self.answer.dtype.names, self.decide(scores), strict=True):
+                part[field] = values.cpu().numpy()
 
     def _mean(self, rows: range, columns: range) -> torch.Tensor:
         sums = self.block[

@@ -252,15 +252,21 @@ def resized_confidence(
         The label map of [`resized_argmax`], int64, and the confidence in it, float32 from 0 to 1, both
         `(height, width)`. Of all classes only a band of rows is held at a time.
     """
-    label_maps, confidences = [], []
-    for _, scores in resized_bands(logits, size):
-        highest, label_map = scores.max(dim=0)
-        if not are_logits:
-            scores, highest = scores.clamp(min=TINY).log(), highest.clamp(min=TINY).log()
-        odds = (scores - highest).div_(temperature).exp_()  # of each class against the highest
-        label_maps.append(label_map)
-        confidences.append(odds.sum(dim=0).reciprocal_())
+    bands = (confident_argmax(scores, temperature, are_logits) for _, scores in resized_bands(logits, size))
+    label_maps, confidences = zip(*bands, strict=True)
     return torch.cat(label_maps), torch.cat(confidences)
+
+
+def confident_argmax(
+    scores: torch.Tensor, temperature: float = 1.0, are_logits: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The class of the highest score, `(num_labels, height, width)`, at each pixel, and the confidence in it, as
+    [`resized_confidence`] has them."""
+    highest, label_map = scores.max(dim=0)
+    if not are_logits:
+        scores, highest = scores.clamp(min=TINY).log(), highest.clamp(min=TINY).log()
+    odds = (scores - highest).div_(temperature).exp_()  # of each class against the highest
+    return label_map, odds.sum(dim=0).reciprocal_()
 
 
 def mean_confidence(label_map: torch.Tensor, confidence: torch.Tensor) -> dict[int, float]:
