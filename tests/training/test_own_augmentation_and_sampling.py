@@ -3,6 +3,7 @@
 """Transforms of one's own and repeated sampling in a run: what it says, keeps, and how it goes on."""
 
 import json
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,10 @@ def test_a_run_with_both_goes_on_exactly(folder, tmp_path, monkeypatch, capsys):
         stop_after(3, patch)
         run(folder, tmp_path / "stopped", "--workers=1")
     assert len(losses(tmp_path / "stopped")) == 3
+    others = set(multiprocessing.active_children())
     assert run(folder, tmp_path / "stopped", "--resume=latest", "--workers=2") == 0
+    # The processes that load its data end with it.
+    assert set(multiprocessing.active_children()) <= others
     assert_same_run(tmp_path / "stopped", tmp_path / "uninterrupted")
 
 

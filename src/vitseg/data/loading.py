@@ -4,7 +4,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,9 @@ from ..workers import leave_signals
 from .streaming import Example, ExampleStream
 
 
-def train_loader(stream: ExampleStream, num_workers: int) -> Iterator[dict[str, Any]]:
+def train_loader(stream: ExampleStream, num_workers: int) -> Generator[dict[str, Any]]:
     """
-    Batches of a stream, the same for any number of workers.
+    Batches of a stream, the same for any number of workers, which end when the generator is closed.
 
     Args:
         stream: it says how many examples a batch has.

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -109,9 +110,13 @@ class Training:
         self.begin()
         progress, iterations = self.state.progress, self.recipe.training.iterations
         stops = False
-        with products_by_onednn(self.accelerator.device), StopRequest() as stop, self.progress_bar() as bar:
+        with (
+            products_by_onednn(self.accelerator.device),
+            StopRequest() as stop,
+            self.progress_bar() as bar,
+            closing(train_loader(self.open_stream(), self.workers)) as batches,
+        ):
             watch = Stopwatch(progress.step)
-            batches = train_loader(self.open_stream(), self.workers)
             while progress.step < iterations and not stops:
                 with watch.waiting():
                     step_batches = list(islice(batches, self.accelerator.gradient_accumulation_steps))
@@ -374,7 +379,7 @@ class Training:
         """Log the losses and validate, if it is time for it."""
         if self.is_due(self.options.log_every):
             self.log(learning_rate, bar, watch)
-        every = self.options.validate_every or max(self.recipe.training.iterations // 10, 1)
+        every = self.options.validate_every or max(self.recipe.training.iterations // 10, 50)
         if self.examples is not None and self.is_due(every):
             self.validate(bar)
             watch.restart(self.state.progress.step)

@@ -65,7 +65,9 @@ class TrainingOptions:
     resume: str | None = option(
         None, "go on from the newest checkpoint, or from this one", nargs="?", const="latest", metavar="latest|DIR"
     )
-    validate_every: int | None = option(None, "steps (default: ten times in all)", type=positive_int)
+    validate_every: int | None = option(
+        None, "steps (default: a tenth of the run, but 50 at least)", type=positive_int
+    )
     validation_limit: int | None = option(None, "images to validate on (all)", type=positive_int)
     checkpoint_every: int = option(1000, "steps ({})", type=positive_int)
     keep: int = option(2, "how many checkpoints remain ({})", type=positive_int)
