@@ -107,6 +107,7 @@ def test_scores_by_hand():
         "mean_dice": (4 / 5 + 4 / 6 + 4 / 5 + 0) / 4,
         "mean_fscore": (4 / 5 + 2 / 3 + 4 / 5) / 3,
         "overall_accuracy": 6 / 9,
+        "frequency_weighted_iou": (3 * 2 / 3 + 3 * 2 / 4 + 3 * 2 / 3) / 9,
         "confusion_matrix": [[2, 1, 0, 0, 0], [0, 2, 0, 0, 0], [0, 0, 2, 1, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]],
     }
     assert result.keys() == expected.keys()

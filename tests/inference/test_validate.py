@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from vitseg.cli import main
 from vitseg.data.streaming import load_examples
+from vitseg.evaluation.image_counts import ImageCounts
 from vitseg.scenes import SCENE_CLASSES, write_scenes
 
 
@@ -62,6 +63,7 @@ def test_results(model, scenes, tmp_path, capsys):
     assert "Protocol: short side 32 (long side at most 64); windows of 32 x 32 at a stride of 21 x 21" in printed
     files = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()}
     tables = {"results.json", "results.md", "images.csv", "confusion.csv", "iou.png", "confusion.png"}
+    tables.add("image_counts.npz")
     assert tables <= files
     assert sorted(name[7:-4].rpartition("_validation")[0] for name in files - tables) == [
         "best_1",
@@ -72,7 +74,7 @@ def test_results(model, scenes, tmp_path, capsys):
 
     record = json.loads((output / "results.json").read_text())
     assert record["scores"]["mean_iou"] == pytest.approx(expected_mean_iou(scenes, 5), abs=1e-4)
-    assert f"mean IoU{100 * record['scores']['mean_iou']:>15.2f}" in printed
+    assert f"mean IoU{100 * record['scores']['mean_iou']:>24.2f}" in printed
     assert record["images"] == 5
     rows = list(csv.DictReader((output / "images.csv").open()))
     assert len({row["file_name"] for row in rows}) == 5
@@ -88,6 +90,28 @@ def test_results(model, scenes, tmp_path, capsys):
     # The model card has changed, the model has not.
     assert run(*arguments) == 0
     assert "holds this result already" in capsys.readouterr().out
+
+
+def test_boundaries_are_measured_when_asked_for(model, scenes, tmp_path, capsys):
+    output = tmp_path / "out"
+    arguments = ("--model", model, "--dataset", scenes, "--output", output)
+    assert run(*arguments) == 0
+    before = json.loads((output / "results.json").read_text())
+    capsys.readouterr()
+    assert run(*arguments, "--boundary") == 0
+    printed = capsys.readouterr().out
+    assert "holds this result without boundary: it is measured again" in printed
+    record = json.loads((output / "results.json").read_text())
+    assert before["scores"].items() <= record["scores"].items()
+    counts = ImageCounts.load(output / "image_counts.npz").counts
+    intersect, pred, label = counts["boundary"].sum(axis=0)
+    union = pred + label - intersect
+    expected = (intersect[union > 0] / union[union > 0]).mean()
+    assert record["scores"]["boundary_iou"] == pytest.approx(expected)
+    low, high = record["intervals"]["boundary_iou"]
+    assert low <= expected <= high
+    assert f"boundary IoU{100 * expected:>20.2f}  {100 * low:.2f} to {100 * high:.2f}" in printed
+    assert f"| boundary IoU           | {100 * expected:.2f}" in (output / "results.md").read_text()
 
 
 def test_multi_scale_and_flip(model, scenes, tmp_path, capsys):
@@ -138,7 +162,7 @@ def test_broken_images_and_going_on(model, tmp_path, capsys):
     assert run(*arguments) == 2
     err = capsys.readouterr().err.splitlines()[-1]
     assert err.startswith("error: Cannot decode the image of validation_000001")
-    assert {path.name for path in output.iterdir()} == {"progress-0-of-1.json"}
+    assert {path.name for path in output.iterdir()} == {"progress-0-of-1.safetensors"}
 
     assert run(*arguments, "--skip-broken") == 0
     assert "left out: Cannot decode the image of validation_000001" in capsys.readouterr().out
@@ -214,7 +238,7 @@ def test_what_a_finished_evaluation_did_not_do_is_done_when_asked_for(model, tmp
     assert value == pytest.approx(100 * expected["mean_iou"], abs=0.01)
 
     assert run(*arguments, "--save-images", 5) == 0
-    assert "without the images: it is measured again to draw them" in capsys.readouterr().out
+    assert "without the images: it is measured again" in capsys.readouterr().out
     drawn = sorted(path.name for path in (output / "images").iterdir())
     assert [name[:8] for name in drawn] == ["worst_1_", "worst_2_"]
     assert json.loads((output / "results.json").read_text())["scores"] == expected
@@ -243,10 +267,14 @@ def test_nothing_that_can_be_measured(model, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["results.json", "progress-0-of-1.json"])
-def test_damaged_and_foreign_notes_are_named(name, model, scenes, tmp_path, capsys):
+def test_damaged_and_foreign_notes_are_named(model, scenes, tmp_path, capsys):
     arguments = ("--model", model, "--dataset", scenes, "--output", tmp_path, "--limit", 1)
-    for content, message in (("{", "is damaged: "), ("[]", "was not written by vitseg"), ("{}", "of another model")):
+    for name, content, message in (
+        ("progress-0-of-1.safetensors", "{", "is damaged: "),
+        ("results.json", "{", "is damaged: "),
+        ("results.json", "[]", "was not written by vitseg"),
+        ("results.json", "{}", "of another model"),
+    ):
         (tmp_path / name).write_text(content)
         assert run(*arguments) == 2
         err = capsys.readouterr().err

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -13,8 +14,10 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from ..models.labels import IGNORE_INDEX
 from ..recipes.protocol import Protocol
+from .boundary import boundary_areas
+from .image_counts import rows_of_image
 from .inference import Examples, Prediction, predict_images
-from .metric import MeanIoU, mean_iou
+from .metric import MeanIoU, areas, mean_iou
 from .progress import EvaluationProgress
 
 
@@ -32,6 +35,7 @@ def evaluate_model(
     limit: int | None = None,
     skip_broken: bool = False,
     progress: EvaluationProgress | None = None,
+    boundary: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
     """
@@ -52,6 +56,7 @@ def evaluate_model(
         skip_broken: leave images out that cannot be decoded, instead of stopping at the first.
         progress: an earlier one continues where it was. It is kept up to date and saved every now and then, and when
             something goes wrong.
+        boundary: count the pixels of boundaries and around borders, too, for the `rows` of `progress`.
         options: keyword arguments of [`predict_images`]: `num_workers`, `window_batch_size`, `scores_dtype` and
             `scores_device`.
 
@@ -83,7 +88,7 @@ def evaluate_model(
         disable=not accelerator.is_main_process,
     )
     try:
-        _count(bar, metric, progress, skip_broken)
+        _count(bar, metric, progress, skip_broken, boundary)
     finally:
         progress.save()
     try:
@@ -101,13 +106,20 @@ def metric_of(config: PreTrainedConfig) -> MeanIoU:
 
 
 def _count(
-    predictions: Iterable[Prediction], metric: MeanIoU, progress: EvaluationProgress, skip_broken: bool
+    predictions: Iterable[Prediction],
+    metric: MeanIoU,
+    progress: EvaluationProgress,
+    skip_broken: bool,
+    boundary: bool,
 ) -> None:
     started = time.monotonic() - progress.seconds
     for prediction in predictions:
         if prediction.error is None:
-            score = _add(prediction, metric)
-            progress.image_scores.append((prediction.index, prediction.file_name, score))
+            counts = _add(prediction, metric)
+            progress.image_scores.append((prediction.index, prediction.file_name, mean_iou(counts).item()))
+            progress.rows.append(
+                rows_of_image(prediction.index, _areas_of_image(prediction, metric, counts, boundary))
+            )
         elif skip_broken:
             progress.broken.append(prediction.error)
         else:
@@ -119,8 +131,8 @@ def _count(
             progress.save()
 
 
-def _add(prediction: Prediction, metric: MeanIoU) -> float:
-    """Counts an image; returns its own mean IoU."""
+def _add(prediction: Prediction, metric: MeanIoU) -> torch.Tensor:
+    """Counts an image; returns its own counts."""
     if prediction.reference is None:
         raise ValueError(f"{prediction.file_name} has no label map, so nothing can be measured on it.")
     before = metric.counts
@@ -128,4 +140,13 @@ def _add(prediction: Prediction, metric: MeanIoU) -> float:
         metric.add(prediction=prediction.label_map, reference=prediction.reference)
     except ValueError as error:
         raise ValueError(f"{prediction.file_name}: {error}") from error
-    return mean_iou(metric.counts - before.to(metric.counts.device)).item()
+    return metric.counts - before.to(metric.counts.device)
+
+
+def _areas_of_image(prediction: Prediction, metric: MeanIoU, counts: torch.Tensor, boundary: bool) -> torch.Tensor:
+    """Pixels of each class that are right, predicted and true: of all, and perhaps of boundaries and at borders."""
+    of_image = areas(counts)[None]
+    if not boundary or prediction.label_map is None or prediction.reference is None:
+        return of_image
+    label_map, reference = prediction.label_map.cpu().numpy(), metric.class_ids(prediction.reference).numpy()
+    return torch.cat((of_image.cpu(), torch.from_numpy(boundary_areas(label_map, reference, metric.num_labels))))

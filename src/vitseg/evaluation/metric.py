@@ -175,6 +175,7 @@ class MeanIoU(evaluate.Metric):
             - `mean_iou`, `mean_accuracy`, `mean_dice`, `mean_fscore`, `mean_precision`, `mean_recall` (`float`): means
               over the classes where the score is defined.
             - `overall_accuracy` (`float`): the share of all counted pixels that is right.
+            - `frequency_weighted_iou` (`float`): mean IoU in which a class counts as its share of the true pixels.
             - `per_category_iou`, and so on for each mean (float64, (num_labels,)): nan where the score is 0/0. So a
               class that is predicted but nowhere true has IoU 0, and an undefined accuracy.
             - `area_intersect`, `area_union`, `area_pred`, `area_label` (int64, (num_labels,)): pixels per class.
@@ -192,38 +193,22 @@ class MeanIoU(evaluate.Metric):
         if not counts.any():
             raise ValueError("nothing was added since the last `compute`: call `add` or `add_batch` first")
 
-        intersect, pred, label = _areas(counts)
-        union = pred + label - intersect
-        overall_accuracy, per_category = self._scores(intersect.double(), pred.double(), label.double())
+        intersect, pred, label = areas(counts)
+        scores = segmentation_scores(intersect, pred, label, self.beta, self.nan_to_num)
         return {
-            "overall_accuracy": overall_accuracy.item(),
-            **{f"mean_{name}": score.nanmean().item() for name, score in per_category.items()},
-            **{f"per_category_{name}": score.numpy() for name, score in per_category.items()},
+            **{name: score.numpy() if score.ndim else score.item() for name, score in scores.items()},
             "area_intersect": intersect.numpy(),
-            "area_union": union.numpy(),
+            "area_union": (pred + label - intersect).numpy(),
             "area_pred": pred.numpy(),
             "area_label": label.numpy(),
             "confusion_matrix": counts[: self.num_labels, 1:-1].numpy(),
         }
 
-    def _scores(
-        self, intersect: torch.Tensor, pred: torch.Tensor, label: torch.Tensor
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The overall accuracy and each score per class, from the pixels per class (float64, (num_labels,))."""
-        precision, recall, weight = intersect / pred, intersect / label, self.beta**2
-        overall_accuracy = intersect.sum() / label.sum()
-        per_category = {
-            "iou": intersect / (pred + label - intersect),
-            "accuracy": recall,
-            "dice": 2 * intersect / (pred + label),
-            "fscore": (1 + weight) * precision * recall / (weight * precision + recall),
-            "precision": precision,
-            "recall": recall,
-        }
-        if self.nan_to_num is not None:
-            overall_accuracy = overall_accuracy.nan_to_num(self.nan_to_num)
-            per_category = {name: score.nan_to_num(self.nan_to_num) for name, score in per_category.items()}
-        return overall_accuracy, per_category
+    def class_ids(self, reference: torch.Tensor) -> torch.Tensor:
+        """What an annotation says, as [`~MeanIoU.add`] understands it (int64, (height, width)): classes, from 0 on,
+        and `num_labels` where pixels are ignored. It must be one that can be added."""
+        rows = self._row_of_value.to(reference.device)
+        return rows[_clamp(reference, self._first_value, self._first_value + len(rows) - 1).long() - self._first_value]
 
     def _count(self, prediction: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
         """The pixels of one image by reference and prediction (int64, (num_labels + 2, num_labels + 2)).
@@ -301,15 +286,49 @@ def mean_iou(counts: torch.Tensor) -> torch.Tensor:
     Mean IoU of [`MeanIoU.counts`], over the classes that occur in the reference or the prediction: a float32 scalar on
     the device of the counts, nan if there is no such class.
     """
-    intersect, pred, label = _areas(counts)
+    intersect, pred, label = areas(counts)
     return (intersect / (pred + label - intersect)).nanmean()
 
 
-def _areas(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Pixels of each class that are right, predicted and true (int64, (num_labels,))."""
+def areas(counts: torch.Tensor) -> torch.Tensor:
+    """Pixels of each class that are right, predicted and true, of [`MeanIoU.counts`] (int64, (3, num_labels))."""
     of_classes = counts[:-2]
     confusion = of_classes[:, 1:-1]
-    return confusion.diag(), confusion.sum(0), of_classes.sum(1)
+    return torch.stack((confusion.diag(), confusion.sum(0), of_classes.sum(1)))
+
+
+def segmentation_scores(
+    intersect: torch.Tensor,
+    pred: torch.Tensor,
+    label: torch.Tensor,
+    beta: float = 1.0,
+    nan_to_num: float | None = None,
+) -> dict[str, torch.Tensor]:
+    """
+    The scores of [`MeanIoU.compute`] from the pixels of each class that are right, predicted and true, integers or
+    float64 `(..., num_labels)`: of one data set, or of many at once. They are float64, `(..., num_labels)` of classes
+    and `(...)` of means.
+    """
+    intersect, pred, label = intersect.double(), pred.double(), label.double()
+    precision, recall, weight = intersect / pred, intersect / label, beta**2
+    per_category = {
+        "iou": intersect / (pred + label - intersect),
+        "accuracy": recall,
+        "dice": 2 * intersect / (pred + label),
+        "fscore": (1 + weight) * precision * recall / (weight * precision + recall),
+        "precision": precision,
+        "recall": recall,
+    }
+    weighted_iou = (label * per_category["iou"].nan_to_num()).sum(-1) / label.sum(-1)
+    overall = {"overall_accuracy": intersect.sum(-1) / label.sum(-1), "frequency_weighted_iou": weighted_iou}
+    if nan_to_num is not None:
+        overall = {name: score.nan_to_num(nan_to_num) for name, score in overall.items()}
+        per_category = {name: score.nan_to_num(nan_to_num) for name, score in per_category.items()}
+    return {
+        **overall,
+        **{f"mean_{name}": score.nanmean(-1) for name, score in per_category.items()},
+        **{f"per_category_{name}": score for name, score in per_category.items()},
+    }
 
 
 def _as_tensor(values: SegmentationMap, name: str) -> torch.Tensor:

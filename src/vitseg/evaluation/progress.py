@@ -4,15 +4,18 @@
 How far an evaluation has come, kept on disk, so that one that was stopped continues where it was.
 """
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from ..data.sources import DataSource
 from ..data.streaming import parquet_files
-from ..replacing import read_record, write_json
+from ..replacing import replacing
 from ..stamps import file_stamp
 
 
@@ -29,6 +32,7 @@ class EvaluationProgress:
         counts: [`MeanIoU.counts`] of these images, `None` before the first.
         image_scores: name and mean IoU of each image. A mean over no class at all is nan.
         broken: why each image that was left out cannot be used.
+        rows: [`rows_of_image`] of each image.
     """
 
     file: Path | None = None
@@ -38,6 +42,7 @@ class EvaluationProgress:
     counts: torch.Tensor | None = None
     image_scores: list[tuple[int, str, float]] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    rows: list[torch.Tensor] = field(default_factory=list)
 
     @classmethod
     def open(cls, folder: Path, identity: str, process: int = 0, num_processes: int = 1) -> "EvaluationProgress":
@@ -56,15 +61,17 @@ class EvaluationProgress:
             )
         if not file.exists():
             return cls(file=file, identity=identity)
-        state = read_record(file)
+        state, tensors = _read(file)
         if state.get("fingerprint") != identity:
             raise ValueError(
                 f"{folder} holds an unfinished evaluation of another model, data set or protocol: give another "
                 "folder, or delete this one."
             )
-        counts = None if state["counts"] is None else torch.tensor(state["counts"])
         scores = [(index, name, float("nan") if score is None else score) for index, name, score in state["scores"]]
-        return cls(file, identity, state["position"], state["seconds"], counts, scores, state["broken"])
+        rows = [tensors["rows"]] if "rows" in tensors else []
+        return cls(
+            file, identity, state["position"], state["seconds"], tensors.get("counts"), scores, state["broken"], rows
+        )
 
     def save(self) -> None:
         """Write it to its file, if it has one."""
@@ -74,16 +81,36 @@ class EvaluationProgress:
             "fingerprint": self.identity,
             "position": self.position,
             "seconds": self.seconds,
-            "counts": None if self.counts is None else self.counts.tolist(),
             # JSON knows no nan.
             "scores": [(i, name, score if score == score else None) for i, name, score in self.image_scores],
             "broken": self.broken,
         }
-        write_json(self.file, state)
+        tensors = {} if self.counts is None else {"counts": self.counts.cpu()}
+        if self.rows:
+            self.rows = [torch.cat(self.rows)]
+            tensors["rows"] = self.rows[0]
+        with replacing(self.file) as unfinished:
+            save_file(tensors, unfinished, {"state": json.dumps(state, allow_nan=False)})
+
+
+def _read(file: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """
+    What `EvaluationProgress.save` wrote.
+
+    Raises:
+        ValueError: naming the file, if it is damaged, or of others.
+    """
+    try:
+        with safe_open(file, framework="pt") as content:
+            state = json.loads((content.metadata() or {})["state"])
+            names = content.keys()
+            return state, {name: content.get_tensor(name) for name in names}
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{file} is damaged: {error}. Delete it, and what it was noted of is made anew.") from error
 
 
 def _file_name(process: int | str, num_processes: int | str) -> str:
-    return f"progress-{process}-of-{num_processes}.json"
+    return f"progress-{process}-of-{num_processes}.safetensors"
 
 
 def dataset_stamp(name: str | DataSource, split: str) -> list[Any]:

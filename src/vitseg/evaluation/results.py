@@ -27,8 +27,20 @@ MEANS = {
     "mean_dice": "mean Dice",
     "mean_fscore": "mean F-score",
     "overall_accuracy": "pixel accuracy",
+    "frequency_weighted_iou": "frequency-weighted IoU",
+    "image_mean_iou": "mean IoU of an image",
+    "boundary_iou": "boundary IoU",
+    "trimap_iou": "trimap IoU",
+    "trimap_accuracy": "trimap accuracy",
 }
-COLUMNS = {"iou": "IoU", "accuracy": "accuracy", "precision": "precision", "dice": "Dice", "fscore": "F-score"}
+COLUMNS = {
+    "iou": "IoU",
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "dice": "Dice",
+    "fscore": "F-score",
+    "boundary_iou": "boundary",
+}
 LIBRARIES = ("torch", "transformers", "accelerate", "numpy")
 GREEN, YELLOW, RED, PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
 _NAMED = ("model", "dataset")
@@ -41,7 +53,7 @@ def result_record(scores: Mapping[str, Any], names: Sequence[str], protocol: Pro
     A result as plain data for a JSON file: nan becomes `None`.
 
     Args:
-        scores: what `evaluate_model` returned.
+        scores: what `evaluate_model` returned, and perhaps more of `MEANS`.
         names: class names.
         protocol: the test protocol.
         circumstances: whatever else is to be kept, as plain data: model, data set, device, images per second, ...
@@ -50,10 +62,14 @@ def result_record(scores: Mapping[str, Any], names: Sequence[str], protocol: Pro
         **circumstances,
         "protocol": protocol.to_dict(),
         "protocol_in_words": protocol.describe(),
-        "scores": {key: _number(scores[key]) for key in MEANS},
+        "scores": {key: _number(scores[key]) for key in MEANS if key in scores},
         "classes": [
             {"name": name}
-            | {key: _number(scores[f"per_category_{key}"][index]) for key in COLUMNS}
+            | {
+                key: _number(scores[f"per_category_{key}"][index])
+                for key in COLUMNS
+                if f"per_category_{key}" in scores
+            }
             | {"pixels": int(scores["area_label"][index])}
             for index, name in enumerate(names)
         ],
@@ -67,13 +83,17 @@ def result_record(scores: Mapping[str, Any], names: Sequence[str], protocol: Pro
 
 def console_table(record: Record, colored: bool) -> str:
     """The classes, best first, and the means, in percent."""
-    width = max(len("mean accuracy"), *(len(row["name"]) for row in record["classes"]))
-    lines = [" ".join([f"{'class':{width}}", *(f"{title:>9}" for title in COLUMNS.values())])]
+    columns = _columns(record)
+    width = max(*(len(MEANS[key]) for key in record["scores"]), *(len(row["name"]) for row in record["classes"]))
+    lines = [" ".join([f"{'class':{width}}", *(f"{COLUMNS[key]:>9}" for key in columns)])]
     for row in _sorted_classes(record):
-        cells = " ".join(f"{_percent(row[key]):>9}" for key in COLUMNS)
+        cells = " ".join(f"{_percent(row[key]):>9}" for key in columns)
         lines.append(_colored(f"{row['name']:{width}} {cells}", row["iou"], colored))
     lines.append("")
-    lines += [f"{title:{width}} {_percent(record['scores'][key]):>9}" for key, title in MEANS.items()]
+    for key, value in record["scores"].items():
+        lines.append(f"{MEANS[key]:{width}} {_percent(value):>9}  {_interval(record, key)}".rstrip())
+    if "image_percentiles" in record:
+        lines += ["", f"mean IoU of an image: {_percentiles(record)}"]
     return "\n".join(lines)
 
 
@@ -94,11 +114,17 @@ def markdown_report(record: Record) -> str:
     }
     if record["broken"]:
         facts["left out"] = f"{len(record['broken'])} images: {' '.join(record['broken'])}"
-    means = markdown_table(("score", "%"), [(MEANS[key], _percent(value)) for key, value in record["scores"].items()])
+    if "image_percentiles" in record:
+        facts["mean IoU of an image"] = _percentiles(record)
+    means = markdown_table(
+        ("score", "%", "95% interval"),
+        [(MEANS[key], _percent(value), _interval(record, key)) for key, value in record["scores"].items()],
+    )
+    columns = _columns(record)
     classes = markdown_table(
-        ("class", *COLUMNS.values(), "pixels"),
+        ("class", *(COLUMNS[key] for key in columns), "pixels"),
         [
-            (row["name"], *(_percent(row[key]) for key in COLUMNS), str(row["pixels"]))
+            (row["name"], *(_percent(row[key]) for key in columns), str(row["pixels"]))
             for row in _sorted_classes(record)
         ],
     )
@@ -144,6 +170,21 @@ def add_to_model_card(card_file: Path, record: Record) -> None:
 def _sorted_classes(record: Record) -> list[Record]:
     """Best IoU first, classes without one last."""
     return sorted(record["classes"], key=lambda row: -1.0 if row["iou"] is None else row["iou"], reverse=True)
+
+
+def _columns(record: Record) -> list[str]:
+    """The scores of classes that were measured."""
+    return [key for key in COLUMNS if key in record["classes"][0]]
+
+
+def _interval(record: Record, key: str) -> str:
+    low, high = record.get("intervals", {}).get(key, (None, None))
+    return "" if low is None else f"{_percent(low)} to {_percent(high)}"
+
+
+def _percentiles(record: Record) -> str:
+    percentiles = record["image_percentiles"]
+    return f"{', '.join(map(_percent, percentiles.values()))} (percentiles {', '.join(percentiles)})"
 
 
 def _number(value: Any) -> float | None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..replacing import read_record, replacing, write_json
+from .image_counts import ImageCounts
 from .plots import plot_class_bars, plot_confusion_matrix
 from .results import Record, markdown_report
 
 
+COUNTS_FILE = "image_counts.npz"
 # Number, name and mean IoU of an image.
 ImageScore = tuple[int, str, float]
 
@@ -45,7 +47,13 @@ def worst_first(image_scores: Iterable[ImageScore]) -> list[ImageScore]:
     return sorted(image_scores, key=lambda scored: (math.isnan(scored[2]), scored[2], scored[0]))
 
 
-def write_results(output: Path, record: Record, scores: dict[str, Any], image_scores: Sequence[ImageScore]) -> None:
+def write_results(
+    output: Path,
+    record: Record,
+    scores: dict[str, Any],
+    image_scores: Sequence[ImageScore],
+    image_counts: ImageCounts,
+) -> None:
     """
     Write tables and plots, and last the record, which says that the evaluation is done.
 
@@ -54,6 +62,7 @@ def write_results(output: Path, record: Record, scores: dict[str, Any], image_sc
         record: what `result_record` made of the scores.
         scores: what `evaluate_model` returned.
         image_scores: the images, in the order of the table.
+        image_counts: the pixels of each.
     """
     names = [row["name"] for row in record["classes"]]
     matrix, ious = scores["confusion_matrix"], scores["per_category_iou"]
@@ -66,10 +75,11 @@ def write_results(output: Path, record: Record, scores: dict[str, Any], image_sc
         ([name, *row] for name, row in zip(names, matrix.tolist(), strict=True)),
     )
     _write_table(output / "images.csv", ["file_name", "mean_iou"], (row[1:] for row in image_scores))
+    image_counts.save(output / COUNTS_FILE)
     with replacing(output / "results.md") as unfinished:
         unfinished.write_text(markdown_report(record), encoding="utf-8")
     write_json(output / "results.json", record)
-    for file in output.glob("progress-*.json"):
+    for file in output.glob("progress-*-of-*"):
         file.unlink()
 
 

@@ -11,6 +11,7 @@ writes
 
     results.json, results.md   the figures and what they were measured with
     images.csv                 mean IoU of each image, worst first
+    image_counts.npz           pixels of each class in each image, for intervals and comparisons
     iou.png                    IoU of each class
     confusion.csv, .png        what the pixels of each class are taken for
     images/                    with --save-images N: the N worst and the N best images
@@ -40,7 +41,9 @@ from ..data.dataset_labels import load_labels
 from ..data.sources import DataSource, add_source_options, source_of
 from ..data.streaming import load_examples
 from ..devices import device_name
+from ..evaluation.bootstrap import spread
 from ..evaluation.evaluator import evaluate_model
+from ..evaluation.image_counts import ImageCounts
 from ..evaluation.inference import predict_images
 from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work
 from ..evaluation.progress import EvaluationProgress, dataset_stamp
@@ -61,12 +64,17 @@ from ..stamps import identity, model_stamp
 from .loading import class_names, load_model, palette_for
 
 
+# What can be measured beside the mean IoU: each is an option.
+MEASURES = ("boundary",)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_test_options(parser)
     parser.add_argument("--dataset", required=True, metavar="DIR_OR_ID", help="data set folder, or name on the Hub")
     add_source_options(parser)
     parser.add_argument("--split", default="validation", metavar="NAME", help="split to measure on (validation)")
     parser.add_argument("--reduce-labels", action="store_true", help='label maps hold 0 for "no class", train id + 1')
+    parser.add_argument("--boundary", action="store_true", help="measure boundary IoU, and pixels around borders, too")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write to, and to continue from")
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be decoded")
     parser.add_argument(
@@ -107,23 +115,24 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
     subject = load_subject(args, accelerator)
     accelerator.print(f"Protocol: {subject.protocol.describe()}; {args.dtype}")
     progress, work = EvaluationProgress(), identify(args, subject, accelerator)
+    measures = {name for name in MEASURES if getattr(args, name)}
     card = Path(args.model) / "README.md"
     if args.update_model_card and card.exists():
         model_card(card.read_text(encoding="utf-8"), card)  # which refuses it now, and not after the work
     if args.output is not None:
         record = finished_record(args.output, work)
-        if record and is_drawn(args.output / "images", min(args.save_images, record["images"])):
+        missing = missing_parts(record, args.output, measures, args.save_images) if record else []
+        if record and not missing:
             accelerator.print(f"{args.output} holds this result already.\n")
             accelerator.print(console_table(record, has_colors(sys.stdout)))
             if args.update_model_card and accelerator.is_main_process:
                 add_to_model_card(card, record)
             return 0
         if record:
-            accelerator.print(
-                f"{args.output} holds this result without the images: it is measured again to draw them."
-            )
+            accelerator.print(f"{args.output} holds this result without {', '.join(missing)}: it is measured again.")
+            measures.update(record.get("measures", ()))
         process = accelerator.process_index, accelerator.num_processes
-        progress = EvaluationProgress.open(args.output, work, *process)
+        progress = EvaluationProgress.open(args.output, identity(work=work, measures=sorted(measures)), *process)
     scores = evaluate_model(
         subject.model,
         subject.image_processor,
@@ -132,6 +141,7 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
         limit=args.limit,
         skip_broken=args.skip_broken,
         progress=progress,
+        boundary="boundary" in measures,
         **subject.options,
     )
     if not scores["area_label"].any():
@@ -142,12 +152,16 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
     image_scores = worst_first(gather_object(progress.image_scores))
     broken = gather_object(progress.broken)
     seconds = max(gather_object([progress.seconds]))
+    rows = torch.cat(gather_object(progress.rows))
     if accelerator.is_main_process:
+        images = ImageCounts.of_rows([scored[:2] for scored in image_scores], subject.names, rows)
+        scores = {**images.means(), **scores}
         record = result_record(
             scores,
             subject.names,
             subject.protocol,
             fingerprint=work,
+            measures=sorted(measures),
             model=args.model,
             weights=weights_digest(args.model),
             dataset=str(args.dataset),
@@ -159,11 +173,12 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
             device=device_name(accelerator.device),
             processes=accelerator.num_processes,
             images_per_second=len(image_scores) / seconds,
+            **spread(images),
         )
         print_result(record)
         if args.output is not None:
             draw_images(subject, image_scores, args.save_images, args.output / "images", accelerator)
-            write_results(args.output, record, scores, image_scores)
+            write_results(args.output, record, scores, image_scores, images)
         if args.update_model_card:
             add_to_model_card(card, record)
     return 0
@@ -194,6 +209,14 @@ def identify(args: argparse.Namespace, subject: Subject, accelerator: Accelerato
         precision=[args.dtype, args.scores_dtype, accelerator.mixed_precision],
         images=[args.split, args.limit, args.reduce_labels],
     )
+
+
+def missing_parts(record: Record, output: Path, measures: set[str], num_images: int) -> list[str]:
+    """What is asked for that a finished evaluation did not do, in words."""
+    missing = sorted(measures.difference(record.get("measures", ())))
+    if not is_drawn(output / "images", min(num_images, record["images"])):
+        missing.append("the images")
+    return missing
 
 
 def print_result(record: Record) -> None:
