@@ -53,6 +53,21 @@ def test_batch_norms_are_folded(name, kept):
     assert sum(isinstance(module, nn.BatchNorm2d) for module in tuned.modules()) == kept
 
 
+@pytest.mark.parametrize(("vendor", "kind"), [(AMD, "convolved"), (INTEL, "sdpa")])
+@pytest.mark.parametrize("name", ["structtoken", "segvit"])
+def test_attention_is_convolutions_on_amd_alone(name, vendor, kind):
+    model = build(name)
+    tuned = tune(model, vendor)
+    assert {part.config._attn_implementation for part in (tuned, tuned.backbone)} == {kind}
+    assert {part.config._attn_implementation for part in (model, model.backbone)} == {"sdpa"}
+
+
+def test_attention_that_was_chosen_stays():
+    model = build("setr-pup")
+    model.set_attn_implementation("eager")
+    assert tune(model, AMD).backbone.config._attn_implementation == "eager"
+
+
 @pytest.mark.parametrize(("vendor", "kind"), [(AMD, ConvolvedLinear), (INTEL, nn.Linear), ("", nn.Linear)])
 def test_linear_layers_are_convolutions_on_amd_alone(vendor, kind):
     linear = [module for module in tune(build("structtoken"), vendor).modules() if isinstance(module, nn.Linear)]

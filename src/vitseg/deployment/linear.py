@@ -16,6 +16,8 @@ from ..models.modeling_segvit import SegVitClassScores
 
 # With fewer rows, ordering the weight as oneDNN wants it takes longer than what is gained.
 MIN_ROWS = 128
+# It means nothing to kernels of one pixel, but without it PyTorch gives their convolutions by one thread to MKL.
+DILATION = 2
 
 
 class ConvolvedLinear(nn.Linear):
@@ -54,10 +56,11 @@ def convolved_linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tens
     return convolve(pixels, weight, bias).permute(0, 2, 3, 1).reshape(*input.shape[:-1], -1)
 
 
-def convolve(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+def convolve(
+    maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, groups: int = 1
+) -> torch.Tensor:
     """A convolution of `(batch, in_features, height, width)` with kernels of one pixel."""
-    # Dilation means nothing to such kernels, but without it PyTorch gives the convolutions of a single thread to MKL.
-    return nn.functional.conv2d(maps, weight[:, :, None, None], bias, dilation=2)
+    return nn.functional.conv2d(maps, weight[:, :, None, None], bias, dilation=DILATION, groups=groups)
 
 
 def suits_convolution(input: torch.Tensor, weight: torch.Tensor) -> bool:

@@ -18,7 +18,8 @@ from transformers import PreTrainedModel
 from ..models.modeling_sctnet import SctNetForSemanticSegmentation
 from ..models.modeling_segvit import SegVitClassScores
 from ..processor import AMD, processor_vendor
-from .linear import ConvolvedClassScores, ConvolvedLinear
+from .attention import CONVOLVED
+from .linear import DILATION, ConvolvedClassScores, ConvolvedLinear
 
 
 # Classes of modules, of ours and of timm, by name -> convolutions, each with the batch norm that alone takes its maps.
@@ -43,7 +44,8 @@ def tune(model: Model, vendor: str | None = None) -> Model:
 
     - An SCTNet is fused, see its `fuse()`.
     - Batch norms are folded into the convolutions before them.
-    - Linear layers are computed as convolutions where that is faster: in float32 on processors of AMD.
+    - Linear layers and attention are computed as convolutions where that is faster: in float32 on processors of AMD.
+      There, one thread computes convolutions with kernels of one pixel as several do.
 
     Tune a model in float32 and take the copy to another device or dtype afterwards. Weights that stay as they are have
     the model's memory. The copy can neither be trained nor saved.
@@ -64,6 +66,7 @@ def tune(model: Model, vendor: str | None = None) -> Model:
             _fold_batch_norms(tuned)
         if vendor == AMD and torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available():
             _convolve_linear_layers(tuned)
+            _convolve_attention(tuned)
     for module in tuned.modules():
         # The backbone in a model could be saved by itself.
         if isinstance(module, PreTrainedModel):
@@ -104,6 +107,15 @@ def _convolve_linear_layers(model: nn.Module) -> None:
             model.set_submodule(name, convolved.setdefault(module, ConvolvedLinear.of(module)))
         elif type(module) is SegVitClassScores:
             model.set_submodule(name, ConvolvedClassScores())
+        elif type(module) is nn.Conv2d and module.kernel_size == (1, 1):
+            module.dilation = (DILATION, DILATION)
+
+
+def _convolve_attention(model: nn.Module) -> None:
+    parts = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
+    # Where another is chosen, or a part has attention of its own, that is left alone.
+    if isinstance(model, PreTrainedModel) and {part.config._attn_implementation for part in parts} == {"sdpa"}:
+        model.set_attn_implementation(CONVOLVED)
 
 
 def _refuse_to_save(*args: Any, **kwargs: Any) -> NoReturn:

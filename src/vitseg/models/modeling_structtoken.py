@@ -250,6 +250,11 @@ class StructTokenForSemanticSegmentation(DecoderModel):
     base_model_prefix = "structtoken"
     _no_split_modules = [*DecoderModel._no_split_modules, "StructTokenCrossLayer", "StructTokenJointLayer"]
 
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        # transformers looks at the decoder's attention, which is of channels. The choice is the backbone's.
+        return True
+
     def __init__(self, config: StructTokenConfig):
         super().__init__(config)
         self.decode_head = StructTokenDecodeHead(config, self.backbone.channels[-1])
