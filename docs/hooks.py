@@ -20,6 +20,7 @@ from vitseg.recipes.cards import family_card, results_table
 BEFORE_METHODS = ["index.md", "getting-started.md"]
 AFTER_METHODS = [
     "data.md",
+    "labelling-tools.md",
     "training.md",
     "fine-tuning.md",
     "own-classes.md",

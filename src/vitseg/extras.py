@@ -18,6 +18,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "detection": ("pycocotools",),
     "export": ("onnx", "onnx_ir", "onnxruntime", "onnxscript"),
     "geo": ("rasterio",),
+    "labels": ("pycocotools",),
 }
 
 

@@ -151,15 +151,31 @@ def decode_run_lengths(encoded: str, height: int, width: int) -> np.ndarray:
     """
     A mask from COCO's compressed run lengths (`counts` in COCO's JSON files).
 
-    Down the columns, pixels are alternately outside and inside; the text has the length of each run. From the fourth
-    on it is the difference to the run before the last. A number is little-endian in characters of five bits, from
-    "0" on; a sixth bit says that more follow, and the fifth of the last is the sign.
-
     Returns:
         bool (height, width).
 
     Raises:
         ValueError: if the text is no such code, or not of a mask of this size.
+    """
+    lengths = run_lengths(encoded)
+    if lengths.min() < 0 or lengths.sum() != height * width:
+        raise ValueError(f"{encoded[:20]!r}... is not the run-length code of a {width} x {height} mask.")
+    return np.repeat(np.arange(lengths.size) % 2 == 1, lengths).reshape(width, height).T
+
+
+def run_lengths(encoded: str) -> np.ndarray:
+    """
+    The lengths of the runs in COCO's compressed code.
+
+    Down the columns, pixels are alternately outside and inside; the text has the length of each run. From the fourth
+    on it is the difference to the run before the last. A number is little-endian in characters of five bits, from
+    "0" on; a sixth bit says that more follow, and the fifth of the last is the sign.
+
+    Returns:
+        int64 (runs,); negative where the text is of no mask.
+
+    Raises:
+        ValueError: if the text is no such code.
     """
     codes = np.frombuffer(encoded.encode(), np.uint8).astype(np.int64) - ord("0")
     if codes.size == 0 or codes.min() < 0 or codes.max() >= 64 or codes[-1] & 32:
@@ -175,9 +191,7 @@ def decode_run_lengths(encoded: str, height: int, width: int) -> np.ndarray:
     lengths = numbers.copy()
     lengths[1::2] = np.cumsum(numbers[1::2])
     lengths[2::2] = np.cumsum(numbers[2::2])
-    if lengths.min() < 0 or lengths.sum() != height * width:
-        raise ValueError(f"{encoded[:20]!r}... is not the run-length code of a {width} x {height} mask.")
-    return np.repeat(np.arange(lengths.size) % 2 == 1, lengths).reshape(width, height).T
+    return lengths
 
 
 class TrainIds:

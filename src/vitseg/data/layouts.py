@@ -176,7 +176,7 @@ def _first_folder(tree: FileTree, places: Mapping[str, Place], folders: Sequence
 
 def _by_key(tree: FileTree, places: Mapping[str, Place]) -> dict[str, tuple[File, str, Place]]:
     """Files with their names and places, by what an image and its mask have in common."""
-    depth = _common_depth([place.above for place in places.values()])
+    depth = common_depth([place.above for place in places.values()])
     found: dict[str, tuple[File, str, Place]] = {}
     for path, place in sorted(places.items()):
         file = tree.files[path]
@@ -191,7 +191,7 @@ def _by_key(tree: FileTree, places: Mapping[str, Place]) -> dict[str, tuple[File
     return found
 
 
-def _common_depth(above: Sequence[Sequence[str]]) -> int:
+def common_depth(above: Sequence[Sequence[str]]) -> int:
     """How many folders stand around everything, as one of an archive's own name often does; a split does not count."""
     depth = 0
     for folders in zip(*above, strict=False):

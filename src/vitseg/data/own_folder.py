@@ -5,6 +5,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from .own_labels import read_own_labels
 from .pairs import Pair, RawDataset
 from .texts import decode_text
 
+
+Drawn = TypeVar("Drawn")
 
 # Of the names in a list that are no image, an error message shows these.
 _EXAMPLES = 5
@@ -66,7 +69,7 @@ def open_folder(
     splits = {split: [pair for pair in found if split_of[pair.name] == split] for split in files}
     notes = [f"The splits are those of {by}." if by else "There are no lists and no folders for splits."]
     if not splits["validation"] and not lists.keys() & {"train", "validation"}:
-        splits["train"], splits["validation"] = _draw(splits["train"])
+        splits["train"], splits["validation"] = draw_validation(splits["train"])
         notes.append(f"{len(splits['validation'])} pairs drawn at random validate.")
     for split, purpose in (("train", "training"), ("validation", "validation")):
         if not splits[split]:
@@ -165,7 +168,8 @@ def _listed_name(path: str, known: set[str]) -> str | None:
     return next((name for name in names if name in known), None)
 
 
-def _draw(pairs: Sequence[FoundPair]) -> tuple[list[FoundPair], list[FoundPair]]:
+def draw_validation(pairs: Sequence[Drawn]) -> tuple[list[Drawn], list[Drawn]]:
+    """Pairs for training and for validation: a tenth, drawn at random but always the same."""
     num_validation = max(1, round(len(pairs) / 10))
     chosen = set(np.random.default_rng(0).permutation(len(pairs))[:num_validation].tolist())
     train = [pair for index, pair in enumerate(pairs) if index not in chosen]

@@ -1,11 +1,14 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Prepare a data set for training and evaluation: from the original download, or a folder of your own, to Parquet shards.
+Prepare a data set for training and evaluation: from the original download, a folder of your own, or the export of a
+labelling tool, to Parquet shards.
 
     vitseg prepare ade20k --source ADEChallengeData2016.zip --output data/ade20k
     vitseg prepare cityscapes --source FOLDER_WITH_BOTH_ZIPS --output data/cityscapes --workers 8
     vitseg prepare folder --source FOLDER --labels labels.json --output data/mine
+    vitseg prepare coco --source EXPORT.zip --output data/mine
+    vitseg prepare EXPORT.zip --output data/mine
 
 The source is read as it was downloaded, packed or unpacked:
 
@@ -17,6 +20,12 @@ The source is read as it was downloaded, packed or unpacked:
     folder           images/ and masks/ with equal names, in folders train, val and test or not; --labels tells what
                      the masks' values mean, in a file such as ["sky", "road"], {"7": "road", "11": "building"},
                      {"#804080": "road"}, a name on each line, or CVAT's labelmap.txt
+    coco             COCO's JSON with its images: polygons, run lengths and crowds
+    labelme          LabelMe's JSON files with their images
+    yolo             YOLO segmentation: images, label files, data.yaml
+
+Exports of labelling tools are recognized if no format is named. Their classes are in the tool's own order, after a
+class for the pixels in no segment.
 
 Every image is verified with its label map before it is written. The output folder appears when it is complete. The
 same command continues an interrupted run, and brings a finished one up to date when files or the label table have
@@ -26,7 +35,9 @@ changed. `datasets.load_dataset(OUTPUT)` loads it.
 import argparse
 import sys
 from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from huggingface_hub import HfApi
@@ -41,13 +52,16 @@ from .preparation import REPORT_FILE, SKIPPED_FILE, BadPairError, SplitReport, p
 from .streaming import num_processors
 
 
+# What labelling tools export, as `vitseg.data.labelling_tools` reads it.
+TOOLS = ("coco", "labelme", "yolo")
+_FORMATS = (*DOWNLOADS, "folder", *TOOLS)
 # A smaller share of ignored pixels than this goes without saying.
 UNNAMED_SHARE = 0.001
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", choices=(*DOWNLOADS, "folder"))
-    parser.add_argument("--source", required=True, type=Path, metavar="PATH", help="folder, or the archive")
+    parser.add_argument("dataset", metavar="FORMAT", help=f"{', '.join(_FORMATS)}; or an export, to be recognized")
+    parser.add_argument("--source", type=Path, metavar="PATH", help="folder, or the archive")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write")
     parser.add_argument("--classes", type=int, choices=(59, 60), help="pascal-context: with background or not (60)")
     parser.add_argument("--workers", type=int, default=num_processors(), metavar="N", help="processes (%(default)s)")
@@ -62,17 +76,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--push-to-hub", metavar="NAME", help="publish as this data set of the Hub")
     parser.add_argument("--private", action="store_true", help="publish for yourself only")
     own = parser.add_argument_group("folder")
-    own.add_argument("--labels", type=Path, metavar="FILE", help="what the masks' values mean")
+    own.add_argument(
+        "--labels", type=Path, metavar="FILE", help="what the masks' values mean; of a tool's export, class names"
+    )
     own.add_argument("--train-list", type=Path, metavar="FILE", help="images to train on, one on each line")
     own.add_argument("--val-list", type=Path, metavar="FILE", help="images to validate on, one on each line")
     own.add_argument("--test-list", type=Path, metavar="FILE", help="images of a test split, one on each line")
-    own.add_argument("--ignore", nargs="+", default=[], metavar="VALUE", help="values or colours that are no class")
+    own.add_argument(
+        "--ignore", nargs="+", default=[], metavar="VALUE", help="values, colours or labels that are no class"
+    )
+    tools = parser.add_argument_group("exports of labelling tools")
+    tools.add_argument("--background", metavar="NAME", help='class of pixels in no segment, or "ignore" (background)')
+    tools.add_argument(
+        "--overlaps",
+        choices=("order", "area"),
+        help="where segments overlap, the one drawn last counts, or the smaller one (as suits the tool)",
+    )
+    tools.add_argument(
+        "--boxes", choices=("refuse", "skip", "fill"), default="refuse", help="objects without outline (%(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     check_arguments(args)
     try:
         print(f"Looking through {args.source}", flush=True)
+        if args.dataset is None:
+            args.dataset, file = labelling_tools().recognize(args.source)
+            print(f"Taken for {args.dataset}, by {file}", flush=True)
         dataset = open_dataset(args)
         options = {"limit": args.limit, "on_error": args.on_error, "workers": args.workers}
         report = prepare(dataset, args.output, orientation=args.orientation, **options)
@@ -91,11 +122,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
+    if args.dataset not in _FORMATS and args.source is None and Path(args.dataset).exists():
+        args.dataset, args.source = None, Path(args.dataset)
+    elif args.dataset not in _FORMATS:
+        args.usage_error(f"{args.dataset} is neither a file or folder nor one of {', '.join(_FORMATS)}")
+    if args.source is None:
+        args.usage_error(f"{args.dataset} needs --source")
     if args.dataset == "folder" and args.labels is None:
         args.usage_error("folder needs --labels")
     lists = args.train_list or args.val_list or args.test_list
-    if args.dataset != "folder" and (args.labels or lists or args.ignore):
-        args.usage_error(f"--labels, --ignore and the lists of splits are for folder; {args.dataset} has its own")
+    if args.dataset != "folder" and lists:
+        args.usage_error(f"the lists of splits are for folder; {args.dataset or 'an export'} has its own")
+    if args.dataset in DOWNLOADS and (args.labels or args.ignore):
+        args.usage_error(f"--labels and --ignore are for folder and labelling tools; {args.dataset} has its own")
+    if args.dataset in (*DOWNLOADS, "folder") and (args.background or args.overlaps or args.boxes != "refuse"):
+        args.usage_error(
+            f"--background, --overlaps and --boxes are for exports of labelling tools, not {args.dataset}"
+        )
     if args.dataset != "pascal-context" and args.classes:
         args.usage_error("--classes is for pascal-context")
     if args.workers < 0:
@@ -113,7 +156,16 @@ def open_dataset(args: argparse.Namespace) -> RawDataset:
     if args.dataset == "folder":
         lists = args.train_list, args.val_list
         return open_folder(args.source, args.labels, *lists, ignore=args.ignore, test_list=args.test_list)
-    return open_download(args.dataset, args.source, args.classes or 60)
+    if args.dataset in DOWNLOADS:
+        return open_download(args.dataset, args.source, args.classes or 60)
+    tools = labelling_tools()
+    chosen = {name: getattr(args, name) for name in ("background", "overlaps", "boxes", "ignore", "labels")}
+    return tools.open_export(args.dataset, args.source, tools.Options(**chosen))
+
+
+def labelling_tools() -> ModuleType:
+    """The readers of exports, which need an extra."""
+    return import_module(".labelling_tools", __package__)
 
 
 def print_report(dataset: RawDataset, report: dict[str, SplitReport]) -> None:
