@@ -131,10 +131,10 @@ def check_arguments(args: argparse.Namespace) -> None:
     if args.dataset == "folder" and args.labels is None:
         args.usage_error("folder needs --labels")
     lists = args.train_list or args.val_list or args.test_list
+    if args.dataset in DOWNLOADS and (args.labels or lists or args.ignore):
+        args.usage_error(f"--labels, --ignore and the lists of splits are for folder; {args.dataset} has its own")
     if args.dataset != "folder" and lists:
         args.usage_error(f"the lists of splits are for folder; {args.dataset or 'an export'} has its own")
-    if args.dataset in DOWNLOADS and (args.labels or args.ignore):
-        args.usage_error(f"--labels and --ignore are for folder and labelling tools; {args.dataset} has its own")
     if args.dataset in (*DOWNLOADS, "folder") and (args.background or args.overlaps or args.boxes != "refuse"):
         args.usage_error(
             f"--background, --overlaps and --boxes are for exports of labelling tools, not {args.dataset}"
