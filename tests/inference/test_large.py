@@ -9,6 +9,7 @@ import math
 import os
 import re
 import resource
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from tiny_sctnet import small_model as small_sctnet
 from tiny_setr import save_tiny_setr
 from torch import nn
@@ -24,7 +25,8 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 from vitseg import SctNetImageProcessor
 from vitseg.cli import main
-from vitseg.inference import large, windows
+from vitseg.inference import large, sources, windows
+from vitseg.inference.sources import open_source
 from vitseg.inference.windows import Axis, Windows, answer_bands
 from vitseg.models.sliding_window import slide_inference
 
@@ -288,7 +290,53 @@ class TestBadInput:
         said = capsys.readouterr().err
         assert "give --scale instead of --gsd" in said
         assert "cut.png: Cannot decode the image: " in said
-        assert "vast.png: Cannot decode the image: its 1000000 x 1000000 pixels" in said
+        assert "vast.png: its 1000000 x 1000000 pixels" in said
+        assert not list(output.rglob("*"))
+
+
+class TestPicturesThatAreUnpacked:
+    """Large PNG and JPEG files, which rasterio reads row by row."""
+
+    @pytest.fixture(autouse=True)
+    def all_are_large(self, monkeypatch):
+        pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
+        monkeypatch.setattr(sources, "LARGEST_DECODED", 1000)
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_stand_upright(self, orientation, tmp_path):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        photo().save(tmp_path / "photo.png", exif=exif)
+        expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "photo.png")))
+        with open_source(tmp_path / "photo.png", tmp_path) as source:
+            assert isinstance(source, sources.UnpackedPicture)
+            assert (source.height, source.width) == expected.shape[:2]
+            part = source.read(slice(7, 90), slice(30, 110)).permute(1, 2, 0).numpy()
+            small = np.asarray(source.overview(source.width // 2, source.height // 2), np.float32)
+        assert (part == expected[7:90, 30:110]).all()
+        half = np.asarray(Image.fromarray(expected).resize(small.shape[1::-1], Image.Resampling.BOX), np.float32)
+        assert np.abs(small - half).mean() < 8
+
+    def test_have_the_answer_of_the_model(self, model, png, narrow_strips):
+        assert run("--model", model, png, "--scale", "0.6", "--output", png.parent) == 0
+        assert_best(ids_of(png.parent), whole_scores(model, 0.6))
+        names = {"photo.png", *(f"photo{ending}" for ending in ("_ids.png", "_palette.png", "_overlay.jpg", ".json"))}
+        assert {path.name for path in png.parent.iterdir()} == names
+        assert (np.asarray(Image.open(png.parent / "photo_palette.png")) == ids_of(png.parent)).all()
+
+    def test_are_named_when_they_are_damaged(self, model, png, tmp_path, monkeypatch, capsys):
+        photo().save(tmp_path / "photo.jpg", subsampling=0, quality=95)
+        for name in ("photo.png", "photo.jpg"):
+            encoded = (tmp_path / name).read_bytes()
+            (tmp_path / f"cut_{name}").write_bytes(encoded[: len(encoded) * 2 // 3])
+        output = tmp_path / "out"
+        assert run("--model", model, *tmp_path.glob("cut_*"), "--scale", "native", "--output", output) == 1
+        said = capsys.readouterr().err
+        assert "cut_photo.png: Cannot decode the image: " in said
+        assert "cut_photo.jpg: Cannot decode the image: " in said
+        monkeypatch.setattr(sources.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 0, 60_000))
+        assert run("--model", model, tmp_path / "photo.jpg", "--scale", "native", "--output", output) == 1
+        assert "its 173 x 131 pixels take 0.068 MB on the disk" in capsys.readouterr().err
         assert not list(output.rglob("*"))
 
 
@@ -336,6 +384,14 @@ class TestTiff:
         longitude, latitude = polygons[0]["geometry"]["coordinates"][0][0]
         assert longitude == pytest.approx(15.0, abs=0.01)
         assert latitude == pytest.approx(52.35, abs=0.01)
+
+    def test_stands_as_its_tag_says(self, tmp_path):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6
+        photo().save(tmp_path / "photo.tif", exif=exif)
+        with open_source(tmp_path / "photo.tif", tmp_path) as source:
+            read = source.read(slice(0, source.height), slice(0, source.width)).permute(1, 2, 0).numpy()
+        assert (read == np.rot90(np.asarray(photo()), -1)).all()
 
     def test_has_a_map_of_confidence_that_lies_there_too(self, write, pixels, model):
         import rasterio

@@ -28,7 +28,7 @@ from ..replacing import beside
 from ..stamps import file_stamp, identity
 from .confidence import ConfidenceOptions, add_confidence
 from .map_files import save_png, save_tiff
-from .rasters import ImageSource, Raster, open_source
+from .rasters import Raster
 from .results import (
     AREAS,
     CONFIDENCE,
@@ -43,6 +43,7 @@ from .results import (
     check_replaceable,
     remove_confidence,
 )
+from .sources import ImageSource, open_source
 from .unfinished import UnfinishedAnswer
 from .windows import Axis, Decide, Windows, answer_bands, highest
 
@@ -224,7 +225,7 @@ class LargeImages:
             dtype=str(self.model.dtype),
             confidence=self.confidence and asdict(self.confidence),
         )
-        with open_source(path, self.resolution.bands, self.resolution.value_range) as source:
+        with open_source(path, target.parent, self.resolution.bands, self.resolution.value_range) as source:
             endings = self._endings(source)
             sign = Path(f"{target}{endings[0]}")
             if origin_of(sign) == origin and all(Path(f"{target}{ending}").exists() for ending in endings):
@@ -343,9 +344,8 @@ class LargeImages:
         size = answer.width, answer.height
         report = area_report(path, size, pixels[:IGNORE_INDEX].astype(np.int64), self.names)
         if self.confidence:
-            add_confidence(
-                report, {index: sums[index] / pixels[index] for index in pixels.nonzero()[0]}, self.confidence
-            )
+            means = (sums / np.maximum(pixels, 1)).tolist()
+            add_confidence(report, dict(enumerate(means)), self.confidence)
         return report
 
     def _save_maps(self, source: ImageSource, answer: UnfinishedAnswer, target: Path, origin: str) -> None:

@@ -1,7 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of which parts are read: TIFF files by way of rasterio (GDAL), however large; all others are decoded
-whole."""
+"""Files that rasterio (GDAL) reads in parts, however large they are."""
 
 import json
 import math
@@ -9,20 +8,20 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from ..extras import require
-from ..images import check_size
+from ..images import check_size, open_header
 from ..models.images import to_rgb
 from ..models.labels import IGNORE_INDEX
-from .pictures import read_image
+from .turning import Turn
 
 
-TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Megabytes of decoded blocks that GDAL keeps.
 CACHE = 64
 # No compression of pictures makes more pixels of a byte; a file that claims more holds nothing, or means harm.
@@ -33,57 +32,9 @@ LARGEST_BLOCK = 2**28
 WEB_MERCATOR = 3857
 
 
-class ImageSource(Protocol):
-    """A picture of which parts are read."""
-
-    height: int
-    width: int
-
-    def read(self, rows: slice, columns: slice) -> torch.Tensor:
-        """A part in RGB, uint8 `(3, rows, columns)`."""
-
-    def valid(self, rows: slice, columns: slice) -> np.ndarray | None:
-        """Which pixels of a part hold something, bool `(rows, columns)`; `None` if all of the picture do."""
-
-    def overview(self, width: int, height: int) -> Image.Image:
-        """The whole in RGB, made smaller."""
-
-    def ground_resolution(self) -> tuple[float, float]:
-        """Height and width of a pixel in metres on the ground."""
-
-    @property
-    def place(self) -> dict[str, Any]:
-        """Where on Earth it lies, as rasterio writes that to a file; empty if it does not say."""
-
-
-class DecodedPicture:
-    """A picture that is held in memory whole."""
-
-    def __init__(self, image: Image.Image):
-        self.image = image
-        self.width, self.height = image.size
-
-    def read(self, rows: slice, columns: slice) -> torch.Tensor:
-        part = self.image.crop((columns.start, rows.start, columns.stop, rows.stop))
-        return torch.from_numpy(np.array(part)).permute(2, 0, 1)
-
-    def valid(self, rows: slice, columns: slice) -> None:
-        return None
-
-    def overview(self, width: int, height: int) -> Image.Image:
-        return self.image.resize((width, height), Image.Resampling.BOX)
-
-    def ground_resolution(self) -> tuple[float, float]:
-        raise ValueError("it does not say where on Earth it is, as a GeoTIFF does: give --scale instead of --gsd")
-
-    @property
-    def place(self) -> dict[str, Any]:
-        return {}
-
-
 class Raster:
     """
-    A TIFF file.
+    A file of which parts are read by rasterio.
 
     Args:
         dataset: as rasterio opens it.
@@ -95,33 +46,38 @@ class Raster:
         self, dataset: Any, bands: Sequence[int] | None = None, value_range: tuple[float, float] | None = None
     ):
         self.dataset = dataset
-        self.height, self.width = dataset.shape
+        self.turn = Turn(_orientation(dataset), dataset.shape)
+        self.height, self.width = self.turn.size
         self.value_range = value_range
         self.bands, self.palette = _chosen_bands(dataset, bands)
         self._check_values()
         self._check_size()
+        # Colours that are faded by their opacity already, and on black.
+        self.is_premultiplied = dataset.tags(self.bands[-1], ns="IMAGE_STRUCTURE").get("ALPHA") == "PREMULTIPLIED"
         flags = {flag.name for band in self.bands for flag in dataset.mask_flag_enums[band - 1]}
         # What is called opacity may be another band; whoever names the bands knows.
         self.is_partial = "nodata" in flags or ("per_dataset" in flags and not ("alpha" in flags and bands))
 
     def read(self, rows: slice, columns: slice) -> torch.Tensor:
-        values = self._read(_window(rows, columns))
-        return to_rgb(torch.from_numpy(self._to_bytes(values))).contiguous()
+        values = self._read(_window(*self.turn.stored(rows, columns)))
+        return to_rgb(torch.from_numpy(self.turn.upright(self._to_bytes(values)))).contiguous()
 
     def valid(self, rows: slice, columns: slice) -> np.ndarray | None:
         if not self.is_partial:
             return None
         with _named_errors():
-            return self.dataset.dataset_mask(window=_window(rows, columns)) > 0
+            mask = self.dataset.dataset_mask(window=_window(*self.turn.stored(rows, columns)))
+        return self.turn.upright(mask) > 0
 
     def overview(self, width: int, height: int) -> Image.Image:
         from rasterio.enums import Resampling
 
         # Positions in a palette have no mean.
         resampling = Resampling.nearest if self.palette is not None else Resampling.average
+        stored_size = Turn(self.turn.orientation, (height, width)).size
         with _named_errors():
-            values = self.dataset.read(self.bands, out_shape=(len(self.bands), height, width), resampling=resampling)
-        rgb = to_rgb(torch.from_numpy(self._to_bytes(values)))
+            values = self.dataset.read(self.bands, out_shape=(len(self.bands), *stored_size), resampling=resampling)
+        rgb = to_rgb(torch.from_numpy(self.turn.upright(self._to_bytes(values))))
         return Image.fromarray(rgb.permute(1, 2, 0).numpy())
 
     def ground_resolution(self) -> tuple[float, float]:
@@ -186,6 +142,8 @@ class Raster:
     def _to_bytes(self, values: np.ndarray) -> np.ndarray:
         if self.palette is not None:
             return np.moveaxis(self.palette[values[0]], -1, 0)
+        if self.is_premultiplied:
+            return values[:-1] + (255 - values[-1:])
         if self.value_range is None:
             return values
         black, white = self.value_range
@@ -219,30 +177,31 @@ class Raster:
 
 
 @contextmanager
-def open_source(
-    path: Path, bands: Sequence[int] | None = None, value_range: tuple[float, float] | None = None
-) -> Iterator[ImageSource]:
+def open_raster(
+    path: Path,
+    driver: str,
+    bands: Sequence[int] | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> Iterator[Raster]:
     """
-    A picture of which parts are read: upright, on white where it is transparent, and as `Raster` says.
+    A file of which parts are read.
+
+    Args:
+        path: the file.
+        driver: what GDAL calls its format.
+        bands, value_range: see `Raster`.
 
     Raises:
-        OSError: if the file cannot be read.
         ValueError: if it is no image, or damaged, or of numbers that do not say what is black and what is white.
-        MissingExtraError: if it is a TIFF file and rasterio is not installed.
+        MissingExtraError: if rasterio is not installed.
     """
-    with path.open("rb") as file:
-        is_tiff = file.read(4) in TIFF_STARTS
-    if not is_tiff:
-        if bands or value_range:
-            raise ValueError("it is no TIFF file: it takes neither --bands nor --value-range")
-        yield DecodedPicture(read_image(path))
-        return
     require("geo")
     import rasterio
 
-    with rasterio.Env(GDAL_CACHEMAX=CACHE), without_georeference_warnings():
+    # What is missing of a JPEG would be grey, and a warning.
+    with rasterio.Env(GDAL_CACHEMAX=CACHE, GDAL_ERROR_ON_LIBJPEG_WARNING=True), without_georeference_warnings():
         with _named_errors():
-            dataset = rasterio.open(path, driver="GTiff")
+            dataset = rasterio.open(path, driver=driver)
         with dataset:
             yield Raster(dataset, bands, value_range)
 
@@ -265,6 +224,18 @@ def _named_errors() -> Iterator[None]:
         yield
     except RasterioError as error:
         raise ValueError(f"Cannot decode the image: {error.__cause__ or error}") from error
+
+
+def _orientation(dataset: Any) -> int:
+    """As TIFF has it, see `Turn`; 1 where the file says how it lies on Earth."""
+    if dataset.crs or dataset.gcps[0] or not dataset.transform.is_identity:
+        return 1
+    try:
+        with open_header(dataset.name) as image:
+            orientation = image.tag_v2.get(ExifTags.Base.Orientation, 1) if isinstance(image, TiffImageFile) else 1
+    except Exception:  # whatever a file leads Pillow to that it does not know
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _window(rows: slice, columns: slice) -> Any:
@@ -290,7 +261,7 @@ def _chosen_bands(dataset: Any, bands: Sequence[int] | None) -> tuple[list[int],
             table[position] = color
         return [1], table
     if meanings[0] == "gray" and len(meanings) - len(opacity) == 1:
-        return [1], None
+        return [1, 1, 1, *opacity] if opacity else [1], None
     raise ValueError(
         f"its {dataset.count} bands are {', '.join(meanings)}: say which are red, green and blue, as in --bands 3 2 1"
     )
