@@ -48,6 +48,10 @@ def with_vitseg(folder: Path) -> None:
     assert pipeline("image-segmentation", model=str(model_folder))(picture)
     assert main(["segment", "--model", str(model_folder), picture, "--output", str(segmented)]) == 0
     assert len(list(segmented.iterdir())) == 4
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        arguments = ["segment", "--model", str(model_folder), picture, "--output", str(segmented)]
+        assert main([*arguments, "--manifest", str(folder / "manifest")]) == 1
+    assert said.getvalue().endswith(": pip install 'vitseg[data]'\n"), said.getvalue()
     for command in (["list"], ["describe", str(model_folder)], ["convert", "--list"]):
         assert main(command) == 0
 

@@ -1,8 +1,20 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Kinds of command-line arguments that several programs take."""
+"""Command-line arguments that several programs take."""
 
 import argparse
+
+from .processor import DTYPES
+
+
+def add_computing_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how a model computes; see `vitseg.processor.choose_computing`."""
+    parser.add_argument(
+        "--dtype", choices=(*DTYPES, "auto"), default=DTYPES[0], help="of the model; auto: bfloat16 where it is faster"
+    )
+    parser.add_argument(
+        "--threads", type=positive_int, metavar="N", help="that a model computes in on a CPU (PyTorch's default)"
+    )
 
 
 def positive_int(text: str) -> int:

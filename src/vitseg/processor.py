@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the processor of this machine is, and what makes PyTorch faster on it."""
+"""What the processor of this machine is, what makes PyTorch faster on it, and in which numbers models compute."""
 
 import ctypes
 import platform
@@ -17,6 +17,8 @@ PROCESSORS = Path("/proc/cpuinfo")  # on Linux
 # Parameters of glibc's mallopt, as malloc.h has them, and the threshold with which it never trims its heap.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 NEVER = -1
+# What models compute in, by default the first, in which published figures were measured.
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 def processor_vendor(cpuinfo: Path = PROCESSORS) -> str:
@@ -32,6 +34,29 @@ def computes_bfloat16() -> bool:
     """Whether the processor has instructions for products of bfloat16, which are faster than those of float32."""
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
+
+
+def choose_computing(dtype: str, threads: int | None, device: torch.device) -> tuple[torch.dtype, str | None]:
+    """
+    Prepare this process to run a model.
+
+    Args:
+        dtype: one of `DTYPES`, or "auto": bfloat16 where `device` has instructions for it, else float32.
+        threads: that operations of PyTorch use on a CPU; `None` leaves that to PyTorch.
+        device: where the model runs.
+
+    Returns:
+        What the model computes in, and a line that says why if that was left to this function.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if dtype != "auto":
+        return getattr(torch, dtype), None
+    is_gpu = device.type == "cuda"
+    subject = torch.cuda.get_device_name(device) if is_gpu else "this processor"
+    if torch.cuda.is_bf16_supported(including_emulation=False) if is_gpu else computes_bfloat16():
+        return torch.bfloat16, f"--dtype auto is bfloat16: {subject} has instructions for it"
+    return torch.float32, f"--dtype auto is float32: {subject} has no instructions for bfloat16"
 
 
 @contextmanager

@@ -1,11 +1,27 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the processes that load data for another one have in common."""
+"""What processes and threads that load data for others have in common."""
 
 import multiprocessing
 import os
 import signal
 import threading
+from datetime import timedelta
+
+
+# How long processes wait for others, whose share of the work may take longer.
+PATIENCE = timedelta(days=30)
+
+
+def num_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_workers() -> int:
+    """How many processes or threads should load data for this process, beside those that a launcher started together
+    with it on this machine: up to four, if there are processors for them."""
+    return max(min(num_processors() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 4), 1)
 
 
 def leave_signals(worker_id: int = 0) -> None:

@@ -16,7 +16,9 @@ from tiny_setr import save_tiny_setr
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
 
 from vitseg.cli import main
-from vitseg.inference import segment
+from vitseg.inference import saving, segment
+from vitseg.inference.names import result_names
+from vitseg.inference.reading import Picture, batches
 
 
 NAMES = ["wall", "sky", "tree", "road", "car"]
@@ -235,10 +237,10 @@ class TestBatches:
         def pictures():
             nonlocal read
             for read in range(1, 101):
-                yield segment.Picture(Path(f"{read}.png"), photo(0, 1, 1), torch.zeros(1, 3, 1, read))
+                yield Picture(Path(f"{read}.png"), "", "", photo(0, 1, 1), torch.zeros(1, 3, 1, read))
 
         done = 0
-        for batch in segment.batches(pictures(), batch_size=2):
+        for batch in batches(pictures(), batch_size=2):
             assert read - done <= 16
             done += len(batch)
         assert done == 100
@@ -312,8 +314,7 @@ class TestNames:
         ids=" ".join,
     )
     def test_of_paths(self, paths, names):
-        expected = {Path(path): Path(name) for path, name in zip(paths, names, strict=True)}
-        assert segment.output_names(list(map(Path, paths))) == expected
+        assert result_names([str(Path.cwd() / path) for path in paths]) == names
 
     def test_keep_the_suffix_where_nothing_else_differs(self, model, tmp_path):
         self.save(tmp_path, "in/x.png", "in/x.jpg")
@@ -333,8 +334,7 @@ class TestNames:
         assert names == {"a/x", f"{tmp_path.name}/x", "deep/x"}
 
     def test_of_a_path_that_ends_another(self):
-        short, long = Path("/data/x.png"), Path("/home/data/x.png")
-        assert segment.output_names([short, long]) == {short: Path("data/x"), long: Path("home/data/x")}
+        assert result_names(["/data/x.png", "/home/data/x.png"]) == ["data/x", "home/data/x"]
 
     def test_results_of_an_earlier_run_are_no_images(self, model, tmp_path):
         self.save(tmp_path, "x.png")
@@ -544,7 +544,7 @@ def test_results_are_written_completely_or_not_at_all(model, photos, tmp_path, m
     def fill_the_disk(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(segment, "save_palette_png", fill_the_disk)
+    monkeypatch.setattr(saving, "save_palette_png", fill_the_disk)
     assert run("--model", model, photos / "rgb.png", "--output", tmp_path / "out") == 1
     assert "No space left on device" in capsys.readouterr().err
     assert contents(tmp_path / "out") == {}

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.distributed as dist
@@ -124,11 +125,11 @@ def command(rank: int, port: int, arguments: list[str]) -> int:
     return main(arguments)
 
 
-def run_in_both(pool: Pool, *arguments: str | Path) -> None:
+def run_in_both(pool: Pool, *arguments: str | Path, status: int = 0) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    assert in_both(pool, command, port, [str(argument) for argument in arguments]) == [0, 0]
+    assert in_both(pool, command, port, [str(argument) for argument in arguments]) == [status] * 2
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +163,23 @@ def test_predict_leaves_no_image_out(pool, model, tmp_path):
     run_in_both(pool, *arguments, "--output", tmp_path / "out")
     with zipfile.ZipFile(tmp_path / "out/submission.zip") as archive:
         assert sorted(archive.namelist()) == ["0.png", "1.png", "2.png"]
+
+
+@pytest.mark.slow
+def test_segment_does_every_file_once(pool, model, tmp_path):
+    """One of them cannot be read: both processes say so with their status, and none stops the other."""
+    (tmp_path / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(5):
+        pixels = rng.integers(0, 256, (40, 50 + index, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{index}.png")
+    (tmp_path / "photos/3.png").write_bytes(b"junk")
+    arguments = ("segment", "--model", model, tmp_path / "photos")
+    table = tmp_path / "manifest"
+    run_in_both(pool, *arguments, "--output", tmp_path / "two", "--manifest", table, status=1)
+    assert main([*map(str, arguments), "--output", str(tmp_path / "one")]) == 1
+    two, one = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("two", "one"))
+    assert len(one) == 16
+    assert two == one
+    rows = sorted((Path(row["image"]).stem, row["process"], row["status"]) for row in pq.read_table(table).to_pylist())
+    assert rows == [(str(index), index % 2, "failed" if index == 3 else "done") for index in range(5)]

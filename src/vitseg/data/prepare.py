@@ -44,12 +44,12 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from ..workers import num_processors
 from .augmentation import IGNORE_INDEX
 from .downloads import DOWNLOADS, open_download
 from .own_folder import open_folder
 from .pairs import RawDataset
 from .preparation import REPORT_FILE, SKIPPED_FILE, BadPairError, SplitReport, prepare
-from .streaming import num_processors
 
 
 # What labelling tools export, as `vitseg.data.labelling_tools` reads it.

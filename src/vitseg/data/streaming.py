@@ -14,7 +14,6 @@ A data set has the columns `image` (an encoded image), `label` (an encoded label
 
 import functools
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -459,14 +458,3 @@ def decode_example(row: Example, orientation: Orientation | None = None) -> Exam
             "must have the same width and height."
         )
     return {"image": image, "label_map": label_map, "file_name": name}
-
-
-def num_processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def default_workers(num_processes: int = 1) -> int:
-    """How many loading processes each of `num_processes` processes on this machine should have: up to four, if there
-    are processors for them."""
-    return max(min(num_processors() // num_processes, 4), 1)

@@ -4,11 +4,12 @@
 Label maps of images by a test protocol, one image after the other, at the size of each image.
 
 Each view (a scale, perhaps flipped) is resized from the original image; its logits are resized back to the original
-size, become probabilities, and are averaged over the views. Other processes read and resize the next images meanwhile.
+size, become probabilities, and are averaged over the views. Threads read and resize the next images meanwhile.
 Scores of all classes at the original size exist once, as the sum over the views, and not at all for a single view.
 """
 
 import functools
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,15 +19,14 @@ import datasets
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..models.image_processing_semantic import resized_argmax, resized_bands
 from ..models.layers import resize
 from ..models.sliding_window import slide_inference
+from ..overlapping import overlapping
 from ..recipes.protocol import Protocol, View, holds_protocol
-from ..workers import leave_signals
 
 
 # Images by number: items hold `image` (PIL) and perhaps `file_name` and `label_map` (`(height, width)`).
@@ -59,6 +59,7 @@ class Prediction:
         label_map: class ids, int64 `(height, width)`, on the model's device; `None` if the image cannot be used.
         reference: its annotation as stored, `(height, width)` on the CPU, or `None` if it has none.
         error: why the image cannot be used, or `None`.
+        seconds: from the resized image to the label map; a GPU may still be at work on it.
     """
 
     index: int
@@ -66,6 +67,7 @@ class Prediction:
     label_map: torch.Tensor | None = None
     reference: torch.Tensor | None = None
     error: str | None = None
+    seconds: float = 0.0
 
 
 @torch.no_grad()
@@ -88,11 +90,11 @@ def predict_images(
     Args:
         model: a segmentation model on the accelerator's device, in any dtype.
         image_processor: resizes and normalises the images.
-        examples: see `Examples`. They are asked for an item in the worker processes.
+        examples: see `Examples`. They are asked for an item in the threads.
         indices: which of the examples.
         accelerator: says where the model runs, and in which precision.
         protocol: the test protocol.
-        num_workers: number of processes that read and resize the next images meanwhile; 0 does it in this one.
+        num_workers: number of threads that read and resize the next images meanwhile; 0 does it when it is due.
         window_batch_size: how many windows go through the model at a time, by default what its configuration says; of
             a model of another library, one.
         scores_dtype: in which the probabilities of several views are summed; float16 halves the memory they take.
@@ -103,14 +105,7 @@ def predict_images(
     """
     require_precision(accelerator)
     arguments = protocol.forward_arguments(model.config, window_batch_size)
-    images = ResizedImages(examples, indices, image_processor, protocol)
-    loader = DataLoader(
-        images,
-        batch_size=None,
-        num_workers=num_workers,
-        worker_init_fn=leave_signals,
-        pin_memory=torch.cuda.is_available(),
-    )
+    images = ResizedImages(examples, image_processor, protocol)
 
     def answer(pixel_values: torch.Tensor) -> torch.Tensor:
         with accelerator.autocast():
@@ -120,11 +115,12 @@ def predict_images(
     if protocol.window_size and protocol.window_stride and not holds_protocol(model.config):
         predict = in_windows(answer, protocol.window_size, protocol.window_stride, window_batch_size or 1)
     with _evaluation_mode(model):
-        for item in loader:
+        for item in overlapping(images.read, indices, num_workers, waiting=num_workers):
             if item["error"] is not None:
                 yield Prediction(item["index"], item["file_name"], error=item["error"])
                 continue
-            height, width = size = tuple(item["size"])
+            started = time.monotonic()
+            height, width = size = item["size"]
             views = protocol.views(height, width)
             inputs = _view_inputs(views, item["resized"], image_processor, accelerator.device)
             if len(views) == 1 and not views[0].flip:
@@ -136,7 +132,13 @@ def predict_images(
                 )
                 label_map = probabilities.argmax(dim=0)
                 del probabilities
-            yield Prediction(item["index"], item["file_name"], label_map.to(accelerator.device), item["reference"])
+            yield Prediction(
+                item["index"],
+                item["file_name"],
+                label_map.to(accelerator.device),
+                item["reference"],
+                seconds=time.monotonic() - started,
+            )
 
 
 def in_windows(
@@ -217,22 +219,16 @@ def mean_probabilities(
     return total.div_(weight)
 
 
-class ResizedImages(Dataset):
-    """Some of the images, resized for each view but not yet normalised: bytes are quickly passed between processes."""
+@dataclass(frozen=True)
+class ResizedImages:
+    """Images, resized for each view but not yet normalised: bytes, of which several images may wait."""
 
-    def __init__(
-        self, examples: Examples, indices: Sequence[int], image_processor: BaseImageProcessor, protocol: Protocol
-    ):
-        self.examples = examples
-        self.indices = indices
-        self.image_processor = image_processor
-        self.protocol = protocol
+    examples: Examples
+    image_processor: BaseImageProcessor
+    protocol: Protocol
 
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        index = self.indices[position]
+    def read(self, index: int) -> dict[str, Any]:
+        """One of the images, or why it cannot be used."""
         item: dict[str, Any] = {"index": index, "file_name": f"image {index}", "error": None}
         try:
             example = self.examples[index]

@@ -10,18 +10,17 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 from transformers import PreTrainedConfig
 from transformers.image_processing_utils import BaseImageProcessor
 
-from ..arguments import positive_int, whole_number
-from ..data.streaming import default_workers
+from ..arguments import add_computing_options, positive_int, whole_number
+from ..processor import DTYPES, choose_computing
 from ..recipes import get_recipe
 from ..recipes.datasets import SIX_RATIOS
 from ..recipes.protocol import Protocol
 from ..replacing import standing
-
-
-DTYPES = ("float32", "bfloat16", "float16")
+from ..workers import PATIENCE, default_workers
 
 
 def add_test_options(parser: argparse.ArgumentParser) -> None:
@@ -31,14 +30,14 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recipe", metavar="NAME", help="test as this recipe, not as the model folder, says")
     add_view_options(parser)
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the model")
+    add_computing_options(parser)
     parser.add_argument("--window-batch-size", type=positive_int, metavar="N", help="windows at a time (the model's)")
     parser.add_argument(
         "--workers",
         type=whole_number,
         default=default_workers(),
         metavar="N",
-        help="processes that read images (%(default)s)",
+        help="threads that read images (%(default)s)",
     )
     parser.add_argument(
         "--scores-dtype", choices=DTYPES, default="float32", help="in which several views are summed (float32)"
@@ -111,6 +110,15 @@ def choose_protocol(
     return dataclasses.replace(protocol, **windows), recipe.build_image_processor()
 
 
+def settle_dtype(args: argparse.Namespace, accelerator: Accelerator) -> torch.dtype:
+    """What the model computes in; from now on `args.dtype` says so, too, also where it was "auto"."""
+    dtype, choice = choose_computing(args.dtype, args.threads, accelerator.device)
+    if choice:
+        accelerator.print(f"note: {choice}")
+    args.dtype = str(dtype).removeprefix("torch.")
+    return dtype
+
+
 def run_options(args: argparse.Namespace) -> dict[str, Any]:
     """
     The keyword arguments of `predict_images` and `evaluate_model` that the options set.
@@ -134,7 +142,8 @@ def run_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def run_work(work: Callable[[Accelerator], int]) -> int:
     """The exit status of a command: what `work` returns, or 2 if it fails, which is then said."""
-    accelerator = Accelerator()
+    # Shares of the images may take some processes longer than others.
+    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
     try:
         return work(accelerator)
     except (OSError, ValueError) as error:

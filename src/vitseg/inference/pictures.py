@@ -19,11 +19,11 @@ class FoundImages(NamedTuple):
     Images that were found.
 
     Args:
-        paths: the files, each once.
+        paths: the files, each once; there may be millions.
         note: a line on the files that were left out because of their names, or `None`.
     """
 
-    paths: list[Path]
+    paths: list[str]
     note: str | None
 
 
@@ -38,17 +38,17 @@ def find_images(arguments: Iterable[Path]) -> FoundImages:
     """
     arguments = list(arguments)
     folders = list(filter(os.path.isdir, arguments))  # Path.is_dir raises if a name is too long.
-    found: list[Path] = []
+    found: list[str] = []
     left_out: list[str] = []
     for argument in arguments:
         if argument not in folders:
-            found.append(Path(os.path.realpath(argument.parent), argument.name))
+            found.append(str(Path(os.path.realpath(argument.parent), argument.name)))
             continue
         for path in visible_files(os.path.realpath(argument)):
             if is_result(path):
                 continue
             if is_image_name(path.name):
-                found.append(path)
+                found.append(str(path))
             else:
                 left_out.append(path.name)
     if not any(map(os.path.exists, found)):
@@ -58,7 +58,7 @@ def find_images(arguments: Iterable[Path]) -> FoundImages:
     return FoundImages(list(dict.fromkeys(found)), describe_left_out(left_out))
 
 
-def read_image(path: Path) -> Image.Image:
+def read_image(path: str | Path) -> Image.Image:
     """
     An image file as people see it: upright, in 8-bit RGB, on white where it is transparent.
 
@@ -66,4 +66,4 @@ def read_image(path: Path) -> Image.Image:
         OSError: if the file cannot be read.
         ValueError: if it is no image, or damaged.
     """
-    return read_picture(path.read_bytes(), "the image")
+    return read_picture(Path(path).read_bytes(), "the image")

@@ -21,30 +21,34 @@ import argparse
 import functools
 import hashlib
 import os
-import sys
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
-from tqdm.auto import tqdm
 
 from ..data.sources import DataSource, add_source_options, source_of
 from ..data.streaming import COLUMNS, load_orientation, load_undecoded
-from ..evaluation.inference import predict_images
-from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work
+from ..evaluation.inference import Prediction, predict_images
+from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work, settle_dtype
 from ..evaluation.submission import FORMATS, check_classes, save_label_map, write_zip
 from ..image_files import printable, without_image_suffix
-from ..images import read_picture, stored_size
-from ..label_maps import origin_of
+from ..images import open_header, read_picture, stored_size
+from ..label_maps import Palette, origin_of
+from ..overlapping import overlapping
 from ..replacing import read_record, write_json
 from ..stamps import identity, model_stamp
+from .ledger import Ledger, add_ledger_options, open_ledger
 from .loading import class_names, load_model, palette_for
-from .pictures import find_images, read_image
-from .results import PREDICTIONS
+from .outcomes import Outcome
+from .pictures import find_images
+from .processes import Process
+from .results import PREDICTIONS, area_report
 
 
 LONGEST_NAME = 255  # bytes, on most file systems
@@ -60,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, default="ids", help="what the files hold (ids)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be decoded")
+    add_ledger_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,25 +78,28 @@ class ImageFiles:
 
     def __init__(self, folder: Path, output: Path):
         self.paths, self.note = find_images([folder])
-        self.names = [without_image_suffix(path.name) for path in self.paths]
+        self.names = [without_image_suffix(path.rpartition(os.sep)[2]) for path in self.paths]
+        self.digests: dict[int, str] = {}  # of those that were read
         predictions = os.path.realpath(output / PREDICTIONS)
-        if any(str(path.parent) == predictions for path in self.paths):
+        if any(path.rpartition(os.sep)[0] == predictions for path in self.paths):
             raise ValueError(
                 f"images are in {predictions}, where predictions would replace them: give another --output."
             )
 
     def encoded(self, index: int) -> bytes:
         """The content of a file."""
-        return self.paths[index].read_bytes()
+        return Path(self.paths[index]).read_bytes()
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
         try:
             check_name(self.names[index])
-            image = read_image(path)
+            content = self.encoded(index)
+            self.digests[index] = digest(content)
+            image = read_picture(content, "the image")
         except ValueError as error:
             raise ValueError(f"{printable(path)}: {error}") from error
-        return {"image": image, "file_name": path.name}
+        return {"image": image, "file_name": Path(path).name}
 
 
 class DatasetImages:
@@ -106,16 +114,20 @@ class DatasetImages:
         self.rows = load_undecoded(source, split, COLUMNS, optional=("label", "file_name"))
         names = (name or str(index) for index, name in enumerate(self.rows["file_name"]))
         self.names = [PurePosixPath(without_image_suffix(name)).name for name in names]
+        self.digests: dict[int, str] = {}  # of those that were read
         self.orientation = load_orientation(source, split)
 
     def encoded(self, index: int) -> bytes:
         """Which way an image stands, and the content of its file; empty if it is missing."""
-        image = self.rows[index]["image"] or {}
-        return (self.orientation or "").encode() + (image.get("bytes") or b"")
+        return self._encoded(self.rows[index])
+
+    def _encoded(self, row: Mapping[str, Any]) -> bytes:
+        return (self.orientation or "").encode() + ((row["image"] or {}).get("bytes") or b"")
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         name, row = self.names[index], self.rows[index]
         check_name(name)
+        self.digests[index] = digest(self._encoded(row))
         label_size = stored_size(row.get("label"))
         image = read_picture(row["image"], f"the image of {name}", self.orientation, label_size)
         return {"image": image, "file_name": name}
@@ -128,14 +140,14 @@ def predict(args: argparse.Namespace, accelerator: Accelerator) -> int:
     Raises:
         OSError, ValueError: saying why there are no predictions, or not all.
     """
-    model, image_processor = load_model(args.model, accelerator.device, getattr(torch, args.dtype))
+    model, image_processor = load_model(args.model, accelerator.device, settle_dtype(args, accelerator))
     check_classes(args.format, model.config.num_labels)
     protocol, image_processor = choose_protocol(args, model.config, image_processor)
-    palette = palette_for(class_names(model), model.config)
     images = ImageFiles(args.images, args.output) if args.images else DatasetImages(args.dataset, args.split)
     if images.note:
         accelerator.print(f"note: {images.note}")
-    files = output_files(images.names[: args.limit], args.output / PREDICTIONS)
+    names = images.names[: args.limit]
+    require_unique(names)
     source = str(args.images or args.dataset)
     accelerator.print(f"Protocol: {protocol.describe()}; {args.dtype}")
 
@@ -148,31 +160,126 @@ def predict(args: argparse.Namespace, accelerator: Accelerator) -> int:
         format=args.format,
     )
     claim(args.output, work, accelerator)
-    share = range(accelerator.process_index, len(files), accelerator.num_processes)
-    origins = outdated(images, files, share, work)
+    process = Process(accelerator.device, accelerator.process_index, accelerator.num_processes)
+    classes = class_names(model)
+    palette = palette_for(classes, model.config)
+    predictions = Predictions(images, args.output / PREDICTIONS, args.format, classes, palette, work)
     submission = args.output / "submission.zip"
-    if any(gather_object([bool(origins)])) and accelerator.is_main_process:
-        submission.unlink(missing_ok=True)  # There is none of outdated predictions, should the run be stopped.
-    predictions = predict_images(
-        model, image_processor, images, list(origins), accelerator, protocol, **run_options(args)
-    )
-    broken = []
-    for prediction in tqdm(predictions, unit="image", total=len(origins), disable=not accelerator.is_main_process):
-        if prediction.label_map is not None:
-            label_map, index = prediction.label_map.cpu().numpy(), prediction.index
-            save_label_map(label_map, args.format, palette, files[index], origins[index])
-        elif args.skip_broken:
-            broken.append(prediction.error)
-        else:
-            raise ValueError(f"{prediction.error} (Such images can be left out, with --skip-broken.)")
-    broken = gather_object(broken)
-    if accelerator.is_main_process:
-        complete = [file for file in files if origin_of(file) is not None]
+    with open_ledger(args, names, process, "left out: {reason}") as ledger:
+        missing = find_missing(predictions, process.share(len(names)), args.workers, ledger)
+        if any(process.gather(bool(missing))) and process.is_main:
+            submission.unlink(missing_ok=True)  # There is none of outdated predictions, should the run be stopped.
+        predicted = predict_images(model, image_processor, images, missing, accelerator, protocol, **run_options(args))
+        answers = usable(predicted, args.skip_broken)
+        for outcome in overlapping(predictions.save, answers, args.workers, waiting=args.workers):
+            ledger.add(outcome)
+    failed = ledger.sum_up()
+    if process.is_main:
+        complete = [file for file in map(predictions.file, range(len(names))) if origin_of(file) is not None]
         write_zip(complete, submission)
         print(f"{len(complete)} label maps in {submission}")
-        for reason in broken:
-            print(f"left out: {reason}", file=sys.stderr)
-    return 1 if broken else 0
+    return 1 if failed else 0
+
+
+def find_missing(predictions: "Predictions", share: Sequence[int], threads: int, ledger: Ledger) -> list[int]:
+    """Those of the images whose predictions are to be made; the others are taken down."""
+    missing = []
+    for found in overlapping(predictions.find, share, threads, waiting=threads):
+        if isinstance(found, Outcome):
+            ledger.add(found)
+        else:
+            missing.append(found)
+    return missing
+
+
+def usable(predictions: Iterable[Prediction], skip_broken: bool) -> Iterator[Prediction]:
+    """
+    Predictions with label maps of bytes, on the CPU.
+
+    Raises:
+        ValueError: if there is none of an image, unless such are left out.
+    """
+    for prediction in predictions:
+        if prediction.label_map is not None:
+            started = time.monotonic()
+            label_map = prediction.label_map.to("cpu", torch.uint8)
+            seconds = prediction.seconds + time.monotonic() - started  # On a GPU, here is where it is waited for.
+            yield replace(prediction, label_map=label_map, seconds=seconds)
+        elif skip_broken:
+            yield prediction
+        else:
+            raise ValueError(f"{prediction.error} (Such images can be left out, with --skip-broken.)")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """
+    The files of predictions.
+
+    Args:
+        images: what they are of.
+        folder: where they are.
+        output_format: one of `FORMATS`.
+        classes: the names of the classes.
+        palette: their colours.
+        work: what tells all that they are made with from others.
+    """
+
+    images: ImageFiles | DatasetImages
+    folder: Path
+    output_format: str
+    classes: Sequence[str]
+    palette: Palette
+    work: str
+
+    def file(self, index: int) -> Path:
+        """That of an image."""
+        return self.folder / f"{self.images.names[index]}.png"
+
+    def find(self, index: int) -> Outcome | int:
+        """
+        What became of an image, if there is the prediction that this work made of its content as it is now; else the
+        image. A prediction of another content is deleted.
+        """
+        file = self.file(index)
+        found = origin_of(file)
+        if found is None:
+            return index
+        try:
+            is_current = found == self._origin(digest(self.images.encoded(index)))
+        except OSError:  # It cannot be read any more.
+            is_current = False
+        if not is_current:
+            file.unlink()
+            return index
+        with open_header(file) as image:
+            width, height = image.size
+        return self._outcome(index, "kept", report={"width": width, "height": height})
+
+    def save(self, prediction: Prediction) -> Outcome:
+        """Write a prediction, unless there is none."""
+        index = prediction.index
+        if prediction.label_map is None:
+            return self._outcome(index, "failed", reason=prediction.error)
+        label_map = prediction.label_map.numpy()
+        origin = self._origin(self.images.digests.pop(index))
+        save_label_map(label_map, self.output_format, self.palette, self.file(index), origin)
+        pixels = np.bincount(label_map.ravel(), minlength=len(self.classes))
+        height, width = label_map.shape
+        report = area_report(Path(self.images.names[index]), (width, height), pixels, self.classes)
+        return self._outcome(index, "done", report=report, seconds=prediction.seconds)
+
+    def _origin(self, content: str) -> str:
+        return f"{self.work}-{content}"
+
+    def _outcome(self, index: int, status: Literal["done", "kept", "failed"], **known: Any) -> Outcome:
+        name = self.images.names[index]
+        return Outcome(name, status, f"{PREDICTIONS}/{name}.png", **known)
+
+
+def digest(content: bytes) -> str:
+    """What tells the content of a file from others."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def check_name(name: str) -> None:
@@ -190,44 +297,18 @@ def check_name(name: str) -> None:
         raise ValueError(f"the name of its prediction would have {length} bytes, more than {LONGEST_NAME}: rename it")
 
 
-def outdated(
-    images: ImageFiles | DatasetImages, files: Sequence[Path], share: Sequence[int], work: str
-) -> dict[int, str]:
+def require_unique(names: Sequence[str]) -> None:
     """
-    Those of the images that have no prediction which this work made of their content as it is now. One that is of
-    another content is deleted.
-
-    Returns:
-        Which of the images -> what their predictions are made of.
-    """
-    origins = {}
-    for index in share:
-        try:
-            origin = f"{work}-{hashlib.sha256(images.encoded(index)).hexdigest()}"
-        except OSError:
-            origin = work  # of nothing: it cannot be read
-        found = origin_of(files[index])
-        if found != origin:
-            origins[index] = origin
-            if found is not None:
-                files[index].unlink()
-    return origins
-
-
-def output_files(names: Sequence[str], folder: Path) -> list[Path]:
-    """
-    The file of each image.
-
     Raises:
-        ValueError: if two images would have the same.
+        ValueError: if two images would have files of the same name.
     """
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
+    counts = Counter(names)
+    if len(counts) < len(names):
+        repeated = [name for name, count in counts.items() if count > 1]
         raise ValueError(
             f"{len(repeated)} names stand for several images, such as {repeated[0]}: servers want all files in one "
             "folder. Predict them in several runs."
         )
-    return [folder / f"{name}.png" for name in names]
 
 
 def claim(output: Path, work: str, accelerator: Accelerator) -> None:

@@ -41,6 +41,24 @@ def is_result(path: Path) -> bool:
     return False
 
 
+def is_complete(target: Path, endings: Sequence[str], origin: str) -> bool:
+    """Whether there are all results that end so, made of this."""
+    files = [Path(f"{target}{ending}") for ending in endings]
+    return origin_of(files[0]) == origin and all(map(os.path.exists, files))
+
+
+def move_results(unfinished: Path, target: Path, endings: Sequence[str]) -> None:
+    """
+    Give results their names, which begin like `target` and not like `unfinished` any more.
+
+    The first, which stands for all, comes last where it replaces another, so that it is never found beside results
+    of something else.
+    """
+    is_new = origin_of(f"{target}{endings[0]}") is None
+    for ending in endings if is_new else (*endings[1:], endings[0]):
+        Path(f"{unfinished}{ending}").replace(f"{target}{ending}")
+
+
 def remove_results(target: Path) -> None:
     """Delete the results of an earlier run, perhaps of another picture of this name."""
     remove_confidence(target)

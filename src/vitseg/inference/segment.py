@@ -19,56 +19,46 @@ keep it. In a folder, hidden files, files of other formats and the results of ea
 output may be the images' own folder. A file that cannot be read, or whose results cannot be written because of its
 name, is named and skipped, and the exit status is 1.
 
+Images are read ahead of the model, and results written behind it. Several processes, on one machine or on several,
+share the images: `accelerate launch -m vitseg segment ...`. A run that was stopped goes on when it is started again:
+results of the same model, options and file (its path, size and time of modification) are kept. --manifest DIR writes
+a data set of Parquet files with a row for each image.
+
 The model sees images at the size that it was tested with, or, with --scale or --gsd, at a resolution of your choice.
-Then they may be larger than the memory; the overlay of a large one is an overview; a run that was stopped goes on; and
-a TIFF file gets image_ids.tif, which lies where the image lies on Earth, in place of the two label maps.
+Then they may be larger than the memory; the overlay of a large one is an overview; a run that was stopped goes on in
+the middle of an image; and a TIFF file gets image_ids.tif, which lies where the image lies on Earth, in place of the
+two label maps.
 """
 
 import argparse
-import errno
 import json
 import sys
-import tempfile
-import unicodedata
-from collections import Counter
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
-from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
-from ..image_files import printable, without_image_suffix
-from ..label_maps import Palette, overlay, save_palette_png, save_png, with_legend
-from ..models.labels import IGNORE_INDEX
+from ..arguments import add_computing_options
+from ..overlapping import overlapping
+from ..processor import choose_computing
 from ..replacing import standing
-from ..stamps import model_stamp
+from ..stamps import identity, model_stamp
+from ..workers import default_workers
 from . import confidence, large
-from .loading import choose_device, class_names, is_model_name, load_model, palette_for
-from .pictures import find_images, read_image
-from .results import (
-    AREAS,
-    IDS,
-    OVERLAY,
-    PALETTE,
-    RESULTS,
-    area_report,
-    check_replaceable,
-    remove_confidence,
-    remove_results,
-)
-
-
-# How many batches of images may wait for others of their size.
-WAITING_BATCHES = 8
-# What a file system says of a name that it cannot store.
-NAME_ERRORS = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
-LONGEST_JPEG_SIDE = 65500  # pixels, as libjpeg has it
+from .ledger import Ledger, open_ledger
+from .loading import class_names, is_model_name, load_model, palette_for
+from .names import result_names
+from .outcomes import Outcome
+from .pictures import find_images
+from .processes import join_processes
+from .reading import Picture, Reader, batches
+from .results import AREAS, CONFIDENCE, RESULTS, remove_results
+from .saving import NAME_ERRORS, Answer, Writer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write to")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images of one size at a time (1)")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    add_computing_options(parser)
+    parser.add_argument("--manifest", type=Path, metavar="DIR", help="write what becomes of each image, as Parquet")
     confidence.add_arguments(parser)
     large.add_arguments(parser)
 
@@ -97,181 +88,120 @@ def run(args: argparse.Namespace) -> int:
         paths, note = find_images(args.images)
     except ValueError as error:
         args.usage_error(str(error))
-    if note:
-        print(f"note: {note}", file=sys.stderr)
-    model, image_processor = load_model(args.model, choose_device(args.device), getattr(torch, args.dtype))
-    if resolution is None:
-        failures = segment_files(paths, args.output, model, image_processor, args.batch_size, confidence_options)
-    else:
-        names = class_names(model)
-        palette = palette_for(names, model.config)
+    process = join_processes(args.device)
+    dtype, choice = choose_computing(args.dtype, args.threads, process.device)
+    if process.is_main:
+        for line in filter(None, (note, choice)):
+            print(f"note: {line}", file=sys.stderr)
+    model, image_processor = load_model(args.model, process.device, dtype)
+    images = None
+    if resolution is not None:
+        classes = class_names(model)
         images = large.LargeImages(
             model,
             image_processor,
-            names,
-            palette,
+            classes,
+            palette_for(classes, model.config),
             resolution,
             model_stamp(args.model),
             args.polygons,
             confidence_options,
         )
-        failures = segment_large_files(paths, args.output, images)
-    for path, reason in failures.items():
-        print(f"skipped {printable(path)}: {reason}", file=sys.stderr)
-    return 1 if failures else 0
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image file, its pixels as people see them (RGB), and the model's input (1, channels, height, width)."""
-
-    path: Path
-    image: Image.Image
-    pixel_values: torch.Tensor
-
-
-class Answer(NamedTuple):
-    """
-    What a model says of a picture.
-
-    Args:
-        label_map: class ids, uint8 (height, width) of the picture; 255 where the model abstains.
-        confidence_map: how sure it is, if that was asked.
-    """
-
-    label_map: np.ndarray
-    confidence_map: confidence.ConfidenceMap | None = None
+    names = result_names(paths)
+    with open_ledger(args, paths, process, "skipped {image}: {reason}") as ledger:
+        if images is None:
+            segment_files(args, paths, names, model, image_processor, confidence_options, ledger)
+        else:
+            segment_large_files(paths, names, args.output, images, ledger)
+    return 1 if ledger.sum_up() else 0
 
 
 def segment_files(
-    paths: Sequence[Path],
-    output: Path,
+    args: argparse.Namespace,
+    paths: Sequence[str],
+    names: Sequence[str],
     model: PreTrainedModel,
     image_processor: BaseImageProcessor,
-    batch_size: int = 1,
-    confidence_options: confidence.ConfidenceOptions | None = None,
-) -> dict[Path, str]:
+    options: confidence.ConfidenceOptions | None,
+    ledger: Ledger,
+) -> None:
     """
-    Write the results of image files to the folder `output`.
+    Write the results of this process's share of image files, reading ahead of the model and writing behind it.
 
     Args:
+        args: `model`, `output` and `batch_size`.
         paths: the files, each once.
-        output: the folder; it is made if it does not exist.
+        names: what their results are called.
         model: a segmentation model in evaluation mode, with 255 classes at most.
         image_processor: the model's.
-        batch_size: how many images of one size go through the model at a time.
-        confidence_options: what is wanted of the model's confidence, if anything.
-
-    Returns:
-        The files that could not be read, or whose results could not be written because of their names, with the
-        reason.
+        options: what is wanted of the model's confidence, if anything.
+        ledger: where to take down what becomes of the images.
 
     Raises:
         OSError: if nothing can be written, such as on a full disk.
     """
-    targets = output_names(paths)
-    output.mkdir(parents=True, exist_ok=True)
-    names = class_names(model)
-    palette = palette_for(names, model.config)
-    failures: dict[Path, str] = {}
-    pictures = read_pictures(tqdm(targets, unit="image"), image_processor, failures)
-    for batch in batches(pictures, batch_size):
-        answers = segment(batch, model, image_processor, confidence_options)
-        for picture, answer in zip(batch, answers, strict=True):
-            try:
-                save_results(picture, answer, names, palette, output / targets[picture.path])
-            except ValueError as error:
-                failures[picture.path] = str(error)
-            except OSError as error:
-                if error.errno not in NAME_ERRORS:
-                    raise
-                failures[picture.path] = f"its results cannot be named after it: {error.strerror}"
-    for path in failures:
-        remove_results(output / targets[path])
-    return failures
+    endings = (*RESULTS, CONFIDENCE[options.file_format]) if options and options.file_format else RESULTS
+    work = identity(
+        model=model_stamp(args.model),
+        image_processor=image_processor.to_dict(),
+        dtype=str(model.dtype),
+        confidence=options and asdict(options),
+    )
+    args.output.mkdir(parents=True, exist_ok=True)
+    reader = Reader(paths, names, args.output, endings, work, image_processor)
+    classes = class_names(model)
+    writer = Writer(classes, palette_for(classes, model.config), args.output)
+    threads = default_workers()
+    waiting = max(threads, args.batch_size)
+
+    def pictures() -> Iterator[Picture]:
+        for read in overlapping(reader.read, ledger.process.share(len(paths)), threads, waiting):
+            if isinstance(read, Picture):
+                yield read
+            else:
+                ledger.add(read)
+
+    answered = answers(batches(pictures(), args.batch_size), model, image_processor, options)
+    for outcome in overlapping(writer.write, answered, threads, waiting):
+        ledger.add(outcome)
 
 
-def segment_large_files(paths: Sequence[Path], output: Path, images: large.LargeImages) -> dict[Path, str]:
+def segment_large_files(
+    paths: Sequence[str], names: Sequence[str], output: Path, images: large.LargeImages, ledger: Ledger
+) -> None:
     """As `segment_files`, one image after the other at a resolution that was asked for."""
-    targets = output_names(paths)
-    failures: dict[Path, str] = {}
-    for path in tqdm(targets, unit="image", disable=len(targets) == 1):
+    for index in ledger.process.share(len(paths)):
+        path, target = Path(paths[index]), output / names[index]
+        reason = None
         try:
-            images.segment(path, output / targets[path])
+            images.segment(path, target)
         except OSError as error:
             if str(error.filename) != str(path) and error.errno not in NAME_ERRORS:
                 raise
-            failures[path] = error.strerror or str(error)
+            reason = error.strerror or str(error)
         except ValueError as error:
-            failures[path] = str(error)
-        if path in failures:
-            remove_results(output / targets[path])
-    return failures
-
-
-def output_names(paths: Sequence[Path]) -> dict[Path, Path]:
-    """
-    What the results of each image are called: its own name, behind as many of its folders as it takes to be unique.
-
-    The suffix only stays where images of one folder differ in nothing else.
-    """
-    whole = {path: path.absolute() for path in paths}
-    names = {path: full.with_name(without_image_suffix(full.name)) for path, full in whole.items()}
-
-    def with_suffix_where_repeated() -> dict[Path, Path]:
-        counts = Counter(names.values())
-        return {path: whole[path] if counts[name] > 1 else name for path, name in names.items()}
-
-    # Again, because a name that has kept its suffix may be another's without: of a.jpg, a.png and a.jpg.gif.
-    while (longer := with_suffix_where_repeated()) != names:
-        names = longer
-    tails = {
-        path: [Path(*name.parts[-length:]) for length in range(1, len(name.parts))] for path, name in names.items()
-    }
-    counts = Counter(tail for own in tails.values() for tail in own)
-    # As file systems see them that take A for a. Images of one folder that differ in nothing else come from others.
-    folded = Counter(fold(tail) for own in tails.values() for tail in own)
-
-    def shortest(own: Sequence[Path]) -> Path:
-        for tail in own:
-            if folded[fold(tail)] == 1:
-                return tail
-        # A path that ends another path is itself all that tells it apart.
-        return next((tail for tail in own if counts[tail] == 1), own[-1])
-
-    return {path: shortest(own) for path, own in tails.items()}
-
-
-def fold(path: Path) -> str:
-    """A path as file systems compare it that know neither case nor composition of letters."""
-    return unicodedata.normalize("NFC", str(path)).casefold()
-
-
-def read_pictures(
-    paths: Iterable[Path], image_processor: BaseImageProcessor, failures: dict[Path, str]
-) -> Iterator[Picture]:
-    """The pictures one by one; files that cannot be read go to `failures` with the reason."""
-    for path in paths:
-        try:
-            image = read_image(path)
-            pixel_values = image_processor(image, return_tensors="pt")["pixel_values"]
-        except Exception as error:  # also of an image that is too large for the memory
-            failures[path] = getattr(error, "strerror", None) or str(error)
+            reason = str(error)
+        if reason is None:
+            report = json.loads(Path(f"{target}{AREAS}").read_text(encoding="utf-8"))
+            ledger.add(Outcome(paths[index], "done", names[index], report=report))
         else:
-            yield Picture(path, image, pixel_values)
+            remove_results(target)
+            ledger.add(Outcome(paths[index], "failed", names[index], reason))
 
 
-def batches(pictures: Iterable[Picture], batch_size: int) -> Iterator[list[Picture]]:
-    """Pictures whose input has the same size: padding others to one size would change what the model answers."""
-    waiting: dict[torch.Size, list[Picture]] = {}
-    for picture in pictures:
-        group = waiting.setdefault(picture.pixel_values.shape, [])
-        group.append(picture)
-        if len(group) == batch_size:
-            yield waiting.pop(picture.pixel_values.shape)
-        elif sum(map(len, waiting.values())) == WAITING_BATCHES * batch_size:
-            yield waiting.pop(next(iter(waiting)))
-    yield from waiting.values()
+def answers(
+    pictures: Iterable[Sequence[Picture]],
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    options: confidence.ConfidenceOptions | None = None,
+) -> Iterator[Answer]:
+    """The answer for each picture of each batch."""
+    for batch in pictures:
+        started = time.monotonic()
+        labelled = segment(batch, model, image_processor, options)
+        seconds = (time.monotonic() - started) / len(batch)
+        for picture, (label_map, confidence_map) in zip(batch, labelled, strict=True):
+            yield Answer(picture, label_map, confidence_map, seconds)
 
 
 @torch.inference_mode()
@@ -279,56 +209,17 @@ def segment(
     pictures: Sequence[Picture],
     model: PreTrainedModel,
     image_processor: BaseImageProcessor,
-    confidence_options: confidence.ConfidenceOptions | None = None,
-) -> list[Answer]:
-    """The answer for each picture, with the confidence that is wanted."""
+    options: confidence.ConfidenceOptions | None = None,
+) -> list[tuple[np.ndarray, confidence.ConfidenceMap | None]]:
+    """The label map of each picture, and how sure the model is of it, if that is wanted."""
     pixel_values = torch.cat([picture.pixel_values for picture in pictures])
     outputs = model(pixel_values.to(model.device, model.dtype))
     outputs.logits = outputs.logits.float()
     sizes = [(picture.image.height, picture.image.width) for picture in pictures]
-    if confidence_options is not None:
+    if options is not None:
         return [
-            Answer(*confidence.label_with_confidence(logits, size, image_processor, confidence_options))
+            confidence.label_with_confidence(logits, size, image_processor, options)
             for logits, size in zip(outputs.logits, sizes, strict=True)
         ]
     label_maps = image_processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
-    return [Answer(label_map.cpu().numpy().astype(np.uint8)) for label_map in label_maps]
-
-
-def save_results(picture: Picture, answer: Answer, names: Sequence[str], palette: Palette, target: Path) -> None:
-    """
-    Write the files of a picture to a temporary folder, and move them to `target` when they are complete.
-
-    Raises:
-        OSError: if they cannot be written.
-        ValueError: if a file of that name, beside the picture, is no result, or the picture is too large for one.
-    """
-    label_map, confidence_map = answer
-    pixels = np.bincount(label_map.ravel(), minlength=IGNORE_INDEX)[:IGNORE_INDEX]
-    report = area_report(picture.path, picture.image.size, pixels, names)
-    endings: tuple[str, ...] = RESULTS
-    if confidence_map is not None:
-        confidence.add_confidence(report, confidence_map.by_class, confidence_map.options)
-        endings += confidence_map.endings
-    shares = {entry["id"]: entry["share"] for entry in report["classes"]}
-    drawing = with_legend(overlay(picture.image, label_map, palette), names, palette, shares)
-    if max(drawing.size) > LONGEST_JPEG_SIDE:
-        raise ValueError(
-            f"its overlay would have {drawing.width} x {drawing.height} pixels, and a JPEG file has "
-            f"{LONGEST_JPEG_SIDE} in a direction at most: cut it into several"
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.parent.resolve() == picture.path.parent:
-        check_replaceable(target, endings)
-    with tempfile.TemporaryDirectory(prefix=".segment-", dir=target.parent) as folder:
-        unfinished = Path(folder) / target.name
-        drawing.save(f"{unfinished}{OVERLAY}", quality=90, subsampling=0)
-        save_palette_png(label_map, palette, f"{unfinished}{PALETTE}")
-        save_png(Image.fromarray(label_map), f"{unfinished}{IDS}")
-        with Path(f"{unfinished}{AREAS}").open("w", encoding="utf-8") as report_file:
-            json.dump(report, report_file, indent=2, ensure_ascii=False)
-        if confidence_map is not None:
-            confidence_map.save(unfinished)
-        for ending in endings:
-            Path(f"{unfinished}{ending}").replace(f"{target}{ending}")
-    remove_confidence(target, kept=endings)
+    return [(label_map.cpu().numpy().astype(np.uint8), None) for label_map in label_maps]

@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from transformers import PreTrainedModel
@@ -45,7 +44,7 @@ from ..evaluation.bootstrap import spread
 from ..evaluation.evaluator import evaluate_model
 from ..evaluation.image_counts import ImageCounts
 from ..evaluation.inference import predict_images
-from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work
+from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work, settle_dtype
 from ..evaluation.progress import EvaluationProgress, dataset_stamp
 from ..evaluation.results import (
     Record,
@@ -185,7 +184,7 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
 
 
 def load_subject(args: argparse.Namespace, accelerator: Accelerator) -> Subject:
-    model, image_processor = load_model(args.model, accelerator.device, getattr(torch, args.dtype))
+    model, image_processor = load_model(args.model, accelerator.device, settle_dtype(args, accelerator))
     protocol, image_processor = choose_protocol(args, model.config, image_processor)
     names = class_names(model)
     return Subject(

@@ -8,7 +8,6 @@ The training loop, the same for all tasks. What a task has of its own is a [`Tas
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Mapping
 from contextlib import closing
 from itertools import islice
@@ -25,11 +24,12 @@ from .. import __version__
 from ..conversion.provenance import TRAINING_FILE
 from ..data.fingerprint import fingerprint_files
 from ..data.loading import train_loader
-from ..data.streaming import ExampleStream, default_workers, parquet_files
+from ..data.streaming import ExampleStream, parquet_files
 from ..evaluation.inference import require_precision
 from ..processor import keep_memory, products_by_onednn
 from ..recipes import load_recipe, recipe_to_json
 from ..replacing import write_json
+from ..workers import default_workers
 from .adaptation import Adaptation
 from .checkpoints import MANIFEST, all_finite, find_checkpoint, load_checkpoint, save_checkpoint
 from .classification import ClassificationTask
@@ -90,8 +90,7 @@ class Training:
         if self.accelerator.device.type == "cpu":
             keep_memory()
         self.accelerator.gradient_accumulation_steps = self.count_accumulation_steps()
-        processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        self.workers = default_workers(processes_here) if options.workers is None else options.workers
+        self.workers = default_workers() if options.workers is None else options.workers
         self.folder = RunFolder(options.output)
         self.folder.require(self.settings, resumes=options.resume is not None)
         self.examples = self.task.load_examples() if options.validation_split != "none" else None
