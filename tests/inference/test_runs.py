@@ -86,11 +86,12 @@ class TestStopped:
         monkeypatch.setattr(reading, "read_image", recorded)
         return files
 
+    @pytest.mark.slow
     def test_does_what_is_missing_and_nothing_else(self, model, photos, tmp_path, read, processes):
         arguments = ("--model", model, photos, "--output")
         assert segment(*arguments, tmp_path / "undisturbed") == 0
         options = [*map(str, arguments), str(tmp_path / "out")]
-        killed = processes.Process(target=segment_until_killed, args=(4, options))
+        killed = processes.Process(target=segment_until_killed, args=(6, options))
         killed.start()
         killed.join()
         assert killed.exitcode == 9
