@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from transformers import PreTrainedModel
