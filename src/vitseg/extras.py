@@ -19,6 +19,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "export": ("onnx", "onnx_ir", "onnxruntime", "onnxscript"),
     "geo": ("rasterio",),
     "labels": ("pycocotools",),
+    "video": ("av", "cv2"),
 }
 
 

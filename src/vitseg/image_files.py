@@ -1,6 +1,6 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Image files by their names: which there are below a folder, which of them are read, and what they are called."""
+"""Image and video files by their names: which there are below a folder, which are read, and what they are called."""
 
 import os
 from collections import Counter
@@ -12,6 +12,11 @@ from pathlib import Path, PurePosixPath
 IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"}
     | {".ppm", ".tif", ".tiff", ".webp"}
+)
+# Likewise of videos.
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv"}
+    | {".webm", ".wmv", ".y4m"}
 )
 # What systems and programs leave beside a person's files, in lower case. The folders may hold pictures: thumbnails.
 _LITTER = frozenset(
@@ -48,9 +53,19 @@ def is_image_name(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
+def is_video_name(name: str) -> bool:
+    """Whether a file's name, or path, ends with the suffix of a video, in whatever case."""
+    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
+
+
 def without_image_suffix(name: str) -> str:
     """A name or path without the suffix of an image; any other dot belongs to it: `site0.v1.jpg` is `site0.v1`."""
     return name.removesuffix(PurePosixPath(name).suffix) if is_image_name(name) else name
+
+
+def without_media_suffix(name: str) -> str:
+    """A name or path without the suffix of an image or a video; see `without_image_suffix`."""
+    return name.removesuffix(PurePosixPath(name).suffix) if is_video_name(name) else without_image_suffix(name)
 
 
 def describe_left_out(names: Iterable[str]) -> str | None:

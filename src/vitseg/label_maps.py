@@ -26,6 +26,7 @@ ORIGIN = "vitseg"  # the keyword of a PNG's text, and the software of a TIFF
 # What class names are written in: Latin, Greek, Cyrillic and more. Pillow's own typeface has nothing beyond English.
 _FONT = Path(__file__).with_name("fonts") / "DejaVuSans.ttf"
 _LEGIBLE_HEIGHT = 320  # pixels; a smaller picture cannot carry a title and a legend
+_LEAST_ROWS = 12  # of a legend alone
 _PAPER = (255, 255, 255)
 _INK = (34, 38, 46)
 _FAINT_INK = (120, 126, 138)
@@ -111,6 +112,26 @@ def with_legend(
         present_ids: the ids to list, in this order, each with its share of the area in [0, 1]; see `area_shares`.
     """
     return _attach_legend(image, names, palette, {"area": present_ids})
+
+
+def legend(names: Sequence[str], palette: Palette, ids: Sequence[int], height: int) -> Image.Image:
+    """A legend alone, whose size depends on nothing but the classes that there are: swatch and name of some of them.
+
+    Args:
+        names: name of each train id.
+        palette: RGB colour of each train id.
+        ids: the ids to list, in this order; those at the end for which there is no room are left out.
+        height: of the picture that it belongs to. It may be higher, to have room for twelve classes.
+    """
+    font = _font(height)
+    em = font.size
+    row_height = 1.6 * em
+    name_width = max((font.getlength(name) for name in names), default=0)
+    least_height = row_height * min(len(names), _LEAST_ROWS) + em
+    sheet = Image.new("RGB", (int(name_width + 3.6 * em), max(height, int(least_height))), _PAPER)
+    num_rows = int((sheet.height - em) / row_height)
+    _draw_classes(ImageDraw.Draw(sheet), (0, 0.5 * em + 0.5 * row_height), font, names, palette, ids[:num_rows])
+    return sheet
 
 
 def comparison(
@@ -239,11 +260,7 @@ def _attach_legend(
     sheet.paste(image, (0, 0))
     brush = ImageDraw.Draw(sheet)
     baseline = 0.5 * em + 0.5 * row_height
-    for row, label in enumerate(ids, start=1):
-        y = baseline + row * row_height
-        swatch = (image.width + em, y - 0.5 * em, image.width + 2 * em, y + 0.5 * em)
-        brush.rectangle(swatch, fill=tuple(palette[label]))
-        brush.text((name_left, y), names[label], fill=_INK, font=font, anchor="lm")
+    _draw_classes(brush, (image.width, baseline + row_height), font, names, palette, ids)
     right = name_left + name_width
     for (title, shares), column_width in zip(columns.items(), column_widths, strict=True):
         right += column_width
@@ -252,3 +269,20 @@ def _attach_legend(
             text = f"{100 * shares[label]:.1f}%"
             brush.text((right, baseline + row * row_height), text, fill=_INK, font=font, anchor="rm")
     return sheet
+
+
+def _draw_classes(
+    brush: ImageDraw.ImageDraw,
+    start: tuple[float, float],
+    font: ImageFont.FreeTypeFont,
+    names: Sequence[str],
+    palette: Palette,
+    ids: Sequence[int],
+) -> None:
+    """Draws swatch and name of classes, one below the other; `start` is the left end of the first row's middle."""
+    em = font.size
+    left, y = start
+    for label in ids:
+        brush.rectangle((left + em, y - 0.5 * em, left + 2 * em, y + 0.5 * em), fill=tuple(palette[label]))
+        brush.text((left + 2.6 * em, y), names[label], fill=_INK, font=font, anchor="lm")
+        y += 1.6 * em

@@ -3,7 +3,7 @@
 """Work that goes on in threads beside a model: reading what comes next, and writing what it has answered."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 def overlapping(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int, waiting: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """
     `function` of each item, in their order, computed in threads while whoever asks does something else.
 

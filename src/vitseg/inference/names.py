@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..image_files import without_image_suffix
+from ..image_files import without_media_suffix
 
 
 def result_names(paths: Sequence[str]) -> list[str]:
@@ -31,8 +31,8 @@ def result_names(paths: Sequence[str]) -> list[str]:
 
 
 def _without_suffix(paths: Sequence[str]) -> list[str]:
-    """Paths without the suffixes of images, but of those that would not differ without."""
-    stems = list(map(without_image_suffix, paths))
+    """Paths without the suffixes of images and videos, but of those that would not differ without."""
+    stems = list(map(without_media_suffix, paths))
     # Again, because a name that has kept its suffix may be another's without: of a.jpg, a.png and a.jpg.gif.
     while len(counts := Counter(stems)) < len(stems):
         longer = [path if counts[stem] > 1 else stem for path, stem in zip(paths, stems, strict=True)]

@@ -3,7 +3,7 @@
 """Pictures to run a model on: finding them, and reading them as people see them."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,10 +27,10 @@ class FoundImages(NamedTuple):
     note: str | None
 
 
-def find_images(arguments: Iterable[Path]) -> FoundImages:
+def find_images(arguments: Iterable[Path], is_wanted: Callable[[str], bool] = is_image_name) -> FoundImages:
     """
-    The files given, and the images in the folders given and below them. Hidden files and folders are left out, and
-    what an earlier run wrote.
+    The files given, and the images in the folders given and below them, or others whose names are wanted. Hidden files
+    and folders are left out, and what an earlier run wrote.
 
     Raises:
         OSError: if a folder cannot be listed.
@@ -47,7 +47,7 @@ def find_images(arguments: Iterable[Path]) -> FoundImages:
         for path in visible_files(os.path.realpath(argument)):
             if is_result(path):
                 continue
-            if is_image_name(path.name):
+            if is_wanted(path.name):
                 found.append(str(path))
             else:
                 left_out.append(path.name)

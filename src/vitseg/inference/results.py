@@ -4,13 +4,14 @@
 
 import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..image_files import printable
-from ..label_maps import origin_of
+from ..label_maps import ORIGIN, origin_of
 
 
 # How the files end that `vitseg segment` writes for an image, and where `vitseg predict` writes. The first says that
@@ -26,14 +27,26 @@ POLYGONS = "_polygons.geojson"
 TIFF_RESULTS = (IDS_TIFF, OVERLAY, POLYGONS, AREAS)
 # Maps of confidence, by their format. Each says by itself that vitseg wrote it.
 CONFIDENCE = {"png": "_confidence.png", "tiff": "_confidence.tif"}
+# Those of a video: the overlay by its container, the label maps, and what is known of the frames.
+OVERLAY_VIDEO = {"mp4": "_overlay.mp4", "mov": "_overlay.mov"}
+LABEL_VIDEO = "_labels.mov"
+LABEL_FRAMES = "_frames"
+FRAMES = "_frames.json"
+VIDEO_RESULTS = (*OVERLAY_VIDEO.values(), LABEL_VIDEO, LABEL_FRAMES)
 PREDICTIONS = "predictions"
 
 
 def is_result(path: Path) -> bool:
     """Whether `vitseg segment` or `vitseg predict` wrote a file."""
-    speaks_for_itself = path.parent.name == PREDICTIONS or path.name.endswith(tuple(CONFIDENCE.values()))
+    has_own_folder = path.parent.name == PREDICTIONS or path.parent.name.endswith(LABEL_FRAMES)
+    speaks_for_itself = has_own_folder or path.name.endswith(tuple(CONFIDENCE.values()))
     if speaks_for_itself and origin_of(path) is not None:
         return True
+    if path.name.endswith(VIDEO_RESULTS):
+        return is_written_video(path)
+    if path.name.endswith(FRAMES):
+        stem = path.name.removesuffix(FRAMES)
+        return any(is_written_video(path.with_name(stem + ending)) for ending in VIDEO_RESULTS)
     for endings in (RESULTS, TIFF_RESULTS):
         stems = (path.name.removesuffix(ending) for ending in endings if path.name.endswith(ending))
         if any(origin_of(path.with_name(stem + endings[0])) is not None for stem in stems):
@@ -59,6 +72,21 @@ def move_results(unfinished: Path, target: Path, endings: Sequence[str]) -> None
         Path(f"{unfinished}{ending}").replace(f"{target}{ending}")
 
 
+def is_written_video(path: Path) -> bool:
+    """Whether `vitseg segment` wrote a video, or a folder of a video's frames."""
+    if path.is_dir():
+        return origin_of(path / "000000.png") is not None
+    if not path.is_file() or find_spec("av") is None:
+        return False
+    import av
+
+    try:
+        with av.open(str(path)) as video:
+            return ORIGIN in (value for key, value in video.metadata.items() if key.lower() == "comment")
+    except av.error.FFmpegError:
+        return False
+
+
 def remove_results(target: Path) -> None:
     """Delete the results of an earlier run, perhaps of another picture of this name."""
     remove_confidence(target)
@@ -67,6 +95,14 @@ def remove_results(target: Path) -> None:
             file = Path(f"{target}{ending}")
             if is_result(file):
                 file.unlink(missing_ok=True)
+
+
+def remove_video_results(target: Path) -> None:
+    """Delete the videos of an earlier run, perhaps of another one of this name, and what was known of their frames."""
+    for ending in (FRAMES, *VIDEO_RESULTS):
+        file = Path(f"{target}{ending}")
+        if file.is_file() and is_result(file):
+            file.unlink()
 
 
 def remove_confidence(target: Path, kept: Sequence[str] = ()) -> None:

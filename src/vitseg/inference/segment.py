@@ -1,7 +1,7 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Segment images. For image.jpg the output folder gets
+Segment images and videos. For image.jpg the output folder gets
 
   image_overlay.jpg   the image under the colours of its classes, with a legend
   image_palette.png   the label map in these colours: a PNG with a palette, whose pixel values are class ids
@@ -28,9 +28,16 @@ The model sees images at the size that it was tested with, or, with --scale or -
 Then they may be larger than the memory; the overlay of a large one is an overview; a run that was stopped goes on in
 the middle of an image; and a TIFF file gets image_ids.tif, which lies where the image lies on Earth, in place of the
 two label maps.
+
+A video, or a camera (--camera 0), gets one of these, and clip_frames.json on when its frames are shown:
+
+  clip_overlay.mp4   the video under the colours of its classes, with a legend and its sound
+  clip_labels.mov    with --video labels: the label maps, lossless, with a palette
+  clip_frames/       with --video frames: the label map of each frame, a PNG with a palette
 """
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -44,12 +51,13 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..arguments import add_computing_options
+from ..image_files import is_image_name, is_video_name
 from ..overlapping import overlapping
 from ..processor import choose_computing
 from ..replacing import standing
 from ..stamps import identity, model_stamp
 from ..workers import default_workers
-from . import confidence, large
+from . import confidence, large, video
 from .ledger import Ledger, open_ledger
 from .loading import class_names, is_model_name, load_model, palette_for
 from .names import result_names
@@ -62,7 +70,7 @@ from .saving import NAME_ERRORS, Answer, Writer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image file, or folder of images")
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image or video file, or folder of them")
     parser.add_argument(
         "--model", required=True, type=standing, metavar="DIR_OR_ID", help="model folder, or name on the Hub"
     )
@@ -73,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--manifest", type=Path, metavar="DIR", help="write what becomes of each image, as Parquet")
     confidence.add_arguments(parser)
     large.add_arguments(parser)
+    video.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,16 +93,22 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error(f"there is no model folder {args.model}")
     resolution = large.resolution_of(args)
     confidence_options = confidence.options_of(args)
-    try:
-        paths, note = find_images(args.images)
-    except ValueError as error:
-        args.usage_error(str(error))
+    if not args.images and args.camera is None:
+        args.usage_error("give an image or a video, a folder of them, or --camera")
+    paths: list[str] = []
+    note = None
+    if args.images:
+        try:
+            paths, note = find_images(args.images, lambda name: is_image_name(name) or is_video_name(name))
+        except ValueError as error:
+            args.usage_error(str(error))
     process = join_processes(args.device)
     dtype, choice = choose_computing(args.dtype, args.threads, process.device)
     if process.is_main:
         for line in filter(None, (note, choice)):
             print(f"note: {line}", file=sys.stderr)
     model, image_processor = load_model(args.model, process.device, dtype)
+    clips = list(filter(is_video_name, paths))
     images = None
     if resolution is not None:
         classes = class_names(model)
@@ -107,12 +122,16 @@ def run(args: argparse.Namespace) -> int:
             args.polygons,
             confidence_options,
         )
-    names = result_names(paths)
     with open_ledger(args, paths, process, "skipped {image}: {reason}") as ledger:
+        paths = list(itertools.filterfalse(is_video_name, paths))
+        names = result_names(paths)
         if images is None:
             segment_files(args, paths, names, model, image_processor, confidence_options, ledger)
         else:
             segment_large_files(paths, names, args.output, images, ledger)
+        video.segment_files(args, clips, result_names(clips), model, image_processor, confidence_options, ledger)
+    if args.camera is not None and process.is_main:
+        video.segment_camera(args, model, image_processor, confidence_options)
     return 1 if ledger.sum_up() else 0
 
 

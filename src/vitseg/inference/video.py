@@ -1,0 +1,326 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Segmenting videos frame by frame: decoding, the model, and drawing with encoding at the same time."""
+
+import argparse
+import itertools
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+
+from ..arguments import positive_int, whole_number
+from ..extras import MissingExtraError, require
+from ..image_files import printable
+from ..models.labels import IGNORE_INDEX
+from ..overlapping import overlapping
+from ..replacing import replacing, write_json
+from .confidence import ConfidenceOptions, label_with_confidence
+from .ledger import Ledger
+from .loading import class_names, palette_for
+from .outcomes import Outcome
+from .results import FRAMES, area_report, check_replaceable, remove_video_results
+
+
+if TYPE_CHECKING:
+    from .camera import Camera
+    from .clips import Clip, Frame
+
+# How many frames, and packets of sound, wait for the next part of the work, beside a batch.
+WAITING = 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("videos")
+    group.add_argument(
+        "--video",
+        choices=("overlay", "labels", "frames"),
+        default="overlay",
+        help="what is written: an overlay with the sound, label maps as a lossless video, or as PNGs (overlay)",
+    )
+    group.add_argument("--camera", type=whole_number, metavar="N", help="segment what camera N sees, until Ctrl-C")
+    group.add_argument("--max-frames", type=positive_int, metavar="N", help="the first N frames of each video alone")
+
+
+@dataclass
+class Stopwatch:
+    """For how many seconds each part of the work was busy. Parts may be so at the same time, in different threads."""
+
+    busy: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    start: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def during(self, part: str) -> Iterator[None]:
+        """Count what the context takes."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.busy[part] += time.perf_counter() - start
+
+    def each(self, part: str, items: Iterator[Any]) -> Iterator[Any]:
+        """The items; counted is what making them takes."""
+        while True:
+            with self.during(part):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
+
+    def describe(self, num_frames: int) -> str:
+        """A line on speed, and on the share of the time in which each part was busy."""
+        seconds = time.perf_counter() - self.start
+        shares = ", ".join(f"{part} {busy / seconds:.0%}" for part, busy in self.busy.items())
+        rate = f"{num_frames / seconds:.1f} frames/s"
+        return f"{num_frames} frames in {seconds:.1f} s, {rate}; at the same time: {shares}"
+
+
+class Videos:
+    """
+    Segments videos.
+
+    Args:
+        model: a segmentation model in evaluation mode, with 255 classes at most.
+        image_processor: the model's.
+        kind: what is written of a video, "overlay", "labels" or "frames".
+        batch_size: how many frames go through the model at a time.
+        max_frames: how many frames of each video, if not all.
+        confidence_options: below which confidence pixels are ignored, if that was asked.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        image_processor: BaseImageProcessor,
+        kind: str = "overlay",
+        batch_size: int = 1,
+        max_frames: int | None = None,
+        confidence_options: ConfidenceOptions | None = None,
+    ):
+        require("video")
+        self.model = model
+        self.image_processor = image_processor
+        self.kind = kind
+        self.batch_size = batch_size
+        self.max_frames = max_frames
+        self.confidence_options = confidence_options
+        self.names = class_names(model)
+        self.palette = palette_for(self.names, model.config)
+
+    def segment_file(self, path: Path, target: Path) -> dict[str, Any]:
+        """
+        Write the results of a video file; their names begin like `target`. What had to be changed is printed, and how
+        fast it went.
+
+        Returns:
+            The content of `TARGET_frames.json`: size and classes as in an `area_report`, the times at which frames are
+            shown in seconds, and what could not be read (`left_out`).
+
+        Raises:
+            OSError: if the results cannot be written.
+            ValueError: if it cannot be read, or results would replace what is none.
+        """
+        from .clips import Clip
+
+        with closing(Clip(path)) as clip:
+            return self._segment(clip, printable(path), target)
+
+    def segment_camera(self, device: int | str, target: Path) -> None:
+        """
+        Write the results of what a camera sees until it ends, Ctrl-C is pressed, or there are `max_frames`.
+
+        Raises:
+            OSError: if the results cannot be written.
+            ValueError: if there is no such camera.
+        """
+        from .camera import Camera
+
+        with closing(Camera(device)) as camera:
+            self._segment(camera, f"camera {device}", target, ends_at=KeyboardInterrupt)
+
+    def _segment(
+        self,
+        source: "Clip | Camera",
+        name: str,
+        target: Path,
+        ends_at: type[BaseException] | None = None,
+    ) -> dict[str, Any]:
+        from .video_files import WRITERS
+
+        watch = Stopwatch()
+        writer_class = WRITERS[self.kind]
+        ending = writer_class.ending(source)
+        check_replaceable(target, (ending, FRAMES))
+        times: list[float] = []
+        pixels = np.zeros(IGNORE_INDEX, np.int64)
+        with (
+            replacing(f"{target}{ending}") as unfinished,
+            writer_class(unfinished, source, self.names, self.palette) as writer,
+            tqdm(total=source.num_frames, unit="frame", desc=name) as progress,
+            suppress(ends_at) if ends_at else nullcontext(),
+        ):
+
+            def write(answer: tuple[Any, np.ndarray | None]) -> None:
+                item, label_map = answer
+                if label_map is None:
+                    writer.copy(item)
+                    return
+                with watch.during("drawing"):
+                    present = np.bincount(label_map.ravel(), minlength=IGNORE_INDEX)[:IGNORE_INDEX]
+                    picture = writer.draw(item, label_map, present)
+                with watch.during("encoding"):
+                    writer.encode(picture, item)
+                pixels[:] += present
+                times.append(float(item.pts * source.time_base))
+                progress.update()
+
+            # Decoding and encoding go on in a thread each.
+            inputs = self._inputs(source, watch)
+            read = overlapping(lambda _: next(inputs, None), itertools.count(), 1, WAITING + self.batch_size)
+            with closing(read):
+                for _ in overlapping(write, self._answers(read, watch), 1, WAITING):
+                    pass
+        report = area_report(Path(name), source.size, pixels, self.names)
+        report = {"video": report.pop("image"), **report, "left_out": source.faults, "seconds": times}
+        write_json(f"{target}{FRAMES}", report)
+        for note in source.notes:
+            print(f"note: {name}: {note}", file=sys.stderr)
+        print(f"{name}: {watch.describe(len(times))}")
+        return report
+
+    def _inputs(self, source: "Clip | Camera", watch: Stopwatch) -> Iterator[tuple[Any, torch.Tensor | None]]:
+        """Frames with the model's input (1, channels, height, width), and packets of sound with none."""
+        from .clips import Frame
+
+        num_frames = 0
+        for item in watch.each("decoding", iter(source)):
+            pixel_values = None
+            if isinstance(item, Frame):
+                with watch.during("resizing"):
+                    pixel_values = self.image_processor(item.image, return_tensors="pt")["pixel_values"]
+                num_frames += 1
+            yield item, pixel_values
+            if num_frames == self.max_frames:
+                return
+
+    def _answers(
+        self, inputs: Iterator[tuple[Any, torch.Tensor | None] | None], watch: Stopwatch
+    ) -> Iterator[tuple[Any, np.ndarray | None]]:
+        """Frames with their label map, class ids as uint8 (height, width), and packets of sound with none."""
+        batch: list[tuple[Any, torch.Tensor]] = []
+        for entry in inputs:
+            if entry is None:  # the end
+                break
+            item, pixel_values = entry
+            if pixel_values is None:
+                yield item, None
+                continue
+            batch.append((item, pixel_values))
+            if len(batch) == self.batch_size:
+                yield from self._label(batch, watch)
+                batch.clear()
+        if batch:
+            yield from self._label(batch, watch)
+
+    @torch.inference_mode()
+    def _label(
+        self, batch: "Sequence[tuple[Frame, torch.Tensor]]", watch: Stopwatch
+    ) -> "list[tuple[Frame, np.ndarray]]":
+        frames = [frame for frame, _ in batch]
+        with watch.during("model"):
+            pixel_values = torch.cat([pixel_values for _, pixel_values in batch])
+            outputs = self.model(pixel_values.to(self.model.device, self.model.dtype))
+            if self.model.device.type == "cuda":
+                torch.cuda.synchronize()
+        with watch.during("classes"):
+            outputs.logits = outputs.logits.float()
+            sizes = [(frame.image.height, frame.image.width) for frame in frames]
+            if self.confidence_options is None:
+                answers = self.image_processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
+                label_maps = [label_map.cpu().numpy().astype(np.uint8) for label_map in answers]
+            else:
+                label_maps = [
+                    label_with_confidence(logits, size, self.image_processor, self.confidence_options)[0]
+                    for logits, size in zip(outputs.logits, sizes, strict=True)
+                ]
+        return list(zip(frames, label_maps, strict=True))
+
+
+def segment_files(
+    args: argparse.Namespace,
+    paths: Sequence[str],
+    names: Sequence[str],
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    options: ConfidenceOptions | None,
+    ledger: Ledger,
+) -> None:
+    """
+    Write the results of this process's share of videos, one after the other.
+
+    Args:
+        args: the command line of `vitseg segment`.
+        paths: the files, each once.
+        names: what their results are called.
+        model, image_processor, options: see `Videos`.
+        ledger: where to take down what becomes of the videos.
+
+    Raises:
+        OSError: if nothing can be written, such as on a full disk.
+    """
+    for index in ledger.process.share(len(paths)):
+        target = args.output / names[index]
+        report = None
+        try:
+            report = make_videos(args, model, image_processor, options).segment_file(Path(paths[index]), target)
+            reason = "; ".join(report["left_out"])
+        except (MissingExtraError, ValueError) as error:
+            remove_video_results(target)
+            reason = str(error)
+        ledger.add(Outcome(paths[index], "failed" if reason else "done", names[index], reason or None, report))
+
+
+def segment_camera(
+    args: argparse.Namespace,
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    options: ConfidenceOptions | None,
+) -> None:
+    """
+    Write the results of the camera that the command line names; see `segment_files`.
+
+    Raises:
+        MissingExtraError: if a package is missing.
+        ValueError: if there is no such camera.
+    """
+    videos = make_videos(args, model, image_processor, options)
+    videos.segment_camera(args.camera, args.output / f"camera_{args.camera}")
+
+
+def make_videos(
+    args: argparse.Namespace,
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    options: ConfidenceOptions | None,
+) -> Videos:
+    """
+    What segments videos as the command line says.
+
+    Raises:
+        MissingExtraError: if a package is missing.
+        ValueError: if an option is for images.
+    """
+    for name in ("scale", "gsd", "confidence"):
+        if getattr(args, name) is not None:
+            raise ValueError(f"--{name} is for images, not for videos")
+    return Videos(model, image_processor, args.video, args.batch_size, args.max_frames, options)
