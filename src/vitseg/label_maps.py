@@ -27,27 +27,10 @@ ORIGIN = "vitseg"  # the keyword of a PNG's text, and the software of a TIFF
 _FONT = Path(__file__).with_name("fonts") / "DejaVuSans.ttf"
 _LEGIBLE_HEIGHT = 320  # pixels; a smaller picture cannot carry a title and a legend
 _LEAST_ROWS = 12  # of a legend alone
+_THIN = 1000  # pixels of a picture's shorter side to which a line is one pixel wide, and so on
 _PAPER = (255, 255, 255)
 _INK = (34, 38, 46)
 _FAINT_INK = (120, 126, 138)
-
-
-def default_palette(num_labels: int) -> list[list[int]]:
-    """The PASCAL VOC colours: the bits of an id are dealt in turn to red, green and blue, highest bit first.
-
-    Args:
-        num_labels: number of colours, 1 to 256; they all differ.
-
-    Raises:
-        ValueError: if `num_labels` is out of range.
-    """
-    if not 1 <= num_labels <= 256:
-        raise ValueError(f"num_labels is {num_labels}, but the palette has 1 to 256 colours.")
-
-    def channel(label: int, offset: int) -> int:
-        return sum((label >> (3 * bit + offset) & 1) << (7 - bit) for bit in range(3))
-
-    return [[channel(label, offset) for offset in range(3)] for label in range(num_labels)]
 
 
 def colorize(label_map: np.ndarray, palette: Palette) -> np.ndarray:
@@ -68,13 +51,14 @@ def colorize(label_map: np.ndarray, palette: Palette) -> np.ndarray:
 
 
 def overlay(image: Image.Image, label_map: np.ndarray, palette: Palette, opacity: float = 0.5) -> Image.Image:
-    """Lays the colours of a label map over the picture it describes; ignored pixels show the picture alone.
+    """Lays the colours of a label map over the picture it describes, and a thin line between classes; ignored pixels
+    show the picture alone.
 
     Args:
         image: in any mode.
         label_map: train ids (height, width) of the same size as the image.
         palette: RGB colour of each train id.
-        opacity: 0 shows the picture, 1 the colours.
+        opacity: 0 shows the picture, 1 the colours and lines.
 
     Raises:
         ValueError: if sizes differ, the opacity is not in [0, 1], or the palette lacks an id.
@@ -88,8 +72,20 @@ def overlay(image: Image.Image, label_map: np.ndarray, palette: Palette, opacity
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity is {opacity}, but must be between 0 and 1.")
     image = to_rgb(image)
-    mixed = Image.blend(image, Image.fromarray(colorize(label_map, palette)), opacity)
+    colors = colorize(label_map, palette)
+    colors[_borders(label_map)] = _PAPER
+    mixed = Image.blend(image, Image.fromarray(colors), opacity)
     return Image.composite(image, mixed, Image.fromarray(label_map == IGNORE_INDEX))
+
+
+def _borders(label_map: np.ndarray) -> np.ndarray:
+    """The pixels of a label map above and to the left of those of another class: a line that is thin on its scale."""
+    borders = np.zeros(label_map.shape, bool)
+    for offset in range(1, 2 + min(label_map.shape) // _THIN):
+        for one, other in (np.s_[:-offset], np.s_[offset:]), (np.s_[:, :-offset], np.s_[:, offset:]):
+            here, there = label_map[one], label_map[other]
+            borders[one] |= (here != there) & (here != IGNORE_INDEX) & (there != IGNORE_INDEX)
+    return borders
 
 
 def area_shares(label_map: np.ndarray) -> dict[int, float]:

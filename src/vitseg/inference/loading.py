@@ -13,7 +13,8 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, P
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..deployment.tuning import tune
-from ..label_maps import Palette, default_palette
+from ..label_maps import Palette
+from ..recipes.colors import distinct_palette
 from ..recipes.labels import LABEL_SETS, load_label_set
 
 
@@ -80,10 +81,10 @@ def class_names(model: PreTrainedModel) -> list[str]:
 def palette_for(names: Sequence[str], config: PreTrainedConfig | None = None) -> Palette:
     """
     The published colours of the data set that has exactly these classes, or else those that a converted model brought
-    along in its configuration, or those of PASCAL VOC.
+    along in its configuration, or some that tell the classes apart.
     """
     for label_set in map(load_label_set, LABEL_SETS):
         if label_set.names == tuple(names):
             return label_set.palette
     brought = getattr(config, "palette", None)
-    return brought if brought and len(brought) == len(names) else default_palette(len(names))
+    return brought if brought and len(brought) == len(names) else distinct_palette(names)
