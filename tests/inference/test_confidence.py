@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from street_classes import NAMES
 from tiny_setr import save_tiny_setr
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
 from transformers.modeling_outputs import SemanticSegmenterOutput
@@ -16,9 +17,6 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 from vitseg import SegVitImageProcessor, SetrImageProcessor
 from vitseg.cli import main
 from vitseg.models import image_processing_semantic
-
-
-NAMES = ["wall", "sky", "tree", "road", "car"]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image, ImageOps
+from street_classes import NAMES
 from tiny_sctnet import small_model as small_sctnet
 from tiny_setr import save_tiny_setr
 from torch import nn
@@ -31,7 +32,6 @@ from vitseg.inference.windows import Axis, Windows, answer_bands
 from vitseg.models.sliding_window import slide_inference
 
 
-NAMES = ["wall", "sky", "tree", "road", "car"]
 SIZE = (131, 173)  # height and width
 IGNORED = 255
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from street_classes import COLORS, NAMES, colors_and_lines
 from tiny_setr import save_tiny_setr
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
 
@@ -21,9 +22,6 @@ from vitseg.inference.names import result_names
 from vitseg.inference.reading import Picture, batches
 
 
-NAMES = ["wall", "sky", "tree", "road", "car"]
-# Those of ADE20K, but for the wall's, which is Cityscapes': in ADE20K it is grey, as the road is.
-COLORS = np.array([[102, 102, 156], [6, 230, 230], [4, 200, 3], [140, 140, 140], [0, 102, 200]])
 ROTATED = {"rotated.jpg", "rotated_grey16.png"}
 RESULTS = ("_overlay.jpg", "_palette.png", "_ids.png", ".json")
 
@@ -138,10 +136,7 @@ class TestResults:
             # The block of pixels that JPEG compresses together with the legend is left out.
             width, height = picture.width - 8, picture.height - 8
             actual = np.asarray(overlay).astype(float)[:height, :width]
-            colors = COLORS[ids]
-            colors[:-1][ids[:-1] != ids[1:]] = 255
-            colors[:, :-1][ids[:, :-1] != ids[:, 1:]] = 255
-            expected = (0.5 * np.asarray(picture) + 0.5 * colors)[:height, :width]
+            expected = (0.5 * np.asarray(picture) + 0.5 * colors_and_lines(ids))[:height, :width]
             assert np.abs(actual - expected).mean() < 8
 
     def test_areas(self, photos, output):

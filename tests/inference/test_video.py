@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from street_classes import COLORS, NAMES, colors_and_lines
 from tiny_setr import save_tiny_setr
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
@@ -23,9 +24,6 @@ from vitseg.inference.loading import load_model
 from vitseg.inference.video import Videos
 
 
-NAMES = ["wall", "sky", "tree", "road", "car"]
-# The first colours of PASCAL VOC.
-VOC = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]])
 MILLISECONDS = [0, 40, 80, 200, 240, 290, 400, 440]
 
 
@@ -145,7 +143,7 @@ class TestResults:
         with av.open(str(tmp_path / "clip_labels.mov")) as container:
             ids = [frame.to_ndarray()[0] for frame in container.decode(video=0)]
         assert np.array_equal(ids, expected)
-        assert np.array_equal(rgb(tmp_path / "clip_labels.mov"), VOC[np.array(expected)])
+        assert np.array_equal(rgb(tmp_path / "clip_labels.mov"), COLORS[np.array(expected)])
         assert times(tmp_path / "clip_labels.mov") == pytest.approx([number / 1000 for number in MILLISECONDS])
         assert "clip.mkv: 8 frames in " in capsys.readouterr().out
 
@@ -157,7 +155,7 @@ class TestResults:
         for name, label_map in zip(names, expected, strict=True):
             image = Image.open(tmp_path / "clip_frames" / name)
             assert np.array_equal(np.asarray(image), label_map)
-            assert np.array_equal(np.asarray(image.convert("RGB")), VOC[label_map])
+            assert np.array_equal(np.asarray(image.convert("RGB")), COLORS[label_map])
         report = json.loads((tmp_path / "clip_frames.json").read_text())
         assert report["seconds"] == pytest.approx([number / 1000 for number in MILLISECONDS])
         assert {row["id"]: row["pixels"] for row in report["classes"]} == {
@@ -172,7 +170,7 @@ class TestResults:
         decoded = rgb(clip)
         for drawn, picture, label_map in zip(rgb(overlay), decoded, expected_label_maps(model, decoded), strict=True):
             assert drawn.shape[1] > 60 + 50, "no room for a legend"
-            expected = 0.5 * picture + 0.5 * VOC[label_map]
+            expected = 0.5 * picture + 0.5 * colors_and_lines(label_map)
             assert np.abs(drawn[:40, :58] - expected[:40, :58]).mean() < 10
         assert times(overlay) == pytest.approx(times(clip))
         assert len(sound_packets(clip)) > 20
