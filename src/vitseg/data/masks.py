@@ -53,10 +53,15 @@ def from_box(left: float, top: float, right: float, bottom: float, height: int, 
 def from_ellipse(center: Sequence[float], radii: Sequence[float], height: int, width: int, degrees: float = 0) -> Mask:
     """The mask of an ellipse, by its center and radii (x, y), turned clockwise; raises as `from_polygons`."""
     angles = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
-    x, y = np.cos(angles) * radii[0], np.sin(angles) * radii[1]
+    corners = np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii + np.asarray(center, np.float64)
+    return from_polygons([turned(corners, degrees, around=np.asarray(center))], height, width)
+
+
+def turned(corners: np.ndarray, degrees: float, around: np.ndarray | None = None) -> np.ndarray:
+    """Corners (corners, 2) turned clockwise around a point, by default the middle of them all."""
+    middle = corners.mean(axis=0) if around is None else around
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    corners = np.stack([x * cosine - y * sine, x * sine + y * cosine], axis=1) + np.asarray(center, np.float64)
-    return from_polygons([corners], height, width)
+    return (corners - middle) @ np.array([[cosine, sine], [-sine, cosine]]) + middle
 
 
 def from_line(corners: Any, thickness: float, height: int, width: int) -> Mask:

@@ -33,7 +33,7 @@ _LIST_FILE = re.compile(
 
 def open_folder(
     source: str | Path,
-    labels_file: str | Path,
+    labels_file: str | Path | Mapping[str, str],
     train_list: str | Path | None = None,
     val_list: str | Path | None = None,
     ignore: Sequence[str] = (),

@@ -7,6 +7,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .annotations import TrainIds
 from .augmentation import IGNORE_INDEX
@@ -35,7 +36,7 @@ _OTHER_FORMATS = (".xml", ".yaml", ".yml")
 
 
 def read_own_labels(
-    file: str | Path, ignore: Sequence[str] = (), masks_have_colors: bool = True
+    file: str | Path | Mapping[str, str], ignore: Sequence[str] = (), masks_have_colors: bool = True
 ) -> tuple[DatasetLabels, TrainIds, tuple[int, ...]]:
     """
     Read a table of labels.
@@ -45,7 +46,8 @@ def read_own_labels(
             are in ascending order of value; an object of colour -> name ("#rrggbb" or "r,g,b") for masks whose colours
             stand for classes, whose train ids are in the order of the file; or a `labels.json`, whose `ignore_index`
             is ignored. Text or CSV: a name on each line, by value; or with its value or its colour, as in CVAT's
-            `labelmap.txt`. Comments (lines that begin with "#") and a header over values or colours are passed by.
+            `labelmap.txt`. Comments (lines that begin with "#") and a header over values or colours are passed by. Or
+            what such an object holds.
         ignore: values or colours that stand for no class.
         masks_have_colors: without, a file of colours on lines is one of names, by value.
 
@@ -55,13 +57,8 @@ def read_own_labels(
     Raises:
         ValueError: if the file holds no such table, or names something twice.
     """
-    file = Path(file)
     try:
-        text = read_text(file)
-        is_json = file.suffix.lower() == ".json" or text.lstrip().startswith(("{", "["))
-        if not is_json and file.suffix.lower() in _OTHER_FORMATS:
-            raise ValueError('write it as JSON, such as {"0": "road"}, or as text with a name on each line')
-        table = parse_json(text) if is_json else _parse_lines(text)
+        table, is_json = (file, True) if isinstance(file, Mapping) else _read_table(Path(file))
         if isinstance(table, Mapping) and "names" not in table:
             labels, raw, is_colored = _from_values(table)
             if is_colored and not masks_have_colors and not is_json:
@@ -82,8 +79,22 @@ def read_own_labels(
     )
 
 
-def _parse_lines(text: str) -> list[str] | dict[str, str]:
-    """Names by position, by value or by colour, whatever the lines hold."""
+def _read_table(file: Path) -> tuple[Any, bool]:
+    """What a file holds, and whether it is JSON."""
+    text = read_text(file)
+    is_json = file.suffix.lower() == ".json" or text.lstrip().startswith(("{", "["))
+    if not is_json and file.suffix.lower() in _OTHER_FORMATS:
+        raise ValueError('write it as JSON, such as {"0": "road"}, or as text with a name on each line')
+    return (parse_json(text) if is_json else parse_lines(text)), is_json
+
+
+def parse_lines(text: str) -> list[str] | dict[str, str]:
+    """
+    Names by position, by value or by colour ("r,g,b"), whatever the lines hold.
+
+    Raises:
+        ValueError: if they hold something else.
+    """
     lines = [line.strip() for line in text.splitlines()]
     if _QUOTES.search(text):
         rows = csv.reader(lines, delimiter=max(",;\t", key=text.count), skipinitialspace=True)

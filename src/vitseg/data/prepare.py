@@ -21,7 +21,12 @@ The source is read as it was downloaded, packed or unpacked:
                      the masks' values mean, in a file such as ["sky", "road"], {"7": "road", "11": "building"},
                      {"#804080": "road"}, a name on each line, or CVAT's labelmap.txt
     coco             COCO's JSON with its images: polygons, run lengths and crowds
+    cvat             CVAT for images 1.1 (XML), or segmentation masks with labelmap.txt
+    label-studio     Label Studio's JSON (not JSON-MIN) with its images
     labelme          LabelMe's JSON files with their images
+    roboflow         Roboflow's exports as COCO, YOLO or semantic masks (_classes.csv)
+    supervisely      a project: meta.json, and img and ann in the folder of each data set
+    voc              JPEGImages and SegmentationClass, with VOC's own classes or class_names.txt
     yolo             YOLO segmentation: images, label files, data.yaml
 
 Exports of labelling tools are recognized if no format is named. Their classes are in the tool's own order, after a
@@ -53,7 +58,7 @@ from .preparation import REPORT_FILE, SKIPPED_FILE, BadPairError, SplitReport, p
 
 
 # What labelling tools export, as `vitseg.data.labelling_tools` reads it.
-TOOLS = ("coco", "labelme", "yolo")
+TOOLS = ("coco", "cvat", "label-studio", "labelme", "roboflow", "supervisely", "voc", "yolo")
 _FORMATS = (*DOWNLOADS, "folder", *TOOLS)
 # A smaller share of ignored pixels than this goes without saying.
 UNNAMED_SHARE = 0.001

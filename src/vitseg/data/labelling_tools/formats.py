@@ -10,9 +10,14 @@ from ...recipes.lookup import unknown_name
 from ..archives import FileTree
 from ..pairs import RawDataset
 from .coco import is_coco, open_coco
+from .cvat import is_cvat, open_cvat
 from .exports import Export, Options, to_dataset
+from .label_studio import is_label_studio, open_label_studio
 from .labelme import is_labelme, open_labelme
-from .yolo import find_table, open_yolo
+from .mask_exports import find_table, find_voc, open_masks
+from .supervisely import find_meta, open_supervisely
+from .yolo import find_table as find_yolo_table
+from .yolo import open_yolo
 
 
 # Of the JSON files in a folder, so many tell what it is.
@@ -27,12 +32,12 @@ class Format:
     Args:
         title: the format in words.
         find: says by which file a folder is of this format, or `None`.
-        open: reads it.
+        open: finds the images, with what was drawn on them or with their masks.
     """
 
     title: str
     find: Callable[[FileTree], str | None]
-    open: Callable[[FileTree, Options], Export]
+    open: Callable[[FileTree, Options], Export | RawDataset]
 
 
 def _json_files(test: Callable[[bytes], bool]) -> Callable[[FileTree], str | None]:
@@ -44,14 +49,41 @@ def _json_files(test: Callable[[bytes], bool]) -> Callable[[FileTree], str | Non
 
 
 def _find_yolo(tree: FileTree) -> str | None:
-    table = find_table(tree)
+    table = find_yolo_table(tree)
     lists = sorted(path for path in tree.files if f"/{path}".endswith("/classes.txt"))
     return table.name if table else next(iter(lists), None)
 
 
+def _find_cvat(tree: FileTree) -> str | None:
+    files = [file for path, file in sorted(tree.files.items()) if path.lower().endswith(".xml")]
+    table = find_table(("labelmap.txt",))(tree)
+    return table or next((file.name for file in files[:_SAMPLES] if is_cvat(file.read())), None)
+
+
+def _open_cvat(tree: FileTree, options: Options) -> Export | RawDataset:
+    return (open_masks if find_table(("labelmap.txt",))(tree) else open_cvat)(tree, options)
+
+
+def _find_supervisely(tree: FileTree) -> str | None:
+    meta = find_meta(tree)
+    return meta.name if meta else None
+
+
+def _open_roboflow(tree: FileTree, options: Options) -> Export | RawDataset:
+    """Roboflow's masks, or its exports in formats of others."""
+    if find_table(("_classes.csv",))(tree):
+        return open_masks(tree, options)
+    return (open_yolo if find_yolo_table(tree) else open_coco)(tree, options)
+
+
 FORMATS: Mapping[str, Format] = {
     "coco": Format("COCO", _json_files(is_coco), open_coco),
+    "cvat": Format("CVAT, for images 1.1 or segmentation masks", _find_cvat, _open_cvat),
+    "label-studio": Format("Label Studio", _json_files(is_label_studio), open_label_studio),
     "labelme": Format("LabelMe", _json_files(is_labelme), open_labelme),
+    "roboflow": Format("Roboflow's semantic masks", find_table(("_classes.csv",)), _open_roboflow),
+    "supervisely": Format("Supervisely", _find_supervisely, open_supervisely),
+    "voc": Format("PASCAL VOC", find_voc, open_masks),
     "yolo": Format("YOLO segmentation", _find_yolo, open_yolo),
 }
 
@@ -71,7 +103,8 @@ def open_export(name: str, source: str | Path, options: Options | None = None) -
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
     options = options or Options()
-    return to_dataset(Path(source), FORMATS[name].open(FileTree(source), options), options)
+    opened = FORMATS[name].open(FileTree(source), options)
+    return opened if isinstance(opened, RawDataset) else to_dataset(Path(source), opened, options)
 
 
 def recognize(source: str | Path) -> tuple[str, str]:

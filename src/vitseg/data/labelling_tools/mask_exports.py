@@ -1,0 +1,89 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Exports whose label maps are images already: folders of images and masks with a table of what the masks' values mean.
+
+CVAT's "Segmentation mask" has `labelmap.txt` (names and colours) beside `JPEGImages` and `SegmentationClass`, and what
+LabelMe converts to VOC `class_names.txt`. Roboflow's has `_classes.csv` (values and names), and `a_mask.png` beside
+`a.jpg` in each split. PASCAL VOC itself has no table. Lists in `ImageSets/Segmentation` make the splits.
+"""
+
+from collections.abc import Callable
+from pathlib import PurePosixPath
+
+from ..archives import File, FileTree
+from ..own_folder import open_folder
+from ..own_labels import parse_lines
+from ..pairs import RawDataset
+from ..texts import decode_text
+from .exports import Options
+
+
+# PASCAL VOC's classes by their value, and the colour of the border around objects, which is 255.
+_VOC = (
+    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+_BORDER = "224,224,192"
+
+
+def find_table(names: tuple[str, ...]) -> Callable[[FileTree], str | None]:
+    """Says which of several tables a folder has."""
+
+    def find(tree: FileTree) -> str | None:
+        return next((path for path in sorted(tree.files) if PurePosixPath(path).name.lower() in names), None)
+
+    return find
+
+
+def find_voc(tree: FileTree) -> str | None:
+    """A mask of PASCAL VOC's layout without a table of CVAT."""
+    if find_table(("labelmap.txt",))(tree):
+        return None
+    return next((path for path in sorted(tree.files) if "/SegmentationClass/" in f"/{path}"), None)
+
+
+def open_masks(tree: FileTree, options: Options) -> RawDataset:
+    """
+    The images of an export with their masks.
+
+    Raises:
+        ValueError: if it is no such folder, tables differ, or options do not fit it.
+    """
+    if options.overlaps or options.boxes != "refuse" or options.background not in (None, "ignore"):
+        raise ValueError(
+            f"{tree.source} holds masks: --overlaps, --boxes and a name of the --background are for shapes."
+        )
+    if options.labels:
+        return open_folder(tree.source, options.labels, ignore=options.ignore)
+    table, is_colored = _table(tree)
+    ignore = list(options.ignore)
+    if is_colored and _BORDER not in table:
+        ignore.append(_BORDER)
+    if options.background == "ignore":
+        background = [value for value, name in table.items() if name.strip("_ ").lower() == "background"]
+        table = {value: name for value, name in table.items() if value not in background}
+        ignore += background
+    return open_folder(tree.source, table, ignore=ignore)
+
+
+def _table(tree: FileTree) -> tuple[dict[str, str], bool]:
+    """Value or colour -> name, and whether it is of colours."""
+    found = [file for path, file in sorted(tree.files.items()) if PurePosixPath(path).name.lower() in _TABLES]
+    tables = {file: _parse(file) for file in found}
+    if other := next((file for file in found if tables[file] != tables[found[0]]), None):
+        raise ValueError(f"{found[0]} and {other} do not say the same of masks. Prepare their folders one by one.")
+    table = tables[found[0]] if found else list(_VOC)
+    if isinstance(table, list):
+        return {str(value): name for value, name in enumerate(table)}, False
+    return table, not all(value.isdecimal() for value in table)
+
+
+_TABLES = ("labelmap.txt", "class_names.txt", "_classes.csv")
+
+
+def _parse(file: File) -> list[str] | dict[str, str]:
+    try:
+        return parse_lines(decode_text(file.read()))
+    except ValueError as error:
+        raise ValueError(f"{file} is not a label table: {error}") from error
