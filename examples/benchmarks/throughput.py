@@ -20,9 +20,9 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm.auto import tqdm
 
 from vitseg.deployment.linear import convolved_linear
+from vitseg.progress import progress_bar
 from vitseg.replacing import replacing
 
 from .quiet import LISTENER
@@ -63,7 +63,7 @@ def time_in_turn(
         for function in functions.values():
             function()
     with LISTENER.timing(seconds):
-        for _ in tqdm(range(repeats), desc=f"Timing {', '.join(functions)}", leave=False):
+        for _ in progress_bar(range(repeats), desc=f"Timing {', '.join(functions)}", leave=False):
             for name, function in functions.items():
                 _synchronize(device)
                 started = time.perf_counter()

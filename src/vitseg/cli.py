@@ -32,6 +32,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from . import __version__
 from .extras import is_of_extra, require
+from .progress import hide_bars_of_libraries
 from .recipes.lookup import unknown_name
 
 
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (those of the process by default); returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
+    hide_bars_of_libraries()
     try:
         args, unknown = build_parser(chosen).parse_known_args(arguments)
         if unknown:

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from huggingface_hub.utils.sha import sha_fileobj
-from tqdm.auto import tqdm
 
+from ..progress import progress_bar
 from .sources import DataSource
 
 
@@ -31,7 +31,7 @@ def fingerprint_files(files: Sequence[str], source: str | Path | DataSource) -> 
     """
     with ThreadPoolExecutor() as pool:
         reading = pool.map(lambda file: _fingerprint(file, source), files)
-        return dict(tqdm(reading, desc="Reading the data once", total=len(files), unit="file", delay=2))
+        return dict(progress_bar(reading, desc="Reading the data once", total=len(files), unit="file", delay=2))
 
 
 def _fingerprint(file: str, source: str | Path | DataSource) -> tuple[str, str]:

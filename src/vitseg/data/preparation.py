@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..images import Orientation
+from ..progress import progress_bar
 from ..replacing import recover, replacing, write_json
 from .annotations import TrainIds
 from .augmentation import IGNORE_INDEX
@@ -362,7 +363,7 @@ def _write_shards(
     total = sum(len(shard.pairs) for shard in shards)
     with (
         closing(_encode_all(pairs, train_ids, workers)) as results,
-        tqdm(total=total, initial=total - len(pairs), desc="Preparing", unit="image") as progress,
+        progress_bar(total=total, initial=total - len(pairs), desc="Preparing", unit="image") as progress,
     ):
         for shard in todo:
             _write_shard(shard, _count(itertools.islice(results, len(shard.pairs)), progress), on_error)

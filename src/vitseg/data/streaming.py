@@ -24,10 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
-from tqdm.auto import tqdm
 
 from ..images import Orientation, read_label_map, read_picture
 from ..models.image_processing_semantic import reduce_labels
+from ..progress import progress_bar
 from .augmentation import IGNORE_INDEX
 from .repetition import STEPS, Visits, draw_repetitions, in_steps
 from .shards import read_orientation
@@ -298,7 +298,7 @@ class _RowGroups:
         self.lengths: list[int] = []
         self.orientation: Orientation | None = None
         num_rows = 0
-        for file in tqdm(parquet_files(source, split), desc="Reading Parquet footers", unit="file", delay=2):
+        for file in progress_bar(parquet_files(source, split), desc="Reading Parquet footers", unit="file", delay=2):
             metadata = _read_metadata(file)
             self.orientation = read_orientation(metadata)
             stored = DataSource.of(source).stored(columns, metadata.schema.to_arrow_schema(), file)

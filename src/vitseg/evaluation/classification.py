@@ -7,10 +7,10 @@ from accelerate import Accelerator
 from datasets import Dataset
 from timm.utils import accuracy
 from torch import nn
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..progress import progress_bar
 from .totals import sum_over_processes
 
 
@@ -46,7 +46,7 @@ def evaluate_classifier(
     was_training = model.training
     model.eval()
     batches = [share[first : first + batch_size] for first in range(0, len(share), batch_size)]
-    for indices in tqdm(batches, desc="Evaluating", unit="batch", disable=not accelerator.is_main_process):
+    for indices in progress_bar(batches, desc="Evaluating", unit="batch", disable=not accelerator.is_main_process):
         batch = examples[indices]
         inputs = image_processor(batch["image"], return_tensors="pt").to(accelerator.device)
         labels = torch.tensor(batch["label"], device=accelerator.device)

@@ -11,12 +11,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from datasets import Dataset
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..data.objects import as_annotations
 from ..extras import require
+from ..progress import progress_bar
 
 
 # COCO's summary, in its order.
@@ -53,7 +53,7 @@ def evaluate_detector(
     model.eval()
     results: list[dict[str, Any]] = []
     truth: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
-    for index in tqdm(share, desc="Evaluating", unit="image", disable=not accelerator.is_main_process):
+    for index in progress_bar(share, desc="Evaluating", unit="image", disable=not accelerator.is_main_process):
         example = examples[index]
         image, image_id = example["image"], example["image_id"]
         inputs = image_processor(image, return_tensors="pt").to(accelerator.device)

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..models.labels import IGNORE_INDEX
+from ..progress import progress_bar
 from ..recipes.protocol import Protocol
 from .boundary import boundary_areas
 from .image_counts import rows_of_image
@@ -79,7 +79,7 @@ def evaluate_model(
     share = range(accelerator.process_index, count, accelerator.num_processes)
     todo = share[progress.position :]
     predictions = predict_images(model, image_processor, examples, todo, accelerator, protocol, **options)
-    bar = tqdm(
+    bar = progress_bar(
         predictions,
         desc="Evaluating",
         unit="image",

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
@@ -24,6 +23,7 @@ from ..label_maps import Palette, origin_of, overlay, with_legend
 from ..models.configuration_semantic import InferenceProtocol
 from ..models.image_processing_semantic import bilinear_taps, blend_bytes, confident_argmax
 from ..models.labels import IGNORE_INDEX
+from ..progress import progress_bar
 from ..replacing import beside
 from ..stamps import file_stamp, identity
 from .confidence import ConfidenceOptions, add_confidence
@@ -269,7 +269,7 @@ class LargeImages:
         if missing:
             missing[0] = missing[0][0], row
         total = sum(windows.count(*part) for part in missing)
-        with tqdm(total=total, unit="window", desc=name, leave=False) as progress:
+        with progress_bar(total=total, unit="window", desc=name, leave=False) as progress:
 
             def read(rows: slice, columns: slice) -> torch.Tensor | None:
                 progress.update()

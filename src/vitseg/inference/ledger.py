@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ..extras import require
 from ..image_files import printable
+from ..progress import progress_bar
 from ..stamps import identity, model_stamp
 from .outcomes import Outcome
 from .processes import Process
@@ -77,7 +78,7 @@ class Ledger:
         self.counts = {"done": 0, "kept": 0, "failed": 0}
         self.model_seconds = 0.0
         self.started = time.monotonic()
-        self.bar = tqdm(total=total, unit="image", disable=not process.is_main)
+        self.bar = progress_bar(total=total, unit="image", disable=not process.is_main)
 
     def add(self, outcome: Outcome) -> None:
         """Take down one."""

@@ -13,10 +13,10 @@ from typing import IO, Any, Protocol
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from ..images import open_header
 from ..models.images import exif_orientation
+from ..progress import progress_bar
 from .pictures import read_image
 from .rasters import open_raster
 from .turning import Turn
@@ -135,7 +135,7 @@ class UnpackedPicture(_Picture):
                 f"its {width} x {height} pixels take {size / 1e6:.3g} MB on the disk while it is segmented, and "
                 f"{self.folder} has room for {free / 1e6:.3g} MB"
             )
-        for top in tqdm(range(0, height, _ROWS), desc="unpacking", leave=False):
+        for top in progress_bar(range(0, height, _ROWS), desc="unpacking", leave=False):
             rows = self.stored.read(slice(top, min(top + _ROWS, height)), slice(0, width))
             self.file.write(rows.permute(1, 2, 0).numpy().tobytes())
 

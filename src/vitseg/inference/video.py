@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
@@ -24,6 +23,7 @@ from ..extras import MissingExtraError, require
 from ..image_files import printable
 from ..models.labels import IGNORE_INDEX
 from ..overlapping import overlapping
+from ..progress import progress_bar
 from ..replacing import replacing, write_json
 from .confidence import ConfidenceOptions, label_with_confidence
 from .ledger import Ledger
@@ -166,7 +166,7 @@ class Videos:
         with (
             replacing(f"{target}{ending}") as unfinished,
             writer_class(unfinished, source, self.names, self.palette) as writer,
-            tqdm(total=source.num_frames, unit="frame", desc=name) as progress,
+            progress_bar(total=source.num_frames, unit="frame", desc=name) as progress,
             suppress(ends_at) if ends_at else nullcontext(),
         ):
 

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, Features, List, Value
 from datasets import Image as ImageFeature
 from PIL import Image
-from tqdm.auto import tqdm
 
 from ..data.dataset_labels import LABELS_FILE, DatasetLabels
 from ..data.shards import GROUP_ROWS, class_counts, dataset_card, shard_name, write_shard
+from ..progress import progress_bar
 from ..replacing import replacing
 from .canvas import SCENE_CLASSES, SCENE_KINDS, SCENE_PALETTE, SCENE_THINGS
 from .painting import draw_annotated_scene, draw_scene
@@ -117,7 +117,7 @@ def _write_splits(
 ) -> None:
     """The shards of both splits, in `data/`: `encode(split, index, seed)` makes a row, `write(rows, file)` a shard."""
     (folder / "data").mkdir(parents=True)
-    with tqdm(total=sum(numbers), desc="Drawing scenes", unit="scene") as progress:
+    with progress_bar(total=sum(numbers), desc="Drawing scenes", unit="scene") as progress:
         for parity, (split, number) in enumerate(zip(SPLITS, numbers, strict=True)):
             shards = np.array_split(np.arange(number), min(num_shards, number))
             for shard, indices in enumerate(shards):

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ..data.augmentation import IGNORE_INDEX
 from ..data.preparation import REPORT_FILE, read_report
 from ..data.streaming import SegmentationStream
+from ..progress import progress_bar
 from .tasks import Task
 
 
@@ -82,4 +82,6 @@ def absent_classes(names: Sequence[str], pixels: Sequence[int]) -> str | None:
 
 def _any_labels(label_maps: Iterable[np.ndarray]) -> bool:
     """Whether a pixel of any label map is not ignored; the first map nearly always tells."""
-    return any((label_map != IGNORE_INDEX).any() for label_map in tqdm(label_maps, desc="Looking for labels", delay=5))
+    return any(
+        (label_map != IGNORE_INDEX).any() for label_map in progress_bar(label_maps, desc="Looking for labels", delay=5)
+    )

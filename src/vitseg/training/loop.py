@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import TorchDynamoPlugin, broadcast_object_list, gather_object, send_to_device, set_seed
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .. import __version__
 from ..conversion.provenance import TRAINING_FILE
@@ -27,6 +27,7 @@ from ..data.loading import train_loader
 from ..data.streaming import ExampleStream, parquet_files
 from ..evaluation.inference import require_precision
 from ..processor import keep_memory, products_by_onednn
+from ..progress import progress_bar
 from ..recipes import load_recipe, recipe_to_json
 from ..replacing import write_json
 from ..workers import default_workers
@@ -112,7 +113,7 @@ class Training:
         with (
             products_by_onednn(self.accelerator.device),
             StopRequest() as stop,
-            self.progress_bar() as bar,
+            self.open_bar() as bar,
             closing(train_loader(self.open_stream(), self.workers)) as batches,
         ):
             watch = Stopwatch(progress.step)
@@ -363,8 +364,8 @@ class Training:
             streaming=not options.cache,
         )
 
-    def progress_bar(self) -> tqdm:
-        return tqdm(
+    def open_bar(self) -> tqdm:
+        return progress_bar(
             total=self.recipe.training.iterations,
             initial=self.state.progress.step,
             desc="Training",

@@ -18,9 +18,8 @@ from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-from tqdm.auto import tqdm
-
 from ...images import read_label_map
+from ...progress import progress_bar
 from .. import masks
 from ..archives import File, FileTree
 from ..texts import decode_text
@@ -115,7 +114,7 @@ def open_labelme(tree: FileTree, options: Options) -> Export:
     labels: set[str] = set()
     entries, others = [], []
     files = [file for path, file in sorted(tree.files.items()) if path.lower().endswith(".json")]
-    for file in tqdm(files, desc="Looking for labels", unit="file", leave=False):
+    for file in progress_bar(files, desc="Looking for labels", unit="file", leave=False):
         entry, own = _look_into(file, images)
         if entry is None:
             others.append(file.name)
