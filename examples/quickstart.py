@@ -21,7 +21,7 @@ from vitseg import cli  # isort: skip - before PyTorch, whose threads it tells h
 
 import numpy as np
 from accelerate import Accelerator, PartialState
-from datasets import Dataset, disable_progress_bars
+from datasets import Dataset
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
 
 from vitseg.data.streaming import load_examples
@@ -44,7 +44,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--validation-scenes", type=int, default=40, help="scenes to measure on")
     args = parser.parse_args(arguments)
     started = time.monotonic()
-    disable_progress_bars()  # of reading what takes no time
 
     scenes = args.output / "scenes"
     if PartialState().is_main_process and not scenes.exists():

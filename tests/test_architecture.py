@@ -129,3 +129,10 @@ def test_every_file_of_a_method_is_of_one_in_the_table():
     shared = {f"{kind}_{part}" for kind in KINDS for part in ("semantic", "decoder")}
     files = {file.stem for kind in KINDS for file in (SOURCE / "models").glob(f"{kind}_*.py")}
     assert files - named - shared == set()
+
+
+def test_progress_is_shown_in_one_way():
+    """A bar of its own would fill a log with copies of itself."""
+    calls = re.compile(r"\btqdm\(")
+    files = [file.name for file in sorted(SOURCE.rglob("*.py")) if calls.search(file.read_text(encoding="utf-8"))]
+    assert files == ["progress.py"]

@@ -39,12 +39,16 @@ def progress_bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm.
 def hide_bars_of_libraries() -> None:
     """
     Hide the bars of transformers, which come with every load and save and are over in a moment, and, where they would
-    go to a file, those of downloads from the Hub and of datasets, unless that is imported already.
+    go to a file, those of downloads from the Hub and of datasets.
     """
     transformers.utils.logging.disable_progress_bar()
     if not sys.stderr.isatty():
         huggingface_hub.utils.disable_progress_bars()
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        if "datasets" in sys.modules:  # which takes a second to import, and has read its environment by now
+            import datasets
+
+            datasets.disable_progress_bars()
 
 
 class ProgressLines(tqdm.std.tqdm):
