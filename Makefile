@@ -11,6 +11,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 INTEROP := build/interop
 # What the edit loop leaves out: what is marked slow, whole programs, and transformers' own test suites.
 QUICK := -m "not slow" --ignore tests/conformance --ignore tests/examples
@@ -47,16 +48,16 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[train]"
+	$(PIP_INSTALL) --editable ".[train]"
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
-	touch $@
+$(VENV)/installed-dev: $(BIN)/python pyproject.toml
+	$(PIP_INSTALL) --editable ".[dev]"
+	touch $(VENV)/installed $@
 
 $(INTEROP)/installed: $(VENV)/installed-dev tests/interop/requirements.txt
 	rm -rf $(INTEROP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(INTEROP) --requirement tests/interop/requirements.txt
+	$(PIP_INSTALL) --no-deps --target $(INTEROP) --requirement tests/interop/requirements.txt
 	touch $@
 
 clean:

@@ -61,12 +61,15 @@ def config_of(name: str) -> PreTrainedConfig:
 
 
 def save(name: str, folder: Path) -> torch.nn.Module:
+    """The model of a folder, in float32; SCTNet's is stored in half precision."""
     prefix, _ = MODELS[name]
     torch.manual_seed(0)
     model = getattr(vitseg, f"{prefix}ForSemanticSegmentation")(config_of(name)).eval()
+    if name == "sctnet":
+        model = model.half()
     model.save_pretrained(folder)
     getattr(vitseg, f"{prefix}ImageProcessor")(size={"shortest_edge": 48}).save_pretrained(folder)
-    return model
+    return model.float()
 
 
 @pytest.mark.slow
@@ -88,20 +91,9 @@ def test_the_program_answers_what_the_model_answers(name, tmp_path, capsys, capl
         np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
     # How to prepare images, and what the classes mean.
     assert AutoImageProcessor.from_pretrained(tmp_path / "exported").size.shortest_edge == 48
-    assert len(json.loads((tmp_path / "exported" / "config.json").read_text())["id2label"]) == 3
-
-
-def test_a_model_that_is_stored_in_half_precision(tmp_path, capsys):
-    model = save("sctnet", tmp_path / "model").half()
-    model.save_pretrained(tmp_path / "model")
-    assert cli.main(["export", "--model", str(tmp_path / "model"), "--output", str(tmp_path / "exported")]) == 0
-    session = onnxruntime.InferenceSession(str(tmp_path / "exported" / "model.onnx"))
-    pixel_values = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        expected = model.float()(pixel_values, inference_mode="whole").logits.numpy()
-    (logits,) = session.run(["logits"], {"pixel_values": pixel_values.numpy()})
-    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
-    assert json.loads((tmp_path / "exported" / "config.json").read_text())["dtype"] == "float32"
+    config = json.loads((tmp_path / "exported" / "config.json").read_text())
+    assert len(config["id2label"]) == 3
+    assert config["dtype"] == "float32"
 
 
 def test_only_an_earlier_export_is_replaced(tmp_path, capsys):

@@ -54,14 +54,17 @@ def channels_first(maps: torch.Tensor) -> torch.Tensor:
     return maps.permute(0, 3, 1, 2)
 
 
-def pad_to_patches(pixel_values: torch.Tensor, patch_size: int | list[int] | tuple[int, int]) -> torch.Tensor:
-    """Zeros at the bottom and right up to a multiple of the patch size (mmsegmentation's rule)."""
-    patch_height, patch_width = as_pair(patch_size)
-    pad_height, pad_width = -pixel_values.shape[-2] % patch_height, -pixel_values.shape[-1] % patch_width
+def pad_to_multiple(maps: torch.Tensor, multiple: int | list[int] | tuple[int, int]) -> torch.Tensor:
+    """Zeros at the bottom and right of `(batch, channels, h, w)`, up to a multiple of a number of positions, or of one
+    of rows and one of columns (mmsegmentation's rule)."""
+    (height, width), (of_height, of_width) = maps.shape[-2:], as_pair(multiple)
+    # In this form torch.export knows that the new height and width can be divided.
+    padded_height = (height + of_height - 1) // of_height * of_height
+    padded_width = (width + of_width - 1) // of_width * of_width
     # A branch on the padding would fix the exported program to the size it was traced with.
-    if is_exporting() or pad_height or pad_width:
-        pixel_values = nn.functional.pad(pixel_values, (0, pad_width, 0, pad_height))
-    return pixel_values
+    if is_exporting() or padded_height != height or padded_width != width:
+        maps = nn.functional.pad(maps, (0, padded_width - width, 0, padded_height - height))
+    return maps
 
 
 def crop(maps: torch.Tensor, size: tuple[int, int] | torch.Size) -> torch.Tensor:

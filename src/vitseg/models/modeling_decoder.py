@@ -15,7 +15,7 @@ from transformers.utils import TransformersKwargs
 
 from .configuration_decoder import DecoderConfig
 from .configuration_plain_vit import PlainVitConfig
-from .layers import as_pair, crop, pad_to_patches, resize
+from .layers import as_pair, crop, pad_to_multiple, resize
 from .modeling_plain_vit import PlainVitBackbone
 from .modeling_semantic import SegmentationOutput, SemanticSegmentationModel
 from .pixel_losses import NumItems
@@ -136,7 +136,7 @@ class DecoderModel(SemanticSegmentationModel):
         """
         if self.config.backbone_config.model_type == PlainVitConfig.model_type:
             return super().segment(pixel_values, labels, num_items_in_batch, **kwargs)
-        padded = pad_to_patches(pixel_values, self.size_divisor)
+        padded = pad_to_multiple(pixel_values, self.size_divisor)
         if labels is not None:
             if num_items_in_batch is None:
                 num_items_in_batch = self.count_items(labels)
@@ -147,7 +147,7 @@ class DecoderModel(SemanticSegmentationModel):
         return outputs
 
     def run_backbone(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> Any:
-        pixel_values = pad_to_patches(pixel_values, self.size_divisor)
+        pixel_values = pad_to_multiple(pixel_values, self.size_divisor)
         features = self.backbone(pixel_values, **kwargs)
         stride = self.config.feature_stride
         if stride is not None:

@@ -33,9 +33,17 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_hlg import ATTENTION_WINDOW, IMAGE_MULTIPLE, PREFIX_IMAGE_SIZE, HlgConfig
 from .labels import as_class_ids, check_shape, check_values
-from .layers import DropPath, channels_first, channels_last, check_images, eager_attention_forward, is_exporting
+from .layers import (
+    DropPath,
+    channels_first,
+    channels_last,
+    check_images,
+    eager_attention_forward,
+    is_exporting,
+    pad_to_multiple,
+)
 from .pipelines import known_to_pipelines
-from .position_groups import Grouping, cut, divide, pad_to_multiple
+from .position_groups import Grouping, cut, divide
 
 
 # The class of images that the loss of a classifier leaves out, as everywhere in PyTorch and transformers.

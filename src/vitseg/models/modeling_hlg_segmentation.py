@@ -15,7 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_hlg import ATTENTION_WINDOW, IMAGE_MULTIPLE, HlgConfig
 from .configuration_semantic import WindowedInferenceConfig
-from .layers import ConvLayer, channels_first, channels_last, resize
+from .layers import ConvLayer, channels_first, channels_last, pad_to_multiple, resize
 from .modeling_hlg import (
     HlgAttention,
     HlgModel,
@@ -27,7 +27,7 @@ from .modeling_hlg import (
 from .modeling_semantic import Prediction, SemanticSegmentationModel
 from .pipelines import known_to_pipelines
 from .pixel_losses import NumItems
-from .position_groups import Grouping, cut, pad_to_multiple
+from .position_groups import Grouping, cut
 
 
 class HlgDecoderAttention(nn.Module):

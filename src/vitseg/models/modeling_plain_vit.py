@@ -26,7 +26,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_plain_vit import PlainVitConfig
-from .layers import DropPath, check_images, copy_tokens, eager_attention_forward, is_exporting, pad_to_patches
+from .layers import DropPath, check_images, copy_tokens, eager_attention_forward, is_exporting, pad_to_multiple
 
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class PlainVitEmbeddings(nn.Module):
         self, pixel_values: torch.Tensor, policy_logits: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, tuple[int, int], "SharedTokens | None"]:
         check_images(pixel_values, self.config.num_channels)
-        pixel_values = pad_to_patches(pixel_values.to(self.position_embeddings.dtype), self.config.patch_size)
+        pixel_values = pad_to_multiple(pixel_values.to(self.position_embeddings.dtype), self.config.patch_size)
         rows, columns = (side // self.config.patch_size for side in pixel_values.shape[-2:])
         positions = self.interpolate_positions(rows, columns)
         shared_tokens = None

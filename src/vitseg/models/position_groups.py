@@ -10,20 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import nn
 
 from .layers import is_exporting
-
-
-def pad_to_multiple(maps: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Zeros at the bottom and right of `(batch, channels, h, w)`, up to a multiple of a number of positions."""
-    height, width = maps.shape[-2:]
-    # In this form torch.export knows that the new height and width can be divided.
-    rows, columns = (height + multiple - 1) // multiple, (width + multiple - 1) // multiple
-    # A branch on the padding would fix the exported program to the size it was traced with.
-    if is_exporting() or rows * multiple != height or columns * multiple != width:
-        maps = nn.functional.pad(maps, (0, columns * multiple - width, 0, rows * multiple - height))
-    return maps
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from .layers import pad_to_multiple
+
 
 # Rows and columns of patches in a superpatch.
 SIDE = 2
@@ -84,9 +86,7 @@ def candidate_pixels(pixel_values: torch.Tensor, patch_size: int) -> torch.Tenso
     The pixels of all candidates, `(batch, candidates, channels * patch_size**2)`, of images `(batch, channels, height,
     width)` whose sides are multiples of the even `patch_size`. A superpatch is halved: four pixels become their mean.
     """
-    halved = nn.functional.avg_pool2d(pixel_values, SIDE)
-    missing = [-side % patch_size for side in halved.shape[-2:]]
-    halved = nn.functional.pad(halved, (0, missing[1], 0, missing[0]))
+    halved = pad_to_multiple(nn.functional.avg_pool2d(pixel_values, SIDE), patch_size)
     return torch.cat((_to_rows(pixel_values, patch_size), _to_rows(halved, patch_size)), dim=1)
 
 
