@@ -117,14 +117,14 @@ class Videos:
         self.names = class_names(model)
         self.palette = palette_for(self.names, model.config)
 
-    def segment_file(self, path: Path, target: Path) -> dict[str, Any]:
+    def segment_file(self, path: Path, target: Path) -> tuple[dict[str, Any], float]:
         """
         Write the results of a video file; their names begin like `target`. What had to be changed is printed, and how
         fast it went.
 
         Returns:
             The content of `TARGET_frames.json`: size and classes as in an `area_report`, the times at which frames are
-            shown in seconds, and what could not be read (`left_out`).
+            shown in seconds, and what could not be read (`left_out`); and the seconds that the model took.
 
         Raises:
             OSError: if the results cannot be written.
@@ -154,19 +154,20 @@ class Videos:
         name: str,
         target: Path,
         ends_at: type[BaseException] | None = None,
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, Any], float]:
         from .video_files import WRITERS
 
         watch = Stopwatch()
         writer_class = WRITERS[self.kind]
         ending = writer_class.ending(source)
         check_replaceable(target, (ending, FRAMES))
+        num_frames = min(filter(None, (source.num_frames, self.max_frames)), default=None)
         times: list[float] = []
         pixels = np.zeros(IGNORE_INDEX, np.int64)
         with (
             replacing(f"{target}{ending}") as unfinished,
             writer_class(unfinished, source, self.names, self.palette) as writer,
-            progress_bar(total=source.num_frames, unit="frame", desc=name) as progress,
+            progress_bar(total=num_frames, unit="frame", desc=name) as progress,
             suppress(ends_at) if ends_at else nullcontext(),
         ):
 
@@ -196,7 +197,7 @@ class Videos:
         for note in source.notes:
             print(f"note: {name}: {note}", file=sys.stderr)
         print(f"{name}: {watch.describe(len(times))}")
-        return report
+        return report, watch.busy["model"] + watch.busy["classes"]
 
     def _inputs(self, source: "Clip | Camera", watch: Stopwatch) -> Iterator[tuple[Any, torch.Tensor | None]]:
         """Frames with the model's input (1, channels, height, width), and packets of sound with none."""
@@ -280,14 +281,17 @@ def segment_files(
     """
     for index in ledger.process.share(len(paths)):
         target = args.output / names[index]
-        report = None
+        report = seconds = None
         try:
-            report = make_videos(args, model, image_processor, options).segment_file(Path(paths[index]), target)
+            videos = make_videos(args, model, image_processor, options)
+            report, seconds = videos.segment_file(Path(paths[index]), target)
             reason = "; ".join(report["left_out"])
         except (MissingExtraError, ValueError) as error:
             remove_video_results(target)
             reason = str(error)
-        ledger.add(Outcome(paths[index], "failed" if reason else "done", names[index], reason or None, report))
+        ledger.add(
+            Outcome(paths[index], "failed" if reason else "done", names[index], reason or None, report, seconds)
+        )
 
 
 def segment_camera(

@@ -40,8 +40,9 @@ from .labels import IGNORE_INDEX
 
 # OpenCV's fixed-point weights of a bilinear resize have this many bits.
 WEIGHT_BITS = 11
-# Post-processing holds at most this many upsampled class scores at a time (16 MB in float32).
-MAX_SCORES = 2**22
+# Post-processing holds at most this many upsampled class scores at a time: 4 MB in float32, which stay in the
+# processor's cache from the resizing to the choice of the highest.
+MAX_SCORES = 2**20
 # The logarithm of the smallest number is taken in the place of that of 0.
 TINY = torch.finfo(torch.float32).tiny
 
