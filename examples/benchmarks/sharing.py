@@ -1,6 +1,9 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
-"""CTS Segmenter with token sharing beside itself without, and what sharing costs; a process for each pair."""
+"""
+CTS Segmenter with token sharing beside itself without and beside the original's arithmetic, and what sharing costs; a
+process for each pair.
+"""
 
 import argparse
 import statistics
@@ -39,6 +42,8 @@ def run(args: argparse.Namespace) -> list[Row]:
         "images/s without": "{images_per_second_without:.2f}".format_map,
         "with": "{images_per_second_with:.2f}".format_map,
         "ratio": "{ratio:.2f}".format_map,
+        "original with": "{images_per_second_original:.2f}".format_map,
+        "with / original": "{original_ratio:.2f}".format_map,
         "published ratio": "{published_ratio:.2f}".format_map,
         "FLOP ratio": "{flop_ratio:.2f}".format_map,
         "overhead": "{overhead:.1%}".format_map,
@@ -49,11 +54,12 @@ def run(args: argparse.Namespace) -> list[Row]:
         f"\nInside the timing: one forward pass without gradients over {args.batch_size} images of random "
         f"{args.dtype} pixel values at the size of the recipe's crop on {args.device}"
         f"{' through torch.compile' if args.compile else ''}, from pixel values to logits of the same size, the "
-        f"policy network included; the two forms in turn, medians of {args.repeats}, the ratio that of the turns. "
+        f"policy network included; the forms in turn, medians of {args.repeats}, ratios those of the turns. "
+        "Original: the model with sharing as its authors compute it, attention by plain products, and not tuned. "
         "Overhead: the policy network by itself, what embedding the shared tokens takes more than embedding all "
         "patches, and giving the patches their logits, in the time of the pass with sharing; not compiled. Share of "
-        "peak: the multiply-adds per second in those of the fastest large matrix product. Random weights, tuned "
-        f"models. Device: {machine(args.device)}. Published: a batch of 32 on a GPU that is not named."
+        "peak: the multiply-adds per second in those of the fastest large matrix product. Random weights. "
+        f"Device: {machine(args.device)}. Published: a batch of 32 on a GPU that is not named."
     )
     return rows
 
@@ -70,30 +76,40 @@ def measure(name: str, unshared_name: str, args: argparse.Namespace) -> Row:
     device, dtype = args.device, getattr(torch, args.dtype)
     training: Any = get_recipe(name).training
     height, width = as_pair(training.crop_size)
-    models = {}
-    for key, recipe in (("without", unshared_name), ("with", name)):
-        config = get_recipe(recipe).build_config()
-        config.inference_mode = "whole"
-        models[key] = tune(CtsSegmenterForSemanticSegmentation(config)).to(device, dtype)
+    original = build_whole(name).eval()
+    original.set_attn_implementation("eager")
+    models = {"without": tune(build_whole(unshared_name)), "with": tune(build_whole(name)), "original": original}
+    models = {key: model.to(device, dtype) for key, model in models.items()}
     images = torch.randn(args.batch_size, 3, height, width, device=device).to(dtype)
-    multiply_adds = {key: count_multiply_adds(model, images[:1]) for key, model in models.items()}
+    multiply_adds = {key: count_multiply_adds(models[key], images[:1]) for key in ("without", "with")}
 
     calls = {key: forward_pass(model, images, args.compile) for key, model in models.items()}
     seconds = time_in_turn(calls, repeats=args.repeats, warmup=5, device=device)
-    ratios = [slow / fast for slow, fast in zip(seconds["without"], seconds["with"], strict=True)]
+    ratios = {
+        key: statistics.median(slow / fast for slow, fast in zip(seconds[key], seconds["with"], strict=True))
+        for key in ("without", "original")
+    }
     rates = {key: args.batch_size / statistics.median(times) for key, times in seconds.items()}
-    shares = {key: matmul_shares(rates[key] * multiply_adds[key], device, dtype) for key in rates}
+    shares = {key: matmul_shares(rates[key] * multiply_adds[key], device, dtype) for key in multiply_adds}
     published: list[Any] = [RECIPES[recipe].published for recipe in (name, unshared_name)]
     return {
         "model": name,
         **{f"images_per_second_{key}": rate for key, rate in rates.items()},
-        "ratio": statistics.median(ratios),
+        "ratio": ratios["without"],
+        "original_ratio": ratios["original"],
         "published_ratio": published[0].images_per_second / published[1].images_per_second,
         "flop_ratio": multiply_adds["without"] / multiply_adds["with"],
         "overhead": sharing_seconds(models, images, args) / statistics.median(seconds["with"]),
-        **{f"{name}_{key}": share for key in rates for name, share in shares[key].items()},
+        **{f"{name}_{key}": share for key in shares for name, share in shares[key].items()},
         **{key: getattr(args, key) for key in ("device", "dtype", "batch_size", "compile", "repeats")},
     }
+
+
+def build_whole(recipe: str) -> CtsSegmenterForSemanticSegmentation:
+    """The model of a recipe, with random weights, which takes each image in one pass."""
+    config = get_recipe(recipe).build_config()
+    config.inference_mode = "whole"
+    return CtsSegmenterForSemanticSegmentation(config)
 
 
 def forward_pass(

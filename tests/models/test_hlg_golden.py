@@ -102,7 +102,7 @@ class Intermediates:
         if name == "cls_seg":
             return calls["decode_head.classifier"][0]
         if name == "head_out":
-            return calls["decode_head"][0]
+            return self.model.to_square(calls["decode_head"][0])
         if name == "aux_logits":
             return self.model.auxiliary_head[0](calls["backbone"][0].feature_maps[2])
         if name.startswith("fpn_"):

@@ -135,7 +135,7 @@ def test_losses_of_several_auxiliary_heads():
 def test_the_answer_is_squeezed_through_a_square():
     model, pixel_values = small_model(window_size=[64, 160]), images(1, 3, 64, 160)
     squares = []
-    model.decode_head.register_forward_hook(lambda module, inputs, output: squares.append(output))
+    model.decode_head.register_forward_hook(lambda module, inputs, output: squares.append(model.to_square(output)))
     logits = logits_of(model, pixel_values)
     assert squares[0].shape == (1, NUM_LABELS, 160, 160)
     expected = nn.functional.interpolate(squares[0], size=(64, 160), mode="bilinear", align_corners=False)

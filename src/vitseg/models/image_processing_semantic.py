@@ -536,11 +536,10 @@ class SemanticImageProcessor(TorchvisionBackend):
             return [resized_argmax(*arguments) for arguments in zip(logits, sizes, strict=True)]
         results = []
         for image_logits, size in zip(logits, sizes, strict=True):
-            bands = [scores for _, scores in resized_bands(image_logits, size)]
-            data = {
-                "segmentation": torch.cat([scores.max(dim=0).indices for scores in bands]),
-                "segmentation_scores": torch.cat(bands, dim=1),
-            }
+            scores = image_logits.new_empty(len(image_logits), *size, dtype=torch.float32)
+            for rows, band in resized_bands(image_logits, size):
+                scores[:, rows] = band
+            data = {"segmentation": scores.max(dim=0).indices, "segmentation_scores": scores}
             results.append(SemanticSegmentationPostProcessorOutput(data=data))
         return results
 

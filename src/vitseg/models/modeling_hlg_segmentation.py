@@ -107,9 +107,8 @@ class HlgDecodeHead(nn.Module):
     The decode head: the feature maps of all stages together, decoder layers at the resolution of the first, a
     classifier.
 
-    Takes the feature maps of the four stages; returns logits `(batch, num_labels, s, s)`, square whatever the image,
-    with s four times the width of the first map. Quirk: the original gives one number for the size; the resize that
-    follows makes up for it.
+    Takes the feature maps of the four stages; returns scores `(batch, num_labels, rows, columns)` of the positions of
+    the first.
     """
 
     def __init__(self, config: HlgConfig):
@@ -127,8 +126,7 @@ class HlgDecodeHead(nn.Module):
         hidden_states = self.fusion(torch.cat((finest, *resized), dim=1))
         for layer in self.layers:
             hidden_states = layer(hidden_states)
-        side = 4 * finest.shape[-1]
-        return resize(self.classifier(self.dropout(hidden_states)), (side, side))
+        return self.classifier(self.dropout(hidden_states))
 
 
 class HlgAuxiliaryHead(nn.Module):
@@ -198,7 +196,8 @@ class HlgForSemanticSegmentation(HlgPreTrainedModel, SemanticSegmentationModel):
         losses = {"decode.loss_seg": self.pixel_loss(prediction.scores, labels, num_items_in_batch)}
         heads = zip(self.auxiliary_names, self.auxiliary_head, self.config.auxiliary_heads, strict=True)
         for name, head, settings in heads:
-            loss = self.pixel_loss(head(prediction.details[settings["in_index"]]), labels, num_items_in_batch)
+            scores = head(prediction.details[settings["in_index"]])
+            loss = self.pixel_loss(scores, labels, num_items_in_batch, self.fit_to_image)
             losses[f"{name}.loss_seg"] = self.config.auxiliary_loss_weight * loss
         return losses
 
@@ -209,6 +208,17 @@ class HlgForSemanticSegmentation(HlgPreTrainedModel, SemanticSegmentationModel):
         return ["aux"] if count == 1 else [f"aux_{index}" for index in range(count)]
 
     def upsample(self, scores: torch.Tensor, size: torch.Size) -> torch.Tensor:
+        return self.fit_to_image(self.to_square(scores), size)
+
+    def to_square(self, scores: torch.Tensor) -> torch.Tensor:
+        """
+        Scores of the decode head as high and wide as the padded image is wide. Quirk: the original gives one number
+        for the size; the resize that follows makes up for it.
+        """
+        side = 4 * scores.shape[-1]
+        return resize(scores, (side, side))
+
+    def fit_to_image(self, scores: torch.Tensor, size: torch.Size) -> torch.Tensor:
         """Scores resized to the image as the encoder padded it, without what was added to it."""
         height, width = size
         rows, columns = (height + IMAGE_MULTIPLE - 1) // IMAGE_MULTIPLE, (width + IMAGE_MULTIPLE - 1) // IMAGE_MULTIPLE
