@@ -140,7 +140,17 @@ def model(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_validate_measures_no_image_twice(pool, model, tmp_path):
     write_scenes(tmp_path / "scenes", num_train=1, num_validation=5)
-    arguments = ("validate", "--model", model, "--dataset", tmp_path / "scenes", "--save-images", 1, "--boundary")
+    arguments = (
+        "validate",
+        "--model",
+        model,
+        "--dataset",
+        tmp_path / "scenes",
+        "--save-images",
+        1,
+        "--boundary",
+        "--calibration",
+    )
     run_in_both(pool, *arguments, "--workers", 0, "--output", tmp_path / "two")
     assert main([*map(str, arguments), "--workers", "0", "--output", str(tmp_path / "one")]) == 0
     two, one = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("two", "one"))
@@ -148,6 +158,7 @@ def test_validate_measures_no_image_twice(pool, model, tmp_path):
     assert two["scores"] == one["scores"]
     assert "boundary_iou" in one["scores"]
     assert two["intervals"] == one["intervals"]
+    assert two["calibration"] == one["calibration"]
     assert (tmp_path / "two/images.csv").read_text() == (tmp_path / "one/images.csv").read_text()
     assert len(list((tmp_path / "two/images").iterdir())) == 2
 

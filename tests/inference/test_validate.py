@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from vitseg.cli import main
 from vitseg.data.streaming import load_examples
 from vitseg.evaluation.image_counts import ImageCounts
+from vitseg.inference.confidence import read_temperature
 from vitseg.scenes import SCENE_CLASSES, write_scenes
 
 
@@ -292,3 +293,47 @@ def test_a_card_that_cannot_be_read_is_refused_before_the_work(model, scenes, ca
         assert f"The metadata of {model / 'README.md'}, between its lines of ---, cannot be read" in captured.err
         assert "mean IoU" not in captured.out
     assert (model / "README.md").read_text() == card
+
+
+def test_a_temperature_is_fitted_and_counts(model, scenes, tmp_path, capsys):
+    output = tmp_path / "out"
+    arguments = ("--model", model, "--dataset", scenes, "--output", output, "--calibration")
+    assert run(*arguments, "--calibrate") == 0
+    fitted = json.loads((model / "calibration.json").read_text())
+    assert f"temperature {fitted['temperature']:.3f}, in {model / 'calibration.json'}" in capsys.readouterr().out
+    assert (fitted["split"], fitted["images"], fitted["dataset"]) == ("validation", 5, str(scenes))
+    assert fitted["nll"]["after"] < fitted["nll"]["before"]
+    assert read_temperature(str(model)) == fitted["temperature"]
+    before = json.loads((output / "results.json").read_text())["calibration"]
+    assert before["temperature"] == 1
+
+    assert run(*arguments) == 0
+    printed = capsys.readouterr().out
+    assert "holds this result without calibration: it is measured again" in printed
+    assert f"note: the temperature in {model / 'calibration.json'} was fitted to this split" in printed
+    after = json.loads((output / "results.json").read_text())["calibration"]
+    assert after["temperature"] == fitted["temperature"]
+    # They are of other pixels than those that it was fitted to.
+    assert after["nll"] == pytest.approx(fitted["nll"]["after"], rel=0.03)
+    assert after["nll"] < before["nll"]
+    assert "negative log-likelihood" in (output / "results.md").read_text()
+    assert (output / "calibration.png").exists()
+    assert run(*arguments, "--calibrate") == 0
+    assert "without calibrate: it is measured again" in capsys.readouterr().out
+    assert run(*arguments, "--calibrate") == 0
+    assert "holds this result already" in capsys.readouterr().out
+
+
+def test_what_cannot_be_calibrated_is_refused_before_the_work(model, scenes, monkeypatch, capsys):
+    common = ("--dataset", scenes, "--calibrate", "--model")
+    assert run(*common, model, "--flip") == 2
+    assert "A temperature divides logits, which these scores are not: leave out --multi-scale" in (
+        capsys.readouterr().err
+    )
+    with pytest.raises(SystemExit):
+        run(*common, "someone/model")
+    assert "--calibrate needs --output for someone/model" in capsys.readouterr().err
+    monkeypatch.setattr("os.access", lambda *_: False)  # the superuser may write anywhere
+    assert run(*common, model) == 2
+    assert f"{model} cannot be written to, where calibration.json belongs" in capsys.readouterr().err
+    assert not (model / "calibration.json").exists()

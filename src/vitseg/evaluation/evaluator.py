@@ -16,9 +16,9 @@ from ..progress import progress_bar
 from ..recipes.protocol import Protocol
 from .boundary import boundary_areas
 from .image_counts import rows_of_image
-from .inference import Examples, Prediction, predict_images
+from .inference import Examples, Prediction, Summarize, predict_images
 from .metric import MeanIoU, areas, mean_iou
-from .progress import EvaluationProgress
+from .progress import EvaluationProgress, summed
 
 
 SAVE_EVERY = 50  # images
@@ -36,6 +36,7 @@ def evaluate_model(
     skip_broken: bool = False,
     progress: EvaluationProgress | None = None,
     boundary: bool = False,
+    summarize: Summarize | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """
@@ -57,6 +58,7 @@ def evaluate_model(
         progress: an earlier one continues where it was. It is kept up to date and saved every now and then, and when
             something goes wrong.
         boundary: count the pixels of boundaries and around borders, too, for the `rows` of `progress`.
+        summarize: what to keep of the scores, for the `sums` of `progress`; see [`predict_images`].
         options: keyword arguments of [`predict_images`]: `num_workers`, `window_batch_size`, `scores_dtype` and
             `scores_device`.
 
@@ -78,7 +80,9 @@ def evaluate_model(
     count = len(examples) if limit is None else min(limit, len(examples))
     share = range(accelerator.process_index, count, accelerator.num_processes)
     todo = share[progress.position :]
-    predictions = predict_images(model, image_processor, examples, todo, accelerator, protocol, **options)
+    predictions = predict_images(
+        model, image_processor, examples, todo, accelerator, protocol, summarize=summarize, **options
+    )
     bar = progress_bar(
         predictions,
         desc="Evaluating",
@@ -120,6 +124,7 @@ def _count(
             progress.rows.append(
                 rows_of_image(prediction.index, _areas_of_image(prediction, metric, counts, boundary))
             )
+            progress.sums = summed([progress.sums, *prediction.summaries])
         elif skip_broken:
             progress.broken.append(prediction.error)
         else:

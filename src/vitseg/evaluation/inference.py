@@ -12,7 +12,7 @@ import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import datasets
@@ -22,7 +22,7 @@ from PIL import Image
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
-from ..models.image_processing_semantic import resized_argmax, resized_bands
+from ..models.image_processing_semantic import resized_bands
 from ..models.layers import resize
 from ..models.sliding_window import slide_inference
 from ..overlapping import overlapping
@@ -60,6 +60,7 @@ class Prediction:
         reference: its annotation as stored, `(height, width)` on the CPU, or `None` if it has none.
         error: why the image cannot be used, or `None`.
         seconds: from the resized image to the label map; a GPU may still be at work on it.
+        summaries: what `summarize` made of each band of the image.
     """
 
     index: int
@@ -68,6 +69,31 @@ class Prediction:
     reference: torch.Tensor | None = None
     error: str | None = None
     seconds: float = 0.0
+    summaries: list[dict[str, torch.Tensor]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Band:
+    """
+    Some rows of an image, with the scores that are never all held at once.
+
+    Args:
+        rows: which.
+        scores: of all classes, float32 `(num_labels, rows, width)`: logits, or probabilities averaged over views.
+        label_map: the class of the highest, int64 `(rows, width)`.
+        reference: the annotation as stored, `(rows, width)` on the CPU.
+        size: height and width of the whole image.
+    """
+
+    rows: slice
+    scores: torch.Tensor
+    label_map: torch.Tensor
+    reference: torch.Tensor
+    size: tuple[int, int]
+
+
+# What is to be kept of a band.
+Summarize = Callable[[Band], dict[str, torch.Tensor]]
 
 
 @torch.no_grad()
@@ -83,6 +109,7 @@ def predict_images(
     window_batch_size: int | None = None,
     scores_dtype: torch.dtype = torch.float32,
     scores_device: torch.device | str | None = None,
+    summarize: Summarize | None = None,
 ) -> Iterator[Prediction]:
     """
     Segment some of the images, in the given order. While it runs, the model is in evaluation mode.
@@ -99,6 +126,7 @@ def predict_images(
             a model of another library, one.
         scores_dtype: in which the probabilities of several views are summed; float16 halves the memory they take.
         scores_device: where they are summed, by default where the model is.
+        summarize: is given the scores of annotated images, for the `summaries` of their predictions.
 
     Raises:
         ValueError: if the precision cannot be had.
@@ -125,20 +153,35 @@ def predict_images(
             inputs = _view_inputs(views, item["resized"], image_processor, accelerator.device)
             if len(views) == 1 and not views[0].flip:
                 # The largest logit has the largest probability.
-                label_map = resized_argmax(_view_logits(predict, next(inputs)), size, protocol.align_corners)
+                scores = _view_logits(predict, next(inputs))
             else:
-                probabilities = mean_probabilities(
-                    predict, inputs, size, scores_dtype, scores_device, protocol.align_corners
-                )
-                label_map = probabilities.argmax(dim=0)
-                del probabilities
-            yield Prediction(
-                item["index"],
-                item["file_name"],
-                label_map.to(accelerator.device),
-                item["reference"],
-                seconds=time.monotonic() - started,
-            )
+                scores = mean_probabilities(predict, inputs, size, scores_dtype, scores_device, protocol.align_corners)
+            reference = item["reference"]
+            label_map, summaries = _summarized(scores, size, protocol.align_corners, reference, summarize)
+            del scores  # which would stay while the model makes the next ones
+            label_map = label_map.to(accelerator.device)
+            seconds = time.monotonic() - started
+            yield Prediction(item["index"], item["file_name"], label_map, reference, None, seconds, summaries)
+
+
+def _summarized(
+    scores: torch.Tensor,
+    size: tuple[int, int],
+    align_corners: bool,
+    reference: torch.Tensor | None,
+    summarize: Summarize | None,
+) -> tuple[torch.Tensor, list[dict[str, torch.Tensor]]]:
+    """
+    The class of the highest score at each pixel after resizing, as `resized_argmax` has it, and what is to be kept of
+    the scores, if the annotation fits them.
+    """
+    label_maps, summaries = [], []
+    is_annotated = reference is not None and reference.shape == size
+    for rows, band in resized_bands(scores, size, align_corners):
+        label_maps.append(band.max(dim=0).indices)
+        if summarize is not None and reference is not None and is_annotated:
+            summaries.append(summarize(Band(rows, band, label_maps[-1], reference[rows], size)))
+    return torch.cat(label_maps), summaries
 
 
 def in_windows(

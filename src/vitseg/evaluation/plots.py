@@ -133,6 +133,33 @@ def plot_confusion_matrix(names: Sequence[str], matrix: np.ndarray, path: str | 
     _save(figure, path)
 
 
+def plot_reliability(bins: Sequence[Mapping[str, float | None]], path: str | Path, title: str) -> None:
+    """Plots how often a model is right against how sure it is, and how many pixels that are.
+
+    Args:
+        bins: of confidence, from 0 to 1 in equal steps: how many `pixels`, and their `accuracy`, `None` of no pixels.
+        path: where to write; the suffix chooses the format (.png, .pdf, .svg), an existing file is replaced.
+        title: stands above the plot.
+    """
+    edges = np.linspace(0, 1, len(bins) + 1)
+    accuracies = np.array([np.nan if row["accuracy"] is None else row["accuracy"] for row in bins])
+    shares = np.array([row["pixels"] for row in bins], dtype=float)
+    shares /= shares.sum()
+    figure = _figure(height=7.5)
+    panels = list(figure.subplots(2, 1, sharex=True, height_ratios=[3, 1]))
+    for panel, heights, color in zip(panels, (accuracies, shares), (_LOSS, _RATE), strict=True):
+        panel.bar(edges[:-1], heights, np.diff(edges), align="edge", color=color, edgecolor="white")
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+    panels[0].plot([0, 1], [0, 1], color=_SCORE, linewidth=1.5, linestyle=(0, (4, 3)))
+    panels[0].set_ylim(0, 1)
+    panels[0].set_ylabel("right (%)", color=_FAINT_INK)
+    panels[1].set_ylabel("pixels (%)", color=_FAINT_INK)
+    panels[1].set_xlabel("confidence", color=_FAINT_INK)
+    _style(panels[0], title)
+    _style(panels[1], "")
+    _save(figure, path)
+
+
 def _plot_scores(axes: Axes, steps: Sequence[float], scores: Sequence[float], name: str) -> None:
     """A validation score, with its best value written out."""
     axes.plot(steps, scores, color=_SCORE, linewidth=2, marker="o", markersize=4)

@@ -5,6 +5,7 @@ How far an evaluation has come, kept on disk, so that one that was stopped conti
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class EvaluationProgress:
         image_scores: name and mean IoU of each image. A mean over no class at all is nan.
         broken: why each image that was left out cannot be used.
         rows: [`rows_of_image`] of each image.
+        sums: what was kept of the scores, summed over the images.
     """
 
     file: Path | None = None
@@ -43,6 +45,7 @@ class EvaluationProgress:
     image_scores: list[tuple[int, str, float]] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     rows: list[torch.Tensor] = field(default_factory=list)
+    sums: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: Path, identity: str, process: int = 0, num_processes: int = 1) -> "EvaluationProgress":
@@ -69,9 +72,9 @@ class EvaluationProgress:
             )
         scores = [(index, name, float("nan") if score is None else score) for index, name, score in state["scores"]]
         rows = [tensors["rows"]] if "rows" in tensors else []
-        return cls(
-            file, identity, state["position"], state["seconds"], tensors.get("counts"), scores, state["broken"], rows
-        )
+        sums = {name: tensors[name] for name in state["sums"]}
+        counts = tensors.get("counts")
+        return cls(file, identity, state["position"], state["seconds"], counts, scores, state["broken"], rows, sums)
 
     def save(self) -> None:
         """Write it to its file, if it has one."""
@@ -84,13 +87,26 @@ class EvaluationProgress:
             # JSON knows no nan.
             "scores": [(i, name, score if score == score else None) for i, name, score in self.image_scores],
             "broken": self.broken,
+            "sums": list(self.sums),
         }
-        tensors = {} if self.counts is None else {"counts": self.counts.cpu()}
+        tensors = dict(self.sums)
+        if self.counts is not None:
+            tensors["counts"] = self.counts.cpu()
         if self.rows:
             self.rows = [torch.cat(self.rows)]
             tensors["rows"] = self.rows[0]
         with replacing(self.file) as unfinished:
-            save_file(tensors, unfinished, {"state": json.dumps(state, allow_nan=False)})
+            packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            save_file(packed, unfinished, {"state": json.dumps(state, allow_nan=False)})
+
+
+def summed(parts: Iterable[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The sum of each of the tensors of the same name, on the CPU."""
+    total: dict[str, torch.Tensor] = {}
+    for part in parts:
+        for name, value in part.items():
+            total[name] = value.cpu() + total[name] if name in total else value.cpu()
+    return total
 
 
 def _read(file: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

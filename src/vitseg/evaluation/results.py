@@ -94,6 +94,8 @@ def console_table(record: Record, colored: bool) -> str:
         lines.append(f"{MEANS[key]:{width}} {_percent(value):>9}  {_interval(record, key)}".rstrip())
     if "image_percentiles" in record:
         lines += ["", f"mean IoU of an image: {_percentiles(record)}"]
+    if "calibration" in record:
+        lines.append(f"calibration: {calibration_in_words(record)}")
     return "\n".join(lines)
 
 
@@ -116,6 +118,8 @@ def markdown_report(record: Record) -> str:
         facts["left out"] = f"{len(record['broken'])} images: {' '.join(record['broken'])}"
     if "image_percentiles" in record:
         facts["mean IoU of an image"] = _percentiles(record)
+    if "calibration" in record:
+        facts["calibration"] = calibration_in_words(record)
     means = markdown_table(
         ("score", "%", "95% interval"),
         [(MEANS[key], _percent(value), _interval(record, key)) for key, value in record["scores"].items()],
@@ -170,6 +174,15 @@ def add_to_model_card(card_file: Path, record: Record) -> None:
 def _sorted_classes(record: Record) -> list[Record]:
     """Best IoU first, classes without one last."""
     return sorted(record["classes"], key=lambda row: -1.0 if row["iou"] is None else row["iou"], reverse=True)
+
+
+def calibration_in_words(record: Record) -> str:
+    """The figures of calibration, at the temperature that they are of."""
+    figures = record["calibration"]
+    return (
+        f"error {_percent(figures['ece'])}, class-wise {_percent(figures['classwise_ece'])}, negative log-likelihood "
+        f"{figures['nll']:.4f}, Brier score {figures['brier']:.4f}, at temperature {figures['temperature']:.4g}"
+    )
 
 
 def _columns(record: Record) -> list[str]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from ..replacing import read_record, replacing, write_json
 from .image_counts import ImageCounts
-from .plots import plot_class_bars, plot_confusion_matrix
-from .results import Record, markdown_report
+from .plots import plot_class_bars, plot_confusion_matrix, plot_reliability
+from .results import Record, calibration_in_words, markdown_report
 
 
 COUNTS_FILE = "image_counts.npz"
@@ -69,6 +69,9 @@ def write_results(
     mean = f"mean IoU {100 * scores['mean_iou']:.2f} on {record['images']} images"
     plot_class_bars(names, ious, output / "iou.png", f"IoU of each class; {mean}")
     plot_confusion_matrix(names, matrix, output / "confusion.png", "What the pixels of each class are taken for (%)")
+    if "calibration" in record:
+        title = f"How often the model is right (%), by its confidence; {calibration_in_words(record)}"
+        plot_reliability(record["calibration"]["bins"], output / "calibration.png", title)
     _write_table(
         output / "confusion.csv",
         ["true", *names],

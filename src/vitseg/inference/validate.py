@@ -13,6 +13,7 @@ writes
     images.csv                 mean IoU of each image, worst first
     image_counts.npz           pixels of each class in each image, for intervals and comparisons
     iou.png                    IoU of each class
+    calibration.png            with --calibration: how often the model is right, by how sure it is
     confusion.csv, .png        what the pixels of each class are taken for
     images/                    with --save-images N: the N worst and the N best images
 
@@ -42,11 +43,11 @@ from ..data.sources import DataSource, add_source_options, source_of
 from ..data.streaming import load_examples
 from ..devices import device_name
 from ..evaluation.bootstrap import spread
-from ..evaluation.evaluator import evaluate_model
+from ..evaluation.evaluator import evaluate_model, metric_of
 from ..evaluation.image_counts import ImageCounts
 from ..evaluation.inference import predict_images
 from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work, settle_dtype
-from ..evaluation.progress import EvaluationProgress, dataset_stamp
+from ..evaluation.progress import EvaluationProgress, dataset_stamp, summed
 from ..evaluation.results import (
     Record,
     add_to_model_card,
@@ -61,11 +62,13 @@ from ..recipes.cards import model_card
 from ..recipes.protocol import Protocol
 from ..replacing import replacing
 from ..stamps import identity, model_stamp
+from . import calibrate
+from .confidence import read_temperature
 from .loading import class_names, load_model, palette_for
 
 
 # What can be measured beside the mean IoU: each is an option.
-MEASURES = ("boundary",)
+MEASURES = ("boundary", "calibration", "calibrate")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="validation", metavar="NAME", help="split to measure on (validation)")
     parser.add_argument("--reduce-labels", action="store_true", help='label maps hold 0 for "no class", train id + 1')
     parser.add_argument("--boundary", action="store_true", help="measure boundary IoU, and pixels around borders, too")
+    calibrate.add_arguments(parser)
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write to, and to continue from")
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be decoded")
     parser.add_argument(
@@ -88,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error("--save-images needs --output")
     if args.update_model_card and not Path(args.model).is_dir():
         args.usage_error(f"--update-model-card needs a model folder, which {args.model} is not")
-    args.dataset = source_of(args)
+    args.dataset, args.calibration_file = source_of(args), calibrate.calibration_file(args)
     return run_work(functools.partial(validate, args))
 
 
@@ -115,13 +119,16 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
     subject = load_subject(args, accelerator)
     accelerator.print(f"Protocol: {subject.protocol.describe()}; {args.dtype}")
     progress, work = EvaluationProgress(), identify(args, subject, accelerator)
+    temperature = read_temperature(args.model) if args.calibration or args.calibrate else 1.0
+    if args.calibration_file is not None:
+        calibrate.check_calibrates(args.calibration_file, subject.protocol, subject.image_processor)
     measures = {name for name in MEASURES if getattr(args, name)}
     card = Path(args.model) / "README.md"
     if args.update_model_card and card.exists():
         model_card(card.read_text(encoding="utf-8"), card)  # which refuses it now, and not after the work
     if args.output is not None:
         record = finished_record(args.output, work)
-        missing = missing_parts(record, args.output, measures, args.save_images) if record else []
+        missing = missing_parts(record, args, measures, temperature) if record else []
         if record and not missing:
             accelerator.print(f"{args.output} holds this result already.\n")
             accelerator.print(console_table(record, has_colors(sys.stdout)))
@@ -130,9 +137,14 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
             return 0
         if record:
             accelerator.print(f"{args.output} holds this result without {', '.join(missing)}: it is measured again.")
-            measures.update(record.get("measures", ()))
+            measures.update(name for name in record.get("measures", ()) if name != "calibrate")
         process = accelerator.process_index, accelerator.num_processes
-        progress = EvaluationProgress.open(args.output, identity(work=work, measures=sorted(measures)), *process)
+        of_work = identity(work=work, measures=sorted(measures), temperature=temperature)
+        progress = EvaluationProgress.open(args.output, of_work, *process)
+    metric = metric_of(subject.model.config)
+    summarize = calibrate.summarizer(
+        measures, metric.class_ids, subject.protocol, subject.image_processor, temperature
+    )
     scores = evaluate_model(
         subject.model,
         subject.image_processor,
@@ -141,7 +153,9 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
         limit=args.limit,
         skip_broken=args.skip_broken,
         progress=progress,
+        metric=metric,
         boundary="boundary" in measures,
+        summarize=summarize,
         **subject.options,
     )
     if not scores["area_label"].any():
@@ -152,7 +166,7 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
     image_scores = worst_first(gather_object(progress.image_scores))
     broken = gather_object(progress.broken)
     seconds = max(gather_object([progress.seconds]))
-    rows = torch.cat(gather_object(progress.rows))
+    rows, sums = torch.cat(gather_object(progress.rows)), summed(gather_object([progress.sums]))
     if accelerator.is_main_process:
         images = ImageCounts.of_rows([scored[:2] for scored in image_scores], subject.names, rows)
         scores = {**images.means(), **scores}
@@ -174,8 +188,13 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
             processes=accelerator.num_processes,
             images_per_second=len(image_scores) / seconds,
             **spread(images),
+            **calibrate.calibration_of(sums, temperature),
         )
         print_result(record)
+        if note := args.calibration and calibrate.note_same_split(args, temperature):
+            print(note)
+        if args.calibration_file is not None:
+            calibrate.write_calibration(args.calibration_file, sums, record)
         if args.output is not None:
             draw_images(subject, image_scores, args.save_images, args.output / "images", accelerator)
             write_results(args.output, record, scores, image_scores, images)
@@ -211,12 +230,16 @@ def identify(args: argparse.Namespace, subject: Subject, accelerator: Accelerato
     )
 
 
-def missing_parts(record: Record, output: Path, measures: set[str], num_images: int) -> list[str]:
+def missing_parts(record: Record, args: argparse.Namespace, measures: set[str], temperature: float) -> list[str]:
     """What is asked for that a finished evaluation did not do, in words."""
-    missing = sorted(measures.difference(record.get("measures", ())))
-    if not is_drawn(output / "images", min(num_images, record["images"])):
-        missing.append("the images")
-    return missing
+    missing = measures.difference(record.get("measures", ()))
+    if "calibration" in measures and record.get("calibration", {}).get("temperature") != temperature:
+        missing.add("calibration")
+    if args.calibration_file is not None and not args.calibration_file.exists():
+        missing.add("calibrate")
+    if not is_drawn(args.output / "images", min(args.save_images, record["images"])):
+        missing.add("the images")
+    return sorted(missing)
 
 
 def print_result(record: Record) -> None:

@@ -27,6 +27,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from ..conversion import fingerprint, provenance
 from ..conversion.fingerprint import Fingerprint, check_fingerprint, read_fingerprint
+from ..inference.confidence import CALIBRATION_FILE
 from ..models.adapters import ADAPTER_CONFIG, ADAPTER_FILES, ENCODER_FILE
 from ..replacing import replacing, standing, write_json
 from .card import read_results, write_model_card
@@ -37,7 +38,7 @@ from .upload import upload
 CARD = "README.md"
 NEEDED = ("config.json", "preprocessor_config.json", "*.safetensors", "modeling_*.py")
 # What is published; model folders of a training run hold more.
-RECORDS = (provenance.FILE, provenance.TRAINING_FILE)
+RECORDS = (provenance.FILE, provenance.TRAINING_FILE, CALIBRATION_FILE)
 PUBLISHED = (*NEEDED, "*.py", "*.safetensors.index.json", "LICENSE*", *ADAPTER_FILES, ENCODER_FILE, *RECORDS)
 # Method -> why its weights are not to be published.
 NOT_PUBLISHED = {
