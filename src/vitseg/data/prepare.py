@@ -22,6 +22,7 @@ The source is read as it was downloaded, packed or unpacked:
                      {"#804080": "road"}, a name on each line, or CVAT's labelmap.txt
     coco             COCO's JSON with its images: polygons, run lengths and crowds
     cvat             CVAT for images 1.1 (XML), or segmentation masks with labelmap.txt
+    hub              a data set of the Hugging Face Hub in Parquet files, with masks or with polygons in "objects"
     label-studio     Label Studio's JSON (not JSON-MIN) with its images
     labelme          LabelMe's JSON files with their images
     roboflow         Roboflow's exports as COCO, YOLO or semantic masks (_classes.csv)
@@ -58,7 +59,7 @@ from .preparation import REPORT_FILE, SKIPPED_FILE, BadPairError, SplitReport, p
 
 
 # What labelling tools export, as `vitseg.data.labelling_tools` reads it.
-TOOLS = ("coco", "cvat", "label-studio", "labelme", "roboflow", "supervisely", "voc", "yolo")
+TOOLS = ("coco", "cvat", "hub", "label-studio", "labelme", "roboflow", "supervisely", "voc", "yolo")
 _FORMATS = (*DOWNLOADS, "folder", *TOOLS)
 # A smaller share of ignored pixels than this goes without saying.
 UNNAMED_SHARE = 0.001

@@ -162,32 +162,45 @@ def to_dataset(source: Path, export: Export, options: Options) -> RawDataset:
         ValueError: if options do not fit it, an image is there twice, or a split would be empty.
     """
     names, canvas = _classes(export, options)
-    pairs, splits = [], {}
+    pairs = []
     for entry, name in zip(export.entries, _pair_names(export.entries), strict=True):
         annotation = DrawnAnnotation(entry.source, entry.content, entry.image, export.reader, canvas)
-        pairs.append(Pair(name, entry.image, annotation))
-        splits[name] = entry.split
-    pairs.sort(key=lambda pair: pair.name)
-    if len(set(splits.values())) == 1:
-        splits = dict.fromkeys(splits)  # One name for everything tells nothing apart.
-    by_split = {split: [pair for pair in pairs if (splits[pair.name] or "train") == split] for split in _SPLITS}
-    notes = [*export.notes, *_describe_classes(names, canvas, export.order)]
-    if by_split["validation"]:
-        notes.append("The splits are those of the export.")
-    else:
-        by_split["train"], by_split["validation"] = draw_validation(by_split["train"])
-        drawn = len(by_split["validation"])
-        notes.append(f"The export has no validation split: {drawn} pairs drawn at random validate.")
-    for split in ("train", "validation"):
-        if not by_split[split]:
-            raise ValueError(f"There is no image for {'training' if split == 'train' else 'validation'} in {source}.")
+        pairs.append((Pair(name, entry.image, annotation), entry.split))
+    splits, note = split_up(pairs, source)
     return RawDataset(
         title=source.resolve().stem,
         labels=DatasetLabels(names=tuple(names)),
         train_ids=TrainIds({index: index for index in range(len(names))} | {IGNORE_INDEX: IGNORE_INDEX}),
-        splits={split: own for split, own in by_split.items() if own},
-        notes=tuple(notes),
+        splits=splits,
+        notes=(*export.notes, _describe_classes(names, canvas, export.order), note),
     )
+
+
+def split_up(pairs: Sequence[tuple[Pair, str | None]], source: Path) -> tuple[dict[str, list[Pair]], str]:
+    """
+    The pairs of each split, sorted by name, and what they are, in words.
+
+    Args:
+        pairs: pairs, each with its split, or `None` if nothing says so.
+        source: where they come from, for messages.
+
+    Raises:
+        ValueError: if there is no pair for training or for validation.
+    """
+    pairs = sorted(pairs, key=lambda item: item[0].name)
+    # One name for everything tells nothing apart.
+    is_split = len({split for _, split in pairs}) > 1
+    by_split: dict[str, list[Pair]] = {split: [] for split in _SPLITS}
+    for pair, split in pairs:
+        by_split[split if split and is_split else "train"].append(pair)
+    note = "The splits are those of the export."
+    if not by_split["validation"]:
+        by_split["train"], by_split["validation"] = draw_validation(by_split["train"])
+        note = f"The export has no validation split: {len(by_split['validation'])} pairs drawn at random validate."
+    for split, purpose in (("train", "training"), ("validation", "validation")):
+        if not by_split[split]:
+            raise ValueError(f"There is no image for {purpose} in {source}.")
+    return {split: own for split, own in by_split.items() if own}, note
 
 
 _SPLITS = ("train", "validation", "test")
@@ -214,12 +227,10 @@ def _classes(export: Export, options: Options) -> tuple[list[str], Canvas]:
     return names, Canvas(tuple(values.items()), unlabelled, options.overlaps or export.overlaps)
 
 
-def _describe_classes(names: Sequence[str], canvas: Canvas, order: str) -> list[str]:
+def _describe_classes(names: Sequence[str], canvas: Canvas, order: str) -> str:
     how = "the one drawn last counts" if canvas.overlaps == "order" else "the smaller one counts"
     unlabelled = "ignored" if canvas.background == IGNORE_INDEX else names[canvas.background]
-    return [
-        f"{len(names)} classes, {order}. Pixels in no segment are {unlabelled}. Where segments overlap, {how}.",
-    ]
+    return f"{len(names)} classes, {order}. Pixels in no segment are {unlabelled}. Where segments overlap, {how}."
 
 
 def _pair_names(entries: Sequence[Entry]) -> list[str]:

@@ -12,6 +12,7 @@ from ..pairs import RawDataset
 from .coco import is_coco, open_coco
 from .cvat import is_cvat, open_cvat
 from .exports import Export, Options, to_dataset
+from .hub import find_shard, open_hub
 from .label_studio import is_label_studio, open_label_studio
 from .labelme import is_labelme, open_labelme
 from .mask_exports import find_table, find_voc, open_masks
@@ -79,6 +80,7 @@ def _open_roboflow(tree: FileTree, options: Options) -> Export | RawDataset:
 FORMATS: Mapping[str, Format] = {
     "coco": Format("COCO", _json_files(is_coco), open_coco),
     "cvat": Format("CVAT, for images 1.1 or segmentation masks", _find_cvat, _open_cvat),
+    "hub": Format("Parquet files of the Hugging Face Hub", find_shard, open_hub),
     "label-studio": Format("Label Studio", _json_files(is_label_studio), open_label_studio),
     "labelme": Format("LabelMe", _json_files(is_labelme), open_labelme),
     "roboflow": Format("Roboflow's semantic masks", find_table(("_classes.csv",)), _open_roboflow),

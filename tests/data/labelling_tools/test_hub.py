@@ -1,0 +1,89 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets of the Hub with columns of other names, as `datasets` writes them."""
+
+import numpy as np
+import pytest
+from data.exported import drawn, label_map, pairs_of, write_text
+from datasets import ClassLabel, Dataset, Features, List, Value
+from datasets import Image as ImageFeature
+from PIL import Image
+
+from vitseg.data.labelling_tools import Options, open_export, recognize
+from vitseg.data.pairs import encode_pair
+
+
+PICTURE = Image.new("RGB", (8, 6), "navy")
+MASK = drawn("........ ..1111.. ..1111.. ........ ........ .......2")
+SQUARE = [[1.0, 1.0, 4.0, 1.0, 4.0, 4.0, 1.0, 4.0]]
+DRAWN = "........ .222.... .222.... .222.... ........ ........"
+
+
+def write_shard(folder, split, columns, features):
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    dataset = Dataset.from_dict(columns, Features(features))
+    dataset.to_parquet(folder / f"data/{split}-00000-of-00001.parquet")
+
+
+@pytest.mark.parametrize("column", ["annotation", "label", "mask", "segmentation"])
+def test_masks_in_a_column(tmp_path, column):
+    mask = Image.fromarray(np.array(MASK, np.uint8))
+    for split, count in (("train", 2), ("validation", 1)):
+        columns = {"image": [PICTURE] * count, column: [mask] * count, "scene": ["x"] * count}
+        features = {"image": ImageFeature(), column: ImageFeature(), "scene": Value("string")}
+        write_shard(tmp_path, split, columns, features)
+    assert recognize(tmp_path) == ("hub", "data/train-00000-of-00001.parquet")
+    with pytest.raises(ValueError, match=f"Nothing names the classes in the column '{column}'"):
+        open_export("hub", tmp_path)
+    write_text(tmp_path / "id2label.json", {"0": "sky", "1": "road", "2": "car"})
+    dataset = open_export("hub", tmp_path)
+    assert {split: len(pairs) for split, pairs in dataset.splits.items()} == {"train": 2, "validation": 1}
+    for pairs in dataset.splits.values():
+        for pair in pairs:
+            row, _ = encode_pair(pair, dataset.train_ids)
+            assert row["image"]["bytes"].startswith(b"\x89PNG")
+            assert label_map(dataset, pair.name).tolist() == MASK
+
+
+@pytest.mark.parametrize("is_table", [True, False])
+def test_polygons_in_objects_with_numbers_for_classes(tmp_path, is_table):
+    polygons = List(List(Value("float32")))
+    numbers = ClassLabel(names=["road", "car"])
+    if is_table:
+        features = {"segmentation": List(polygons), "category": List(numbers)}
+        objects = {"segmentation": [SQUARE], "category": [1]}
+        empty = {"segmentation": [], "category": []}
+    else:
+        features = List({"segmentation": polygons, "category": numbers})
+        objects, empty = [{"segmentation": SQUARE, "category": 1}], []
+    columns = {"image": [PICTURE] * 3, "objects": [objects, empty, objects]}
+    write_shard(tmp_path, "train", columns, {"image": ImageFeature(), "objects": features})
+    dataset = open_export("hub", tmp_path)
+    assert dataset.labels.names == ("background", "road", "car")
+    maps = [label_map(dataset, name).tolist() for name in sorted(pairs_of(dataset))]
+    assert maps == [drawn(DRAWN), drawn(" ".join(["........"] * 6)), drawn(DRAWN)]
+
+
+def test_run_lengths_in_objects_with_names_for_classes(tmp_path):
+    rle = {"size": [6, 8], "counts": [7, 3, 3, 3, 3, 3, 26]}
+    features = List(
+        {"segmentation": {"size": List(Value("int32")), "counts": List(Value("int32"))}, "label": Value("string")}
+    )
+    columns = {"image": [PICTURE] * 2, "objects": [[{"segmentation": rle, "label": "car"}], []]}
+    write_shard(tmp_path, "train", columns, {"image": ImageFeature(), "objects": features})
+    dataset = open_export("hub", tmp_path)
+    assert dataset.labels.names == ("background", "car")
+    assert label_map(dataset, min(pairs_of(dataset))).tolist() == drawn(DRAWN.replace("2", "1"))
+    named = open_export("hub", tmp_path, Options(labels=write_text(tmp_path / "names.txt", "road\ncar\n")))
+    assert named.labels.names == ("background", "road", "car")
+
+
+def test_other_columns_and_broken_files_are_named(tmp_path):
+    write_shard(
+        tmp_path, "train", {"image": [PICTURE], "text": ["a"]}, {"image": ImageFeature(), "text": Value("string")}
+    )
+    with pytest.raises(ValueError, match="has the columns image, text; expected"):
+        open_export("hub", tmp_path)
+    (tmp_path / "data/train-00000-of-00001.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(ValueError, match="is not a complete Parquet file"):
+        open_export("hub", tmp_path)
