@@ -19,8 +19,8 @@ models     size, arithmetic, speed and memory of recipes (with random weights) a
            -large, mask2former-swin- likewise, and eomt-small, -base or -large
 encoder    the plain ViT beside timm's
 growth     time and memory against the size and the number of images, drawn
-sharing    images/s of CTS Segmenter with token sharing over without, beside the published ratios, and the share of the
-           time that goes into choosing, gathering and scattering tokens
+sharing    images/s of CTS Segmenter with token sharing over without, beside the published ratios, and over that of the
+           original's arithmetic; and the share of the time that goes into choosing, gathering and scattering tokens
 speed      frames/s of SCTNet by its authors' protocol, each published row at its own input size: as it is, fused,
            fused and compiled, and in ONNX Runtime, beside the published figures
 windows    an image tested in windows, at one scale or several: windows together, and one by one
@@ -89,19 +89,20 @@ COMMON = {
     "data": 30,
     "loading": 60,
     "metric": 30,
-    "masks": 60,
+    "masks --repeats 7": 60,
     f"startup {SETR}": 60,
 }
 ON_CPU = {
-    "encoder --sizes small base large --repeats 7": 120,
+    "encoder --sizes small base large --repeats 5": 120,
     f"models {SETR} {SEGVIT} --peer segformer-b5 --peer upernet-swin-base "
-    "--peer mask2former-swin-base --peer eomt-large --input-size 512 512 --repeats 5 --warmup 2": 180,
-    f"models {STRUCTTOKEN} {HLG} {SCTNET} --input-size 512 512 --repeats 9": 60,
-    "sharing cts-segmenter-mask-30-vit-t-ade20k-512 cts-segmenter-mask-30-vit-s-ade20k-512 --repeats 7": 90,
-    "speed --variants unfused fused onnx --seconds 2": 120,
-    "training segmenter-mask-vit-s-ade20k-512 sctnet-s-ade20k-512-160k --repeats 3": 90,
-    "growth segmenter-mask-vit-s-ade20k-512 sctnet-s-ade20k-512-160k --repeats 3": 120,
-    f"windows segmenter-mask-vit-s-ade20k-512 {MULTI_SCALE} --repeats 1": 60,
+    "--peer mask2former-swin-base --peer eomt-large --input-size 512 512 --repeats 3 --warmup 2": 180,
+    f"models {STRUCTTOKEN} {HLG} {SCTNET} --input-size 512 512 --repeats 5 --warmup 2": 60,
+    "sharing cts-segmenter-mask-30-vit-t-ade20k-512 cts-segmenter-mask-30-vit-s-ade20k-512 --repeats 5": 90,
+    "speed --variants unfused fused --seconds 1": 150,
+    "training segmenter-mask-vit-s-ade20k-512 sctnet-s-ade20k-512-160k --forms float32 bfloat16 --repeats 3": 75,
+    "growth segmenter-mask-vit-s-ade20k-512 sctnet-s-ade20k-512-160k --sides 256 512 1024 --batch-sizes 1 4 "
+    "--repeats 3": 90,
+    f"windows {SETR} --image-size 512 683 --together 2 --repeats 1": 75,
 }
 ON_CUDA = {
     "encoder --sizes base large --batch-size 16 --dtype bfloat16 --compile": 90,
