@@ -7,7 +7,7 @@ import itertools
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
+from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from ..arguments import positive_int, whole_number
 from ..extras import MissingExtraError, require
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from .camera import Camera
     from .clips import Clip, Frame
 
-# How many frames, and packets of sound, wait for the next part of the work, beside a batch.
+# How many frames, and packets of sound, may wait for the model, beside a batch.
 WAITING = 4
 
 
@@ -171,11 +172,13 @@ class Videos:
             suppress(ends_at) if ends_at else nullcontext(),
         ):
 
-            def write(answer: tuple[Any, np.ndarray | None]) -> None:
-                item, label_map = answer
-                if label_map is None:
+            def write(answer: tuple[Any, torch.Tensor | None]) -> None:
+                item, logits = answer
+                if logits is None:
                     writer.copy(item)
                     return
+                with watch.during("classes"):
+                    label_map = self._label(item, logits)
                 with watch.during("drawing"):
                     present = np.bincount(label_map.ravel(), minlength=IGNORE_INDEX)[:IGNORE_INDEX]
                     picture = writer.draw(item, label_map, present)
@@ -185,11 +188,13 @@ class Videos:
                 times.append(float(item.pts * source.time_base))
                 progress.update()
 
-            # Decoding and encoding go on in a thread each.
+            # Decoding goes on in a thread, and all that is done with scores in another.
             inputs = self._inputs(source, watch)
-            read = overlapping(lambda _: next(inputs, None), itertools.count(), 1, WAITING + self.batch_size)
+            read = overlapping(
+                lambda _: next(inputs, None), itertools.count(), threads=1, waiting=WAITING + self.batch_size
+            )
             with closing(read):
-                for _ in overlapping(write, self._answers(read, watch), 1, WAITING):
+                for _ in overlapping(write, self._scores(read, watch), threads=1, waiting=1):
                     pass
         report = area_report(Path(name), source.size, pixels, self.names)
         report = {"video": report.pop("image"), **report, "left_out": source.faults, "seconds": times}
@@ -197,7 +202,7 @@ class Videos:
         for note in source.notes:
             print(f"note: {name}: {note}", file=sys.stderr)
         print(f"{name}: {watch.describe(len(times))}")
-        return report, watch.busy["model"] + watch.busy["classes"]
+        return report, watch.busy["model"]
 
     def _inputs(self, source: "Clip | Camera", watch: Stopwatch) -> Iterator[tuple[Any, torch.Tensor | None]]:
         """Frames with the model's input (1, channels, height, width), and packets of sound with none."""
@@ -214,10 +219,10 @@ class Videos:
             if num_frames == self.max_frames:
                 return
 
-    def _answers(
+    def _scores(
         self, inputs: Iterator[tuple[Any, torch.Tensor | None] | None], watch: Stopwatch
-    ) -> Iterator[tuple[Any, np.ndarray | None]]:
-        """Frames with their label map, class ids as uint8 (height, width), and packets of sound with none."""
+    ) -> Iterator[tuple[Any, torch.Tensor | None]]:
+        """Frames with their scores (num_labels, height, width), and packets of sound with none."""
         batch: list[tuple[Any, torch.Tensor]] = []
         for entry in inputs:
             if entry is None:  # the end
@@ -228,33 +233,31 @@ class Videos:
                 continue
             batch.append((item, pixel_values))
             if len(batch) == self.batch_size:
-                yield from self._label(batch, watch)
+                yield from self._run_model(batch, watch)
                 batch.clear()
         if batch:
-            yield from self._label(batch, watch)
+            yield from self._run_model(batch, watch)
 
     @torch.inference_mode()
-    def _label(
+    def _run_model(
         self, batch: "Sequence[tuple[Frame, torch.Tensor]]", watch: Stopwatch
-    ) -> "list[tuple[Frame, np.ndarray]]":
-        frames = [frame for frame, _ in batch]
+    ) -> "Iterable[tuple[Frame, torch.Tensor]]":
+        frames, pixel_values = zip(*batch, strict=True)
         with watch.during("model"):
-            pixel_values = torch.cat([pixel_values for _, pixel_values in batch])
-            outputs = self.model(pixel_values.to(self.model.device, self.model.dtype))
+            logits = self.model(torch.cat(pixel_values).to(self.model.device, self.model.dtype)).logits
             if self.model.device.type == "cuda":
                 torch.cuda.synchronize()
-        with watch.during("classes"):
-            outputs.logits = outputs.logits.float()
-            sizes = [(frame.image.height, frame.image.width) for frame in frames]
-            if self.confidence_options is None:
-                answers = self.image_processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
-                label_maps = [label_map.cpu().numpy().astype(np.uint8) for label_map in answers]
-            else:
-                label_maps = [
-                    label_with_confidence(logits, size, self.image_processor, self.confidence_options)[0]
-                    for logits, size in zip(outputs.logits, sizes, strict=True)
-                ]
-        return list(zip(frames, label_maps, strict=True))
+        return zip(frames, logits, strict=True)
+
+    @torch.inference_mode()
+    def _label(self, frame: "Frame", logits: torch.Tensor) -> np.ndarray:
+        """Class ids, uint8 (height, width) of the frame."""
+        size = (frame.image.height, frame.image.width)
+        if self.confidence_options is not None:
+            return label_with_confidence(logits.float(), size, self.image_processor, self.confidence_options)[0]
+        outputs = SemanticSegmenterOutput(logits=logits[None].float())
+        (label_map,) = self.image_processor.post_process_semantic_segmentation(outputs, target_sizes=[size])
+        return label_map.cpu().numpy().astype(np.uint8)
 
 
 def segment_files(
