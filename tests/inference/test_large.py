@@ -27,6 +27,7 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 from vitseg import SctNetImageProcessor
 from vitseg.cli import main
 from vitseg.inference import large, sources, windows
+from vitseg.inference.rasters import Raster
 from vitseg.inference.sources import open_source
 from vitseg.inference.windows import Axis, Windows, answer_bands
 from vitseg.models.sliding_window import slide_inference
@@ -408,6 +409,25 @@ class TestTiff:
         np.testing.assert_allclose(found[:, 100:], expected[:, 100:], atol=1e-5)
         classes = json.loads((path.parent / "photo.json").read_text())["classes"]
         assert all(0.2 < entry["confidence"] < 1 for entry in classes)
+
+    def test_has_polygons_by_the_rules_of_geojson(self, write, pixels, tmp_path):
+        """Over the 180th meridian, where each is cut in two; outer rings run counter-clockwise, those of holes not."""
+        import rasterio
+
+        place = {"crs": "EPSG:32601", "transform": rasterio.Affine(2000, 0, 190000, 0, -2000, 7000000)}
+        ids = np.zeros((1, 60, 80), np.uint8)
+        ids[:, 20:40, 20:60] = 1
+        labels, image = write("labels.tif", ids, **place), write("image.tif", pixels[:, :60, :80], **place)
+        with rasterio.open(image) as dataset:
+            Raster(dataset).save_polygons(str(labels), NAMES, str(tmp_path / "polygons.geojson"))
+        features = json.loads((tmp_path / "polygons.geojson").read_text())["features"]
+        whole = next(feature["geometry"] for feature in features if feature["properties"]["id"] == 0)
+        assert whole["type"] == "MultiPolygon"
+        for polygon in whole["coordinates"]:
+            for index, ring in enumerate(np.array(ring) for ring in polygon):
+                x, y = ring.T
+                assert (np.dot(x[:-1], y[1:]) - np.dot(y[:-1], x[1:]) > 0) == (index == 0)
+                assert np.ptp(x) < 10, "it goes around the Earth"
 
     def test_has_the_answer_of_the_model(self, write, pixels, model):
         import rasterio

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that rasterio (GDAL) reads in parts, however large they are."""
 
+import itertools
 import json
 import math
 import warnings
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import EXTRASAMPLES, TiffImageFile
 
 from ..extras import require
 from ..images import check_size, open_header
@@ -28,6 +29,8 @@ CACHE = 64
 MOST_PIXELS_PER_BYTE = 1024
 # A block is decoded whole; larger ones than so many bytes are not.
 LARGEST_BLOCK = 2**28
+# What TIFF calls an opacity that colours are multiplied with.
+PREMULTIPLIED = 1
 # In its metres, which grow towards the poles, nothing can be measured.
 WEB_MERCATOR = 3857
 
@@ -52,8 +55,9 @@ class Raster:
         self.bands, self.palette = _chosen_bands(dataset, bands)
         self._check_values()
         self._check_size()
-        # Colours that are faded by their opacity already, and on black.
-        self.is_premultiplied = dataset.tags(self.bands[-1], ns="IMAGE_STRUCTURE").get("ALPHA") == "PREMULTIPLIED"
+        # Colours may be faded already, to black.
+        extra = _tag(dataset, EXTRASAMPLES) or ()
+        self.is_premultiplied = len(self.bands) == 4 and PREMULTIPLIED in extra
         flags = {flag.name for band in self.bands for flag in dataset.mask_flag_enums[band - 1]}
         # What is called opacity may be another band; whoever names the bands knows.
         self.is_partial = "nodata" in flags or ("per_dataset" in flags and not ("alpha" in flags and bands))
@@ -118,10 +122,12 @@ class Raster:
             for geometry, value in shapes(rasterio.band(file, 1), transform=file.transform):
                 if value == IGNORE_INDEX:
                     continue
+                if crs:
+                    geometry = transform_geom(crs, "EPSG:4326", geometry, precision=7)
                 feature = {
                     "type": "Feature",
                     "properties": {"id": int(value), "name": names[int(value)]},
-                    "geometry": transform_geom(crs, "EPSG:4326", geometry, precision=7) if crs else geometry,
+                    "geometry": _right_handed(geometry),
                 }
                 out.write(separator + json.dumps(feature, ensure_ascii=False))
                 separator = ",\n"
@@ -143,7 +149,7 @@ class Raster:
         if self.palette is not None:
             return np.moveaxis(self.palette[values[0]], -1, 0)
         if self.is_premultiplied:
-            return values[:-1] + (255 - values[-1:])
+            return np.minimum(values[:-1], values[-1:]) + (255 - values[-1:])  # on white
         if self.value_range is None:
             return values
         black, white = self.value_range
@@ -226,16 +232,35 @@ def _named_errors() -> Iterator[None]:
         raise ValueError(f"Cannot decode the image: {error.__cause__ or error}") from error
 
 
+def _right_handed(geometry: dict[str, Any]) -> dict[str, Any]:
+    """A polygon or several, as GeoJSON asks for them: outer rings counter-clockwise, those of holes clockwise."""
+    is_single = geometry["type"] == "Polygon"
+    polygons = [
+        [ring if (_area(ring) > 0) == (index == 0) else ring[::-1] for index, ring in enumerate(polygon)]
+        for polygon in ([geometry["coordinates"]] if is_single else geometry["coordinates"])
+    ]
+    return {"type": geometry["type"], "coordinates": polygons[0] if is_single else polygons}
+
+
+def _area(ring: Sequence[Sequence[float]]) -> float:
+    """Twice the area in a ring, which is positive if it runs counter-clockwise."""
+    return sum((last_x - x) * (last_y + y) for (last_x, last_y), (x, y) in itertools.pairwise(ring))
+
+
 def _orientation(dataset: Any) -> int:
     """As TIFF has it, see `Turn`; 1 where the file says how it lies on Earth."""
-    if dataset.crs or dataset.gcps[0] or not dataset.transform.is_identity:
-        return 1
+    is_placed = dataset.crs or dataset.gcps[0] or not dataset.transform.is_identity
+    orientation = 1 if is_placed else _tag(dataset, ExifTags.Base.Orientation)
+    return int(orientation) if orientation in range(1, 9) else 1
+
+
+def _tag(dataset: Any, tag: int) -> Any:
+    """What a TIFF file says that GDAL does not pass on."""
     try:
         with open_header(dataset.name) as image:
-            orientation = image.tag_v2.get(ExifTags.Base.Orientation, 1) if isinstance(image, TiffImageFile) else 1
+            return image.tag_v2.get(tag) if isinstance(image, TiffImageFile) else None
     except Exception:  # whatever a file leads Pillow to that it does not know
-        return 1
-    return orientation if orientation in range(1, 9) else 1
+        return None
 
 
 def _window(rows: slice, columns: slice) -> Any:
