@@ -34,9 +34,10 @@ def test_colorize_looks_colors_up():
     assert colors.tolist() == expected
 
 
-def test_ignored_pixels_are_black_even_where_the_palette_has_256_colors():
+def test_ignored_pixels_are_black_and_of_more_than_255_classes_another_number():
     palette = [(value, 0, 9) for value in range(256)]
-    assert colorize(np.array([[255, 1]], np.uint8), palette).tolist() == [[[0, 0, 0], [1, 0, 9]]]
+    assert colorize(np.array([[255, 1]], np.uint8), palette[:255]).tolist() == [[[0, 0, 0], [1, 0, 9]]]
+    assert colorize(np.array([[65535, 255]], np.uint16), palette).tolist() == [[[0, 0, 0], [255, 0, 9]]]
 
 
 @pytest.mark.parametrize(
@@ -53,9 +54,9 @@ def test_colorize_refuses_what_is_no_label_map_of_the_palette(label_map, message
         colorize(label_map, PALETTE)
 
 
-def test_colorize_refuses_more_classes_than_it_can_show():
-    with pytest.raises(ValueError, match="palette has 300 colours, but pictures of label maps have 256 at most"):
-        colorize(np.array([[299]]), [[0, 0, 0]] * 300)
+def test_pngs_refuse_more_colors_than_they_hold(tmp_path):
+    with pytest.raises(ValueError, match="palette has 300 colours, but PNGs hold 255"):
+        save_palette_png(np.array([[299]]), [[0, 0, 0]] * 300, tmp_path / "x.png")
 
 
 def test_overlay_mixes_image_and_color():

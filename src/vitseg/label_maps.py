@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Label maps as pictures: in colours, over the image that they describe, with a legend.
 
-A label map is an integer array (height, width) of train ids; 255 marks ignored pixels. A palette is a sequence of RGB
-colours (0 to 255), one per train id.
+A label map is an integer array (height, width) of train ids; 255 marks ignored pixels, or 65535 where there are more
+than 255 classes. A palette is a sequence of RGB colours (0 to 255), one per train id.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ from .replacing import replacing
 
 Palette = Sequence[Sequence[int]]
 
+WIDE_IGNORE_INDEX = 2**16 - 1
 ORIGIN = "vitseg"  # the keyword of a PNG's text, and the software of a TIFF
 # What class names are written in: Latin, Greek, Cyrillic and more. Pillow's own typeface has nothing beyond English.
 _FONT = Path(__file__).with_name("fonts") / "DejaVuSans.ttf"
@@ -33,11 +34,21 @@ _INK = (34, 38, 46)
 _FAINT_INK = (120, 126, 138)
 
 
+def ignored_id(num_labels: int) -> int:
+    """What marks ignored pixels in a label map of so many classes: 255, or 65535 if that may be a class."""
+    return IGNORE_INDEX if num_labels <= IGNORE_INDEX else WIDE_IGNORE_INDEX
+
+
+def label_type(num_labels: int) -> np.dtype:
+    """In what a label map of so many classes is stored: uint8, or uint16."""
+    return np.min_scalar_type(ignored_id(num_labels))
+
+
 def colorize(label_map: np.ndarray, palette: Palette) -> np.ndarray:
     """Colours a label map.
 
     Args:
-        label_map: train ids (height, width); 255 is ignored, and black.
+        label_map: train ids (height, width); what is ignored is black.
         palette: RGB colour of each train id.
 
     Returns:
@@ -46,7 +57,10 @@ def colorize(label_map: np.ndarray, palette: Palette) -> np.ndarray:
     Raises:
         ValueError: if the label map is not an integer array (height, width), or the palette lacks one of its ids.
     """
-    return np.array(_with_palette(_checked(label_map, len(palette)), palette).convert("RGB"))
+    label_map = _checked(label_map, len(palette))
+    if len(palette) > IGNORE_INDEX:
+        return lookup_table(palette)[label_map]
+    return np.array(_with_palette(label_map, palette).convert("RGB"))
 
 
 def overlay(image: Image.Image, label_map: np.ndarray, palette: Palette, opacity: float = 0.5) -> Image.Image:
@@ -72,18 +86,18 @@ def overlay(image: Image.Image, label_map: np.ndarray, palette: Palette, opacity
         raise ValueError(f"opacity is {opacity}, but must be between 0 and 1.")
     image = to_rgb(image)
     colors = colorize(label_map, palette)
-    colors[_borders(label_map)] = _PAPER
+    is_ignored = label_map == ignored_id(len(palette))
+    colors[_borders(label_map, is_ignored)] = _PAPER
     mixed = Image.blend(image, Image.fromarray(colors), opacity)
-    return Image.composite(image, mixed, Image.fromarray(label_map == IGNORE_INDEX))
+    return Image.composite(image, mixed, Image.fromarray(is_ignored))
 
 
-def _borders(label_map: np.ndarray) -> np.ndarray:
+def _borders(label_map: np.ndarray, is_ignored: np.ndarray) -> np.ndarray:
     """The pixels of a label map above and to the left of those of another class: a line that is thin on its scale."""
     borders = np.zeros(label_map.shape, bool)
     for offset in range(1, 2 + min(label_map.shape) // _THIN):
         for one, other in (np.s_[:-offset], np.s_[offset:]), (np.s_[:, :-offset], np.s_[:, offset:]):
-            here, there = label_map[one], label_map[other]
-            borders[one] |= (here != there) & (here != IGNORE_INDEX) & (there != IGNORE_INDEX)
+            borders[one] |= (label_map[one] != label_map[other]) & ~is_ignored[one] & ~is_ignored[other]
     return borders
 
 
@@ -178,8 +192,13 @@ def save_palette_png(label_map: np.ndarray, palette: Palette, path: str | Path, 
         origin: what it was made of, for `origin_of`.
 
     Raises:
-        ValueError: if the label map is not an integer array (height, width), or the palette lacks one of its ids.
+        ValueError: if the label map is not an integer array (height, width), or the palette lacks one of its ids, or
+            has more colours than a PNG's.
     """
+    if len(palette) > IGNORE_INDEX:
+        raise ValueError(
+            f"The palette has {len(palette)} colours, but PNGs hold {IGNORE_INDEX}, and one for the rest."
+        )
     save_png(_with_palette(_checked(label_map, len(palette)), palette), path, origin)
 
 
@@ -212,10 +231,8 @@ def _checked(label_map: np.ndarray, num_colors: int) -> np.ndarray:
             f"A label map is an integer array (height, width), but this one has shape {label_map.shape} and type "
             f"{label_map.dtype}."
         )
-    if num_colors > 256:
-        raise ValueError(f"The palette has {num_colors} colours, but pictures of label maps have 256 at most.")
     ids = np.unique(label_map)
-    unknown = ids[((ids < 0) | (ids >= num_colors)) & (ids != IGNORE_INDEX)].tolist()
+    unknown = ids[((ids < 0) | (ids >= num_colors)) & (ids != ignored_id(num_colors))].tolist()
     if unknown:
         raise ValueError(
             f"The label map has ids {unknown}, but the palette has colours for 0 to {num_colors - 1} only."
@@ -231,10 +248,9 @@ def _with_palette(label_map: np.ndarray, palette: Palette) -> Image.Image:
 
 
 def lookup_table(palette: Palette) -> np.ndarray:
-    """Colours of all 256 ids (256, 3), uint8: black where the palette has none, and for ignored pixels."""
-    table = np.zeros((256, 3), np.uint8)
+    """Colours of all numbers of a label map (256 or 65536, 3), uint8: black where the palette has none."""
+    table = np.zeros((ignored_id(len(palette)) + 1, 3), np.uint8)
     table[: len(palette)] = palette
-    table[IGNORE_INDEX] = 0
     return table
 
 

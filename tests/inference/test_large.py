@@ -169,6 +169,41 @@ class TestConfidence:
             assert (png.parent / "broken" / name).read_bytes() == (png.parent / "whole" / name).read_bytes()
 
 
+class TestMoreClassesThanBytesHold:
+    @pytest.fixture(scope="class")
+    def wide_model(self, tmp_path_factory) -> Path:
+        """Of 300 classes, the last of which are likely."""
+        folder = save_tiny_setr(tmp_path_factory.mktemp("wide"), [f"class {index}" for index in range(300)])
+        network = AutoModelForSemanticSegmentation.from_pretrained(folder)
+        for name, parameter in network.named_parameters():
+            if name.endswith("bias") and parameter.shape == (300,):
+                parameter.data[240:] += 1
+        network.save_pretrained(folder)
+        return folder
+
+    def test_have_label_maps_of_16_bits(self, wide_model, png):
+        for output, options in (("shown", []), ("native", ["--scale", "native"])):
+            options = [*options, "--abstain", "0.005", "--output", png.parent / output]
+            assert run("--model", wide_model, png, *options) == 0
+            ids = ids_of(png.parent / output)
+            assert ids.dtype == np.uint16
+            assert ((ids > 254) & (ids < 300)).any()
+            classes = json.loads((png.parent / output / "photo.json").read_text())["classes"]
+            pixels = {index: np.count_nonzero(ids == index) for index in np.unique(ids) if index != 65535}
+            assert {entry["id"]: entry["pixels"] for entry in classes} == pixels
+            names = {"photo_ids.png", "photo_overlay.jpg", "photo.json"}
+            assert {path.name for path in (png.parent / output).iterdir()} == names
+        scores = whole_scores(wide_model, 1.0)
+        certain = torch.softmax(scores, dim=0).max(dim=0).values.numpy()
+        expected = np.where(certain < 0.005, 65535, scores.argmax(dim=0))
+        assert (ids == expected)[np.abs(certain - 0.005) > 1e-5].mean() > 0.999
+
+    def test_are_refused_by_what_writes_bytes(self, wide_model, png, capsys):
+        arguments = ["--model", wide_model, "--images", png.parent, "--output", png.parent / "out"]
+        assert main(["predict", *map(str, arguments)]) == 1
+        assert "has 300 classes; what is written here holds 255" in capsys.readouterr().err
+
+
 class TestARunThatWasKilled:
     def test_goes_on_where_it_was(self, model, png, narrow_strips, monkeypatch):
         whole, broken = png.parent / "whole", png.parent / "broken"

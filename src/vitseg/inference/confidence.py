@@ -17,7 +17,7 @@ from PIL.TiffImagePlugin import IMAGEDESCRIPTION, SOFTWARE
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import cached_file
 
-from ..label_maps import ORIGIN, save_png
+from ..label_maps import ORIGIN, ignored_id, label_type, save_png
 from ..models.image_processing_semantic import mean_confidence, resized_confidence
 from ..models.labels import IGNORE_INDEX
 from .results import CONFIDENCE
@@ -160,12 +160,14 @@ def label_with_confidence(
         options: see `ConfidenceOptions`.
 
     Returns:
-        Class ids, and 255 where the model abstains, uint8 `(height, width)`; and the confidence.
+        Class ids, and 255 where the model abstains, uint8 `(height, width)`, or 65535 and uint16 where 255 may be a
+        class; and the confidence.
     """
     are_logits = getattr(image_processor, "scores_are_logits", True)
     label_map, confidence = resized_confidence(logits, size, options.temperature, are_logits)
-    label_map[confidence < options.abstain] = IGNORE_INDEX
+    ignored = ignored_id(len(logits))
+    label_map[confidence < options.abstain] = ignored
     by_class = mean_confidence(label_map, confidence)
-    by_class.pop(IGNORE_INDEX, None)
+    by_class.pop(ignored, None)
     confidence_map = ConfidenceMap(confidence.cpu().numpy(), by_class, options)
-    return label_map.cpu().numpy().astype(np.uint8), confidence_map
+    return label_map.cpu().numpy().astype(label_type(len(logits))), confidence_map

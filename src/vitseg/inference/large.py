@@ -19,10 +19,9 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..arguments import positive_int
-from ..label_maps import Palette, origin_of, overlay, with_legend
+from ..label_maps import Palette, ignored_id, label_type, origin_of, overlay, with_legend
 from ..models.configuration_semantic import InferenceProtocol
 from ..models.image_processing_semantic import bilinear_taps, blend_bytes, confident_argmax
-from ..models.labels import IGNORE_INDEX
 from ..progress import progress_bar
 from ..replacing import beside
 from ..stamps import file_stamp, identity
@@ -37,11 +36,11 @@ from .results import (
     OVERLAY,
     PALETTE,
     POLYGONS,
-    RESULTS,
     TIFF_RESULTS,
     area_report,
     check_replaceable,
-    remove_confidence,
+    picture_results,
+    remove_former,
 )
 from .sources import ImageSource, open_source
 from .unfinished import UnfinishedAnswer
@@ -173,7 +172,7 @@ class LargeImages:
     Segments images one by one at a resolution, and writes their results.
 
     Args:
-        model: one that takes images in windows, in evaluation mode, with 255 classes at most.
+        model: one that takes images in windows, in evaluation mode, with 65535 classes at most.
         image_processor: the model's.
         names, palette: names and colours of the classes.
         resolution: at which.
@@ -204,7 +203,9 @@ class LargeImages:
         self.stamp = stamp
         self.has_polygons = has_polygons
         self.confidence = confidence
-        fields = [("label", "u1")] if confidence is None else [("label", "u1"), ("confidence", "<f4")]
+        self.ignored = ignored_id(len(names))
+        fields: list[Any] = [("label", label_type(len(names)))]
+        fields += [("confidence", np.dtype("<f4"))] if confidence else []
         self.record = np.dtype(fields)
         self.protocol = window_protocol(model.config, resolution.window)
 
@@ -282,10 +283,10 @@ class LargeImages:
                 )
                 for band in bands:
                     if self.confidence:
-                        band["label"][band["confidence"] < self.confidence.abstain] = IGNORE_INDEX
+                        band["label"][band["confidence"] < self.confidence.abstain] = self.ignored
                     valid = source.valid(slice(first, first + len(band)), slice(strip.start, strip.stop))
                     if valid is not None:
-                        band["label"][~valid] = IGNORE_INDEX
+                        band["label"][~valid] = self.ignored
                         if self.confidence:
                             band["confidence"][~valid] = np.nan
                     answer.append(band)
@@ -309,7 +310,7 @@ class LargeImages:
 
     def _endings(self, source: ImageSource) -> list[str]:
         """What the results of an image are called."""
-        endings: Sequence[str] = RESULTS
+        endings: Sequence[str] = picture_results(len(self.names))
         if isinstance(source, Raster):
             endings = [ending for ending in TIFF_RESULTS if ending != POLYGONS or self.has_polygons]
         file_format = self.confidence and self.confidence.file_format
@@ -331,18 +332,18 @@ class LargeImages:
                 json.dump(report, report_file, indent=2, ensure_ascii=False)
             for ending in endings:
                 Path(f"{unfinished}{ending}").replace(f"{target}{ending}")
-        remove_confidence(target, kept=endings)
+        remove_former(target, kept=endings)
 
     def _report(self, path: Path, answer: UnfinishedAnswer) -> dict[str, Any]:
         """The areas of the classes, with the mean confidence in each if that is wanted."""
-        pixels, sums = np.zeros((2, IGNORE_INDEX + 1))
+        pixels, sums = np.zeros((2, self.ignored + 1))
         for band in answer.bands():
             labels = band["label"].ravel()
             pixels += np.bincount(labels, minlength=len(pixels))
             if self.confidence:
                 sums += np.bincount(labels, band["confidence"].ravel(), minlength=len(sums))
         size = answer.width, answer.height
-        report = area_report(path, size, pixels[:IGNORE_INDEX].astype(np.int64), self.names)
+        report = area_report(path, size, pixels[: self.ignored].astype(np.int64), self.names)
         if self.confidence:
             means = (sums / np.maximum(pixels, 1)).tolist()
             add_confidence(report, dict(enumerate(means)), self.confidence)
@@ -351,6 +352,7 @@ class LargeImages:
     def _save_maps(self, source: ImageSource, answer: UnfinishedAnswer, target: Path, origin: str) -> None:
         """Write the label map, and the map of confidence if one is wanted."""
         size = answer.height, answer.width
+        has_palette = PALETTE in picture_results(len(self.names))
 
         def labels() -> Iterator[np.ndarray]:
             return (band["label"] for band in answer.bands())
@@ -362,9 +364,11 @@ class LargeImages:
             return (np.nan_to_num(band * 255).round().astype(np.uint8) for band in confidence())
 
         if isinstance(source, Raster):
-            save_tiff(f"{target}{IDS_TIFF}", size, labels, source.place, "uint8", IGNORE_INDEX, origin, self.palette)
+            dtype, palette = str(self.record["label"]), self.palette if has_palette else None
+            save_tiff(f"{target}{IDS_TIFF}", size, labels, source.place, dtype, self.ignored, origin, palette)
         else:
-            save_png(f"{target}{PALETTE}", size, labels, self.palette)
+            if has_palette:
+                save_png(f"{target}{PALETTE}", size, labels, self.palette)
             save_png(f"{target}{IDS}", size, labels, note=origin)
         file_format = self.confidence and self.confidence.file_format
         if file_format == "png":

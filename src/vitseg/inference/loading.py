@@ -18,6 +18,10 @@ from ..recipes.colors import distinct_palette
 from ..recipes.labels import LABEL_SETS, load_label_set
 
 
+# What label maps of bytes hold beside ignored pixels, and those of 16 bits.
+MOST_CLASSES, MOST_CLASSES_OF_PICTURES = 255, 65535
+
+
 def choose_device(name: str) -> str:
     """
     `"cuda"` or `"cpu"`; `"auto"` is CUDA where there is some.
@@ -42,13 +46,13 @@ def is_model_name(name: str) -> bool:
 
 
 def load_model(
-    name: str, device: str | torch.device, dtype: torch.dtype
+    name: str, device: str | torch.device, dtype: torch.dtype, most_classes: int = MOST_CLASSES
 ) -> tuple[PreTrainedModel, BaseImageProcessor]:
     """
     A segmentation model, tuned for inference on this machine, and its image processor, from a folder or from the Hub.
 
     Raises:
-        ValueError: if there is no such model, it cannot be loaded, or its label maps would not fit into bytes.
+        ValueError: if there is no such model, it cannot be loaded, or it has more classes than that.
     """
     if not is_model_name(name):
         raise ValueError(f"there is no model folder {name}.")
@@ -59,8 +63,8 @@ def load_model(
         raise ValueError(f"cannot load a model from {name}: {error.__cause__ or error}") from error
     except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"cannot load a model from {name}: {str(error).splitlines()[0]}") from error
-    if model.config.num_labels > 255:
-        raise ValueError(f"{name} has {model.config.num_labels} classes; a label map of bytes holds 255 at most.")
+    if model.config.num_labels > most_classes:
+        raise ValueError(f"{name} has {model.config.num_labels} classes; what is written here holds {most_classes}.")
     class_names(model)  # which refuses a model that does not name them
     return tune(model).to(device, dtype), image_processor
 

@@ -18,8 +18,8 @@ from PIL.TiffImagePlugin import EXTRASAMPLES, TiffImageFile
 
 from ..extras import require
 from ..images import check_size, open_header
+from ..label_maps import ignored_id
 from ..models.images import to_rgb
-from ..models.labels import IGNORE_INDEX
 from .turning import Turn
 
 
@@ -120,7 +120,7 @@ class Raster:
             out.write('{"type": "FeatureCollection", "features": [')
             separator = "\n"
             for geometry, value in shapes(rasterio.band(file, 1), transform=file.transform):
-                if value == IGNORE_INDEX:
+                if value == ignored_id(len(names)):
                     continue
                 if crs:
                     geometry = transform_geom(crs, "EPSG:4326", geometry, precision=7)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..image_files import printable
 from ..label_maps import ORIGIN, origin_of
+from ..models.labels import IGNORE_INDEX
 
 
 # How the files end that `vitseg segment` writes for an image, and where `vitseg predict` writes. The first says that
@@ -34,6 +35,11 @@ LABEL_FRAMES = "_frames"
 FRAMES = "_frames.json"
 VIDEO_RESULTS = (*OVERLAY_VIDEO.values(), LABEL_VIDEO, LABEL_FRAMES)
 PREDICTIONS = "predictions"
+
+
+def picture_results(num_labels: int) -> tuple[str, ...]:
+    """How the results of a picture end. Of more than 255 classes there is no PNG with a palette, which has no room."""
+    return RESULTS if num_labels <= IGNORE_INDEX else tuple(ending for ending in RESULTS if ending != PALETTE)
 
 
 def is_result(path: Path) -> bool:
@@ -89,7 +95,7 @@ def is_written_video(path: Path) -> bool:
 
 def remove_results(target: Path) -> None:
     """Delete the results of an earlier run, perhaps of another picture of this name."""
-    remove_confidence(target)
+    remove_former(target)
     for endings in (RESULTS, TIFF_RESULTS):
         for ending in reversed(endings):
             file = Path(f"{target}{ending}")
@@ -105,9 +111,9 @@ def remove_video_results(target: Path) -> None:
             file.unlink()
 
 
-def remove_confidence(target: Path, kept: Sequence[str] = ()) -> None:
-    """Delete the maps of confidence of an earlier run, but those whose names end like one that is kept."""
-    for ending in CONFIDENCE.values():
+def remove_former(target: Path, kept: Sequence[str] = ()) -> None:
+    """Delete the maps of confidence, and in colour, of an earlier run, but what is kept, by how its name ends."""
+    for ending in (PALETTE, *CONFIDENCE.values()) if IDS in kept else CONFIDENCE.values():
         file = Path(f"{target}{ending}")
         if ending not in kept and is_result(file):
             file.unlink()

@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 
 from ..label_maps import Palette, overlay, save_palette_png, save_png, with_legend
-from ..models.labels import IGNORE_INDEX
 from .confidence import ConfidenceMap, add_confidence
 from .outcomes import Outcome
 from .reading import Picture
@@ -23,11 +22,11 @@ from .results import (
     IDS,
     OVERLAY,
     PALETTE,
-    RESULTS,
     area_report,
     check_replaceable,
     move_results,
-    remove_confidence,
+    picture_results,
+    remove_former,
     remove_results,
 )
 
@@ -43,7 +42,7 @@ class Answer(NamedTuple):
 
     Args:
         picture: which.
-        label_map: class ids, uint8 (height, width) of the picture; 255 where the model abstains.
+        label_map: class ids, `label_type` (height, width) of the picture; `ignored_id` where the model abstains.
         confidence_map: how sure it is, if that was asked.
         seconds: that the model took.
     """
@@ -93,9 +92,9 @@ class Writer:
     def _save(self, answer: Answer, target: Path) -> dict[str, Any]:
         """Write the files to a temporary folder, and move them to `target` when they are complete."""
         picture, label_map, confidence_map, _ = answer
-        pixels = np.bincount(label_map.ravel(), minlength=IGNORE_INDEX)[:IGNORE_INDEX]
+        pixels = np.bincount(label_map.ravel(), minlength=len(self.names))[: len(self.names)]
         report = area_report(picture.path, picture.image.size, pixels, self.names)
-        endings: tuple[str, ...] = RESULTS
+        endings = picture_results(len(self.names))
         if confidence_map is not None:
             add_confidence(report, confidence_map.by_class, confidence_map.options)
             endings += confidence_map.endings
@@ -112,12 +111,13 @@ class Writer:
         with tempfile.TemporaryDirectory(prefix=".segment-", dir=target.parent) as folder:
             unfinished = Path(folder) / target.name
             drawing.save(f"{unfinished}{OVERLAY}", quality=90, subsampling=0)
-            save_palette_png(label_map, self.palette, f"{unfinished}{PALETTE}")
+            if PALETTE in endings:
+                save_palette_png(label_map, self.palette, f"{unfinished}{PALETTE}")
             save_png(Image.fromarray(label_map), f"{unfinished}{IDS}", picture.origin)
             with Path(f"{unfinished}{AREAS}").open("w", encoding="utf-8") as report_file:
                 json.dump(report, report_file, indent=2, ensure_ascii=False)
             if confidence_map is not None:
                 confidence_map.save(unfinished)
             move_results(unfinished, target, endings)
-        remove_confidence(target, kept=endings)
+        remove_former(target, kept=endings)
         return report

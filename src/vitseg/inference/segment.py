@@ -52,6 +52,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from ..arguments import add_computing_options
 from ..image_files import is_image_name, is_video_name
+from ..label_maps import label_type
 from ..overlapping import overlapping
 from ..processor import choose_computing
 from ..replacing import standing
@@ -59,13 +60,13 @@ from ..stamps import identity, model_stamp
 from ..workers import default_workers
 from . import confidence, large, video
 from .ledger import Ledger, open_ledger
-from .loading import class_names, is_model_name, load_model, palette_for
+from .loading import MOST_CLASSES, MOST_CLASSES_OF_PICTURES, class_names, is_model_name, load_model, palette_for
 from .names import result_names
 from .outcomes import Outcome
 from .pictures import find_images
 from .processes import join_processes
 from .reading import Picture, Reader, batches
-from .results import AREAS, CONFIDENCE, RESULTS, remove_results
+from .results import AREAS, CONFIDENCE, picture_results, remove_results
 from .saving import NAME_ERRORS, Answer, Writer
 
 
@@ -107,8 +108,10 @@ def run(args: argparse.Namespace) -> int:
     if process.is_main:
         for line in filter(None, (note, choice)):
             print(f"note: {line}", file=sys.stderr)
-    model, image_processor = load_model(args.model, process.device, dtype)
     clips = list(filter(is_video_name, paths))
+    has_video = bool(clips) or args.camera is not None
+    most_classes = MOST_CLASSES if has_video else MOST_CLASSES_OF_PICTURES
+    model, image_processor = load_model(args.model, process.device, dtype, most_classes)
     images = None
     if resolution is not None:
         classes = class_names(model)
@@ -151,7 +154,7 @@ def segment_files(
         args: `model`, `output` and `batch_size`.
         paths: the files, each once.
         names: what their results are called.
-        model: a segmentation model in evaluation mode, with 255 classes at most.
+        model: a segmentation model in evaluation mode, with 65535 classes at most.
         image_processor: the model's.
         options: what is wanted of the model's confidence, if anything.
         ledger: where to take down what becomes of the images.
@@ -159,7 +162,9 @@ def segment_files(
     Raises:
         OSError: if nothing can be written, such as on a full disk.
     """
-    endings = (*RESULTS, CONFIDENCE[options.file_format]) if options and options.file_format else RESULTS
+    endings = picture_results(model.config.num_labels)
+    if options and options.file_format:
+        endings += (CONFIDENCE[options.file_format],)
     work = identity(
         model=model_stamp(args.model),
         image_processor=image_processor.to_dict(),
@@ -241,4 +246,5 @@ def segment(
             for logits, size in zip(outputs.logits, sizes, strict=True)
         ]
     label_maps = image_processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
-    return [(label_map.cpu().numpy().astype(np.uint8), None) for label_map in label_maps]
+    dtype = label_type(outputs.logits.shape[1])
+    return [(label_map.cpu().numpy().astype(dtype), None) for label_map in label_maps]
