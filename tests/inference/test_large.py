@@ -12,6 +12,7 @@ import resource
 import shutil
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 from vitseg import SctNetImageProcessor
 from vitseg.cli import main
 from vitseg.inference import large, sources, windows
+from vitseg.inference.map_files import save_png
 from vitseg.inference.rasters import Raster
 from vitseg.inference.sources import open_source
 from vitseg.inference.windows import Axis, Windows, answer_bands
@@ -359,6 +361,28 @@ class TestPicturesThatAreUnpacked:
         names = {"photo.png", *(f"photo{ending}" for ending in ("_ids.png", "_palette.png", "_overlay.jpg", ".json"))}
         assert {path.name for path in png.parent.iterdir()} == names
         assert (np.asarray(Image.open(png.parent / "photo_palette.png")) == ids_of(png.parent)).all()
+
+    @pytest.mark.slow
+    @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="nothing tells how much memory was used")
+    def test_take_no_memory(self, tmp_path, monkeypatch):
+        """Decoded, this one would take 269 MB."""
+        monkeypatch.undo()
+        side, rng = 8200, np.random.default_rng(0)
+
+        def bands() -> Iterator[np.ndarray]:
+            for _ in range(side // 41):
+                yield np.concatenate([rng.integers(0, 256, (1, side), np.uint8), np.full((40, side), 99, np.uint8)])
+
+        def megabytes(what: str) -> float:
+            return int(re.search(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
+
+        save_png(tmp_path / "large.png", (side, side), bands)
+        with open_source(tmp_path / "large.png", tmp_path) as source:
+            Path("/proc/self/clear_refs").write_text("5")  # The highest is that of now.
+            before = megabytes("VmRSS")
+            part = source.read(slice(side - 500, side), slice(side - 500, side))
+            assert megabytes("VmHWM") - before < 80
+        assert (part[:, -1] == 99).all()
 
     def test_are_named_when_they_are_damaged(self, model, png, tmp_path, monkeypatch, capsys):
         photo().save(tmp_path / "photo.jpg", subsampling=0, quality=95)
