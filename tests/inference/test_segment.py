@@ -514,10 +514,11 @@ class TestRefusals:
         err = self.fail(capsys, "--model", folder, photos / "rgb.png", "--output", tmp_path / "out")
         assert f"cannot load a model from {folder}" in err
 
-    def test_more_classes_than_a_byte_holds(self, photos, tmp_path, capsys):
+    def test_more_classes_than_a_byte_holds_of_videos(self, tmp_path, capsys):
         folder = save_tiny_setr(tmp_path / "model", [*map(str, range(256))], semantic_loss_ignore_index=-100)
+        (tmp_path / "clip.mp4").write_bytes(b"clip")
         capsys.readouterr()
-        assert run("--model", folder, photos / "rgb.png", "--output", tmp_path / "out") == 1
+        assert run("--model", folder, tmp_path / "clip.mp4", "--output", tmp_path / "out") == 1
         assert "256 classes" in capsys.readouterr().err.splitlines()[-1]
 
     def test_no_cuda_device(self, model, photos, tmp_path, capsys, monkeypatch):

@@ -116,7 +116,7 @@ def remove_former(target: Path, kept: Sequence[str] = ()) -> None:
     for ending in (PALETTE, *CONFIDENCE.values()) if IDS in kept else CONFIDENCE.values():
         file = Path(f"{target}{ending}")
         if ending not in kept and is_result(file):
-            file.unlink()
+            file.unlink(missing_ok=True)
 
 
 def check_replaceable(target: Path, endings: Sequence[str] = RESULTS) -> None:
