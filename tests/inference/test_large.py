@@ -205,7 +205,7 @@ class TestMoreClassesThanBytesHold:
 
     def test_are_refused_by_what_writes_bytes(self, wide_model, png, capsys):
         arguments = ["--model", wide_model, "--images", png.parent, "--output", png.parent / "out"]
-        assert main(["predict", *map(str, arguments)]) == 1
+        assert main(["predict", *map(str, arguments)]) > 0
         assert "has 300 classes; what is written here holds 255" in capsys.readouterr().err
 
 
