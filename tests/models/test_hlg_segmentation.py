@@ -35,9 +35,6 @@ class TestSegmentation(Citizenship):
     def small_model(self, variant, **kwargs):
         return small_model(**kwargs)
 
-    def shallow_model(self, variant):
-        return small_model(depths=[1, 1, 1, 1])
-
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_half_precision_gives_the_same_label_maps(self, variant, dtype):
         # Coloured quarters, and a classifier that knows what the model makes of each of them.
