@@ -99,7 +99,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where segments overlap, the one drawn last counts, or the smaller one (as suits the tool)",
     )
     tools.add_argument(
-        "--boxes", choices=("refuse", "skip", "fill"), default="refuse", help="objects without outline (%(default)s)"
+        "--boxes",
+        choices=("refuse", "skip", "fill"),
+        help="objects that are boxes without outline (as suits the tool)",
     )
 
 
@@ -141,7 +143,7 @@ def check_arguments(args: argparse.Namespace) -> None:
         args.usage_error(f"--labels, --ignore and the lists of splits are for folder; {args.dataset} has its own")
     if args.dataset != "folder" and lists:
         args.usage_error(f"the lists of splits are for folder; {args.dataset or 'an export'} has its own")
-    if args.dataset in (*DOWNLOADS, "folder") and (args.background or args.overlaps or args.boxes != "refuse"):
+    if args.dataset in (*DOWNLOADS, "folder") and (args.background or args.overlaps or args.boxes):
         args.usage_error(
             f"--background, --overlaps and --boxes are for exports of labelling tools, not {args.dataset}"
         )

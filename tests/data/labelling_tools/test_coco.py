@@ -135,7 +135,7 @@ def test_names_of_another_machine_are_found_among_the_images_alone(tmp_path):
         (part(1, 3, {"size": [6, 8], "counts": [4, 2]}), "annotation 40: a mask has run lengths"),
         (part(1, 3, {"size": [8, 6], "counts": [48]}), r"its mask is of \[8, 6\]"),
         (part(1, 5, [box(0, 0, 2, 2)]), "there is no category 5"),
-        (part(1, 3, [], bbox=[1, 1, 2, 2]), "it has a box and no segmentation"),
+        (part(1, 3, [], bbox=[1, 1, 2, 2]), "it is a box without outline"),
         (part(1, 3, 7), "not of the form"),
     ],
 )

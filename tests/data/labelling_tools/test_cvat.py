@@ -59,6 +59,14 @@ def test_boxes_and_ellipses_may_be_turned(tmp_path):
     assert found[:, 3].all()
 
 
+def test_boxes_are_left_out_or_refused_by_choice(tmp_path):
+    box = shape("box", 'xtl="0.00" ytl="0.00" xbr="8.00" ybr="3.00"')
+    write_cvat(tmp_path, {"a.png": shape("polygon", SQUARE) + box, "b.png": ""})
+    assert read("cvat", tmp_path, "a", boxes="skip").sum() == 9
+    with pytest.raises(ValueError, match="a box of road: it is a box without outline"):
+        read("cvat", tmp_path, "a", boxes="refuse")
+
+
 def test_subsets_make_splits(tmp_path):
     images = {f'{index}.png" subset="{name}': "" for index, name in enumerate(("Train", "Validation", "Test"))}
     write_cvat(tmp_path, images)

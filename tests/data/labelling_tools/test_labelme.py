@@ -48,6 +48,7 @@ def test_shapes_are_drawn_in_their_order(tmp_path):
     write_labelme(tmp_path, "a", [shape("car", SQUARE), shape("road", [[0, 0], [8, 6]], "rectangle")])
     assert (read("labelme", tmp_path, "a") == 2).all()
     assert (read("labelme", tmp_path, "a", overlaps="area") == 1).sum() == 9
+    assert (read("labelme", tmp_path, "a", boxes="skip") == 0).sum() == 39
 
 
 def test_masks_circles_lines_and_points(tmp_path):

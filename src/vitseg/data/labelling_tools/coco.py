@@ -19,7 +19,7 @@ from typing import Any
 from .. import masks
 from ..archives import File, FileTree
 from ..texts import decode_text
-from .drawing import Boxes, Drawing, Segment, checked_size, compact, size_of
+from .drawing import Boxes, Drawing, Segment, checked_size, compact, size_of, takes_box
 from .exports import Entry, Export, Images, Options, listed, split_in, split_of_file
 
 
@@ -58,9 +58,7 @@ class CocoReader:
         if segmentation:
             is_flat = not isinstance(segmentation[0], list)
             return masks.from_polygons([segmentation] if is_flat else segmentation, height, width)
-        if self.boxes == "refuse":
-            raise ValueError("it has a box and no segmentation; --boxes skip or fill takes such objects")
-        if self.boxes == "skip":
+        if not takes_box(self.boxes):
             return None
         left, top, box_width, box_height = annotation["bbox"]
         return masks.from_box(left, top, left + box_width, top + box_height, height, width)
@@ -99,7 +97,7 @@ def open_coco(tree: FileTree, options: Options) -> Export:
         names=names,
         order="in the order of their category ids",
         entries=entries,
-        reader=CocoReader(options.boxes),
+        reader=CocoReader(options.boxes or "refuse"),
         overlaps="area",
         notes=notes,
     )

@@ -19,7 +19,7 @@ import numpy as np
 from .. import masks
 from ..archives import File, FileTree
 from ..layouts import split_of
-from .drawing import Drawing, Segment, checked_size, compact
+from .drawing import Boxes, Drawing, Segment, checked_size, compact, takes_box
 from .exports import Entry, Export, Images, Options, listed, split_in
 
 
@@ -31,12 +31,16 @@ _WITHOUT_AREA = ("polyline", "points", "cuboid", "skeleton")
 class CvatReader:
     """Reads what `open_cvat` keeps of an image."""
 
+    boxes: Boxes
+
     def __call__(self, content: bytes, image: File | None) -> Drawing:
         record = json.loads(content)
         height, width = checked_size(float(record["height"]), float(record["width"]))
         segments = []
         for shape in record["shapes"]:
             try:
+                if shape["kind"] == "box" and not takes_box(self.boxes):
+                    continue
                 mask = _mask(shape, height, width)
             except ValueError as error:
                 raise ValueError(f"a {shape['kind']} of {shape.get('label')}: {error}") from error
@@ -148,7 +152,7 @@ def open_cvat(tree: FileTree, options: Options) -> Export:
         names=names,
         order="in the order of the task's labels",
         entries=entries,
-        reader=CvatReader(),
+        reader=CvatReader(options.boxes or "fill"),
         overlaps="order",
         notes=notes,
     )

@@ -138,6 +138,18 @@ class DrawnAnnotation:
             raise ValueError(f"Cannot use {self}, which is not of the form that was expected: {error!r}") from error
 
 
+def takes_box(boxes: Boxes) -> bool:
+    """
+    Whether an object that is a box is drawn.
+
+    Raises:
+        ValueError: if it is to be refused.
+    """
+    if boxes == "refuse":
+        raise ValueError("it is a box without outline; --boxes skip or fill takes such objects")
+    return boxes == "fill"
+
+
 def checked_size(height: Any, width: Any) -> tuple[int, int]:
     """
     Height and width that a label file gives.

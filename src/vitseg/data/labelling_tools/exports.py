@@ -35,14 +35,15 @@ class Options:
         background: the class of pixels in no segment, which is added as the first one if there is none of this name;
             "ignore" ignores them; `None` is the export's own class called background, or else a new one.
         overlaps: which of several segments a pixel is of; `None` is as suits the tool.
-        boxes: what becomes of objects that have a box and no outline.
+        boxes: what becomes of objects that have a box and no outline; `None` refuses them in COCO's and YOLO's files,
+            where they tell of detection, and fills them where a tool's own conversion does.
         ignore: labels whose pixels are ignored.
         labels: a file of class names, which decides on their order, as in `read_own_labels`.
     """
 
     background: str | None = None
     overlaps: Overlaps | None = None
-    boxes: Boxes = "refuse"
+    boxes: Boxes | None = None
     ignore: Sequence[str] = ()
     labels: str | Path | None = None
 

@@ -140,7 +140,7 @@ def _objects(tree: FileTree, files: Sequence[File], image: str, objects: str, op
         names=known or sorted(found),
         order="in the order of the data set" if known else "in alphabetical order",
         entries=entries,
-        reader=CocoReader(options.boxes),
+        reader=CocoReader(options.boxes or "refuse"),
         overlaps="area",
         notes=[f"Images are in the column {image!r}, what was drawn in {objects!r}."],
     )

@@ -25,7 +25,7 @@ import numpy as np
 from .. import masks
 from ..archives import File, FileTree
 from ..texts import decode_text
-from .drawing import Drawing, Segment, checked_size, compact, size_of
+from .drawing import Boxes, Drawing, Segment, checked_size, compact, size_of, takes_box
 from .exports import Entry, Export, Images, Options, listed, split_in
 
 
@@ -39,6 +39,8 @@ _CHANNELS = 4
 class LabelStudioReader:
     """Reads what `open_label_studio` keeps of a task."""
 
+    boxes: Boxes
+
     def __call__(self, content: bytes, image: File | None) -> Drawing:
         regions = json.loads(content)
         sizes = {(region.get("original_height"), region.get("original_width")) for region in regions} - {(None, None)}
@@ -48,6 +50,8 @@ class LabelStudioReader:
         segments = []
         for region in regions:
             try:
+                if _kind(region) == "rectangle" and not takes_box(self.boxes):
+                    continue
                 mask = _mask(region, height, width)
                 segments += [Segment(label, mask) for label in _labels(region)]
             except (KeyError, TypeError, ValueError) as error:
@@ -188,7 +192,7 @@ def open_label_studio(tree: FileTree, options: Options) -> Export:
         names=sorted(names),
         order="in alphabetical order" + (f", but as {options.labels} has them" if options.labels else ""),
         entries=entries,
-        reader=LabelStudioReader(),
+        reader=LabelStudioReader(options.boxes or "fill"),
         overlaps="order",
         notes=notes,
     )

@@ -23,7 +23,7 @@ from ...progress import progress_bar
 from .. import masks
 from ..archives import File, FileTree
 from ..texts import decode_text
-from .drawing import Drawing, Segment, checked_size, size_of
+from .drawing import Boxes, Drawing, Segment, checked_size, size_of, takes_box
 from .exports import Entry, Export, Images, Options, listed, split_in
 
 
@@ -53,6 +53,8 @@ class EmbeddedImage(File):
 class LabelMeReader:
     """Reads a label file."""
 
+    boxes: Boxes
+
     def __call__(self, content: bytes, image: File | None) -> Drawing:
         record = json.loads(decode_text(content))
         sides = record.get("imageHeight"), record.get("imageWidth")
@@ -60,6 +62,8 @@ class LabelMeReader:
         segments = []
         for number, shape in enumerate(record["shapes"], 1):
             try:
+                if shape.get("shape_type") == "rectangle" and not takes_box(self.boxes):
+                    continue
                 segments.append(Segment(_label(shape), _mask(shape, height, width)))
             except (KeyError, TypeError, ValueError) as error:
                 reason = error if isinstance(error, ValueError) else repr(error)
@@ -132,7 +136,7 @@ def open_labelme(tree: FileTree, options: Options) -> Export:
         names=sorted(labels),
         order="in alphabetical order" + (f", but as {options.labels} has them" if options.labels else ""),
         entries=entries,
-        reader=LabelMeReader(),
+        reader=LabelMeReader(options.boxes or "fill"),
         overlaps="order",
         notes=notes,
     )

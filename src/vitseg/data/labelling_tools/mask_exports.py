@@ -50,7 +50,7 @@ def open_masks(tree: FileTree, options: Options) -> RawDataset:
     Raises:
         ValueError: if it is no such folder, tables differ, or options do not fit it.
     """
-    if options.overlaps or options.boxes != "refuse" or options.background not in (None, "ignore"):
+    if options.overlaps or options.boxes or options.background not in (None, "ignore"):
         raise ValueError(
             f"{tree.source} holds masks: --overlaps, --boxes and a name of the --background are for shapes."
         )

@@ -25,7 +25,7 @@ from .. import masks
 from ..archives import File, FileTree
 from ..layouts import split_of
 from ..texts import decode_text
-from .drawing import Drawing, Segment, checked_size
+from .drawing import Boxes, Drawing, Segment, checked_size, takes_box
 from .exports import Entry, Export, Images, Options, listed, split_in
 
 
@@ -38,12 +38,16 @@ _BITMAPS = ("bitmap", "alpha_mask")
 class SuperviselyReader:
     """Reads a label file."""
 
+    boxes: Boxes
+
     def __call__(self, content: bytes, image: File | None) -> Drawing:
         record = json.loads(decode_text(content))
         height, width = checked_size(record["size"]["height"], record["size"]["width"])
         segments = []
         for number, part in enumerate(record["objects"], 1):
             try:
+                if part.get("geometryType") == "rectangle" and not takes_box(self.boxes):
+                    continue
                 segments.append(Segment(part["classTitle"], _mask(part, height, width)))
             except (KeyError, TypeError, ValueError, zlib.error) as error:
                 reason = error if isinstance(error, ValueError) else repr(error)
@@ -118,7 +122,7 @@ def open_supervisely(tree: FileTree, options: Options) -> Export:
         names=names,
         order="in the order of meta.json",
         entries=entries,
-        reader=SuperviselyReader(),
+        reader=SuperviselyReader(options.boxes or "fill"),
         overlaps="order",
         notes=[f"Left out: {len(unused)} images without label file ({listed(unused)})."] if unused else [],
     )

@@ -23,7 +23,7 @@ from ..archives import File, FileTree
 from ..layouts import SPLITS
 from ..own_labels import read_own_labels
 from ..texts import decode_text
-from .drawing import Boxes, Drawing, Segment, size_of
+from .drawing import Boxes, Drawing, Segment, size_of, takes_box
 from .exports import Entry, Export, Images, Options, listed, split_in
 
 
@@ -59,9 +59,7 @@ class YoloReader:
     def _mask(self, corners: np.ndarray, height: int, width: int) -> masks.Mask | None:
         if len(corners) > 2:
             return masks.from_polygons([corners], height, width)
-        if self.boxes == "refuse":
-            raise ValueError("it is a box and no polygon; --boxes skip or fill takes such objects")
-        if self.boxes == "skip":
+        if not takes_box(self.boxes):
             return None
         (x, y), (box_width, box_height) = corners
         left, top = x - box_width / 2, y - box_height / 2
@@ -112,7 +110,7 @@ def open_yolo(tree: FileTree, options: Options) -> Export:
         names=[names[index] for index in sorted(names)],
         order="in the order of their numbers",
         entries=entries,
-        reader=YoloReader(tuple(sorted(names.items())), options.boxes),
+        reader=YoloReader(tuple(sorted(names.items())), options.boxes or "refuse"),
         overlaps="area",
         notes=notes,
     )
