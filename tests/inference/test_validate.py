@@ -324,6 +324,17 @@ def test_a_temperature_is_fitted_and_counts(model, scenes, tmp_path, capsys):
     assert "holds this result already" in capsys.readouterr().out
 
 
+def test_figures_stand_where_no_temperature_fits(model, scenes, tmp_path, monkeypatch, capsys):
+    def fail(counts):
+        raise ValueError("No temperature fits")
+
+    monkeypatch.setattr("vitseg.inference.calibrate.fit_temperature", fail)
+    assert run("--model", model, "--dataset", scenes, "--limit", 1, "--calibrate", "--output", tmp_path / "out") == 2
+    assert "error: No temperature fits" in capsys.readouterr().err
+    assert (tmp_path / "out/results.json").exists()
+    assert not (model / "calibration.json").exists()
+
+
 def test_what_cannot_be_calibrated_is_refused_before_the_work(model, scenes, monkeypatch, capsys):
     common = ("--dataset", scenes, "--calibrate", "--model")
     assert run(*common, model, "--flip") == 2

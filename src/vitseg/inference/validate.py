@@ -193,13 +193,13 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
         print_result(record)
         if note := args.calibration and calibrate.note_same_split(args, temperature):
             print(note)
-        if args.calibration_file is not None:
-            calibrate.write_calibration(args.calibration_file, sums, record)
         if args.output is not None:
             draw_images(subject, image_scores, args.save_images, args.output / "images", accelerator)
             write_results(args.output, record, scores, image_scores, images)
         if args.update_model_card:
             add_to_model_card(card, record)
+        if args.calibration_file is not None:  # which may fail, where the figures stand
+            calibrate.write_calibration(args.calibration_file, sums, record)
     return 0
 
 
