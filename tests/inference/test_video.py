@@ -239,6 +239,13 @@ class TestBadInputs:
         assert "the frame at 0.12 s is left out" in line
         assert times(tmp_path / "out/clip_overlay.mp4") == pytest.approx([0, 0.04, 0.08, 0.16, 0.2, 0.24, 0.28])
 
+    def test_what_a_decoder_would_make_up_is_no_frame(self, model, tmp_path, capsys):
+        packets = [jpeg(picture) for picture in pictures()]
+        packets[3] = packets[3][: len(packets[3]) // 2]
+        clip = motion_jpeg(tmp_path / "clip.mkv", packets)
+        assert "the frame at 0.12 s is left out" in self.segment(model, clip, tmp_path / "out", capsys)
+        assert len(times(tmp_path / "out/clip_overlay.mp4")) == 7
+
     def test_a_clip_that_breaks_off(self, model, tmp_path, capsys):
         clip = motion_jpeg(tmp_path / "clip.mkv", [jpeg(picture) for picture in pictures()] * 4)
         clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 3])

@@ -84,6 +84,8 @@ class Clip:
             raise ValueError("it holds no video")
         self._video = videos[0]
         self.sound: Sequence[av.AudioStream] = streams.audio
+        # Or decoders make up what damaged data do not say.
+        self._video.codec_context.options = {"err_detect": "explode"}
         check_size((self._video.codec_context.width, self._video.codec_context.height))
         self.time_base = self._video.time_base or Fraction(1, av.time_base)
         self.rate = self._video.average_rate or self._video.guessed_rate or USUAL_RATE
