@@ -20,6 +20,12 @@ from golden_cases import ConvertedCases
 # Looking for garbage takes a tenth of the time of the tests: compilers and loaded weights leave many objects behind.
 gc.set_threshold(100_000, 50, 100)
 
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays, and need not be looked at again."""
+    gc.freeze()
+
+
 # Needs mmsegmentation: `make interop`.
 collect_ignore = ["interop"]
 
