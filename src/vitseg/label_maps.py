@@ -6,6 +6,7 @@ A label map is an integer array (height, width) of train ids; 255 marks ignored 
 than 255 classes. A palette is a sequence of RGB colours (0 to 255), one per train id.
 """
 
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -207,7 +208,8 @@ def save_png(label_map: Image.Image, path: str | Path, origin: str = "") -> None
     note = PngInfo()
     note.add_text(ORIGIN, origin)
     with replacing(path) as unfinished:
-        label_map.save(unfinished, format="PNG", pnginfo=note)
+        # Label maps are runs of the same value: to look for those alone is faster, and hardly larger.
+        label_map.save(unfinished, format="PNG", pnginfo=note, compress_type=zlib.Z_RLE)
 
 
 def origin_of(path: str | Path) -> str | None:
