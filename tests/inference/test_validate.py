@@ -348,3 +348,17 @@ def test_what_cannot_be_calibrated_is_refused_before_the_work(model, scenes, mon
     assert run(*common, model) == 2
     assert f"{model} cannot be written to, where calibration.json belongs" in capsys.readouterr().err
     assert not (model / "calibration.json").exists()
+
+
+def test_a_page_shows_where_the_model_fails(model, scenes, tmp_path):
+    arguments = ("--model", model, "--dataset", scenes, "--output", tmp_path / "out", "--report")
+    assert run(*arguments) == 0
+    page = (tmp_path / "out/report.html").read_text()
+    assert page.count('src="data:image/jpeg;base64,') >= 5
+    assert "http" not in page
+    rows = list(csv.DictReader((tmp_path / "out/images.csv").open()))
+    assert f"mean IoU {100 * float(rows[0]['mean_iou']):.1f}" in page
+    confusion = np.array([row[1:] for row in csv.reader((tmp_path / "out/confusion.csv").open())][1:], int)
+    np.fill_diagonal(confusion, 0)
+    true, taken = np.unravel_index(confusion.argmax(), confusion.shape)
+    assert f"{SCENE_CLASSES[true]} taken for {SCENE_CLASSES[taken]}: " in page

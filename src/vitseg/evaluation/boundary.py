@@ -71,7 +71,7 @@ def boundary_areas(prediction: np.ndarray, reference: np.ndarray, num_labels: in
     pairs = ((predicted_boundary, true_boundary), (around, around))
     return np.stack(
         [
-            _areas(np.where(predicted, prediction, num_labels), np.where(true, reference, num_labels), num_labels)
+            areas_of(np.where(predicted, prediction, num_labels), np.where(true, reference, num_labels), num_labels)
             for predicted, true in pairs
         ]
     )
@@ -83,7 +83,7 @@ def _with_edge(mask: np.ndarray, width: int) -> np.ndarray:
     return mask
 
 
-def _areas(prediction: np.ndarray, reference: np.ndarray, num_labels: int) -> np.ndarray:
+def areas_of(prediction: np.ndarray, reference: np.ndarray, num_labels: int) -> np.ndarray:
     """Pixels of each class that are right, predicted and true; `num_labels` is no class, int64 `(3, num_labels)`."""
     size = num_labels + 1
     pairs = reference.astype(np.int32) * size + prediction

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -15,6 +16,7 @@ from ..models.labels import IGNORE_INDEX
 from ..progress import progress_bar
 from ..recipes.protocol import Protocol
 from .boundary import boundary_areas
+from .failures import failure_counts
 from .image_counts import rows_of_image
 from .inference import Examples, Prediction, Summarize, predict_images
 from .metric import MeanIoU, areas, mean_iou
@@ -37,6 +39,7 @@ def evaluate_model(
     progress: EvaluationProgress | None = None,
     boundary: bool = False,
     summarize: Summarize | None = None,
+    failures: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
     """
@@ -58,6 +61,7 @@ def evaluate_model(
         progress: an earlier one continues where it was. It is kept up to date and saved every now and then, and when
             something goes wrong.
         boundary: count the pixels of boundaries and around borders, too, for the `rows` of `progress`.
+        failures: count [`failure_counts`], too, for the `sums` of `progress`.
         summarize: what to keep of the scores, for the `sums` of `progress`; see [`predict_images`].
         options: keyword arguments of [`predict_images`]: `num_workers`, `window_batch_size`, `scores_dtype` and
             `scores_device`.
@@ -92,7 +96,7 @@ def evaluate_model(
         disable=not accelerator.is_main_process,
     )
     try:
-        _count(bar, metric, progress, skip_broken, boundary)
+        _count(bar, metric, progress, skip_broken, boundary, failures)
     finally:
         progress.save()
     try:
@@ -115,6 +119,7 @@ def _count(
     progress: EvaluationProgress,
     skip_broken: bool,
     boundary: bool,
+    failures: bool,
 ) -> None:
     started = time.monotonic() - progress.seconds
     for prediction in predictions:
@@ -125,6 +130,8 @@ def _count(
                 rows_of_image(prediction.index, _areas_of_image(prediction, metric, counts, boundary))
             )
             progress.sums = summed([progress.sums, *prediction.summaries])
+            if failures:
+                progress.sums = summed([progress.sums, failure_counts(*_maps(prediction, metric), metric.num_labels)])
         elif skip_broken:
             progress.broken.append(prediction.error)
         else:
@@ -151,7 +158,14 @@ def _add(prediction: Prediction, metric: MeanIoU) -> torch.Tensor:
 def _areas_of_image(prediction: Prediction, metric: MeanIoU, counts: torch.Tensor, boundary: bool) -> torch.Tensor:
     """Pixels of each class that are right, predicted and true: of all, and perhaps of boundaries and at borders."""
     of_image = areas(counts)[None]
-    if not boundary or prediction.label_map is None or prediction.reference is None:
+    if not boundary:
         return of_image
-    label_map, reference = prediction.label_map.cpu().numpy(), metric.class_ids(prediction.reference).numpy()
-    return torch.cat((of_image.cpu(), torch.from_numpy(boundary_areas(label_map, reference, metric.num_labels))))
+    boundaries = boundary_areas(*_maps(prediction, metric), metric.num_labels)
+    return torch.cat((of_image.cpu(), torch.from_numpy(boundaries)))
+
+
+def _maps(prediction: Prediction, metric: MeanIoU) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted and true class ids of an image that was counted."""
+    assert prediction.label_map is not None
+    assert prediction.reference is not None
+    return prediction.label_map.cpu().numpy(), metric.class_ids(prediction.reference).numpy()

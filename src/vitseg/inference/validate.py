@@ -14,6 +14,7 @@ writes
     image_counts.npz           pixels of each class in each image, for intervals and comparisons
     iou.png                    IoU of each class
     calibration.png            with --calibration: how often the model is right, by how sure it is
+    report.html                with --report: where the model fails, with pictures
     confusion.csv, .png        what the pixels of each class are taken for
     images/                    with --save-images N: the N worst and the N best images
 
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -46,6 +48,7 @@ from ..evaluation.bootstrap import spread
 from ..evaluation.evaluator import evaluate_model, metric_of
 from ..evaluation.image_counts import ImageCounts
 from ..evaluation.inference import predict_images
+from ..evaluation.metric import MeanIoU
 from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work, settle_dtype
 from ..evaluation.progress import EvaluationProgress, dataset_stamp, summed
 from ..evaluation.results import (
@@ -58,6 +61,7 @@ from ..evaluation.results import (
 from ..evaluation.results_folder import ImageScore, finished_record, worst_first, write_results
 from ..image_files import without_image_suffix
 from ..label_maps import Palette, comparison
+from ..models.labels import IGNORE_INDEX
 from ..recipes.cards import model_card
 from ..recipes.protocol import Protocol
 from ..replacing import replacing
@@ -65,10 +69,11 @@ from ..stamps import identity, model_stamp
 from . import calibrate
 from .confidence import read_temperature
 from .loading import class_names, load_model, palette_for
+from .report import Report
 
 
 # What can be measured beside the mean IoU: each is an option.
-MEASURES = ("boundary", "calibration", "calibrate")
+MEASURES = ("boundary", "calibration", "calibrate", "report")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reduce-labels", action="store_true", help='label maps hold 0 for "no class", train id + 1')
     parser.add_argument("--boundary", action="store_true", help="measure boundary IoU, and pixels around borders, too")
     calibrate.add_arguments(parser)
+    parser.add_argument("--report", action="store_true", help="write a page that shows where the model fails")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write to, and to continue from")
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be decoded")
     parser.add_argument(
@@ -88,8 +94,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.save_images and args.output is None:
-        args.usage_error("--save-images needs --output")
+    if (args.save_images or args.report) and args.output is None:
+        args.usage_error(f"{'--report' if args.report else '--save-images'} needs --output")
     if args.update_model_card and not Path(args.model).is_dir():
         args.usage_error(f"--update-model-card needs a model folder, which {args.model} is not")
     args.dataset, args.calibration_file = source_of(args), calibrate.calibration_file(args)
@@ -156,6 +162,7 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
         metric=metric,
         boundary="boundary" in measures,
         summarize=summarize,
+        failures="report" in measures,
         **subject.options,
     )
     if not scores["area_label"].any():
@@ -194,6 +201,10 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
         if note := args.calibration and calibrate.note_same_split(args, temperature):
             print(note)
         if args.output is not None:
+            if "report" in measures:
+                report = Report(images, sorted(index for index, _, _ in image_scores), scores["confusion_matrix"])
+                show_failures(subject, report, metric, accelerator)
+                report.save(args.output / "report.html", record, sums)
             draw_images(subject, image_scores, args.save_images, args.output / "images", accelerator)
             write_results(args.output, record, scores, image_scores, images)
         if args.update_model_card:
@@ -297,6 +308,20 @@ def draw_images(
         name = f"{titles[prediction.index]}_{name}".encode()[:250].decode(errors="ignore")
         with replacing(folder / f"{name}.png") as unfinished:
             picture.save(unfinished, format="PNG")
+
+
+def show_failures(subject: Subject, report: Report, metric: MeanIoU, accelerator: Accelerator) -> None:
+    """Segment the images once more that a report wants to show."""
+    for prediction in predict_images(
+        subject.model, subject.image_processor, subject.examples, report.indices, accelerator, **subject.options
+    ):
+        if prediction.label_map is None or prediction.reference is None:
+            raise ValueError(f"{prediction.file_name} was measured, but cannot be read any more: {prediction.error}")
+        truth = metric.class_ids(prediction.reference)
+        truth[truth == metric.num_labels] = IGNORE_INDEX
+        label_map = prediction.label_map.cpu().numpy().astype(np.uint8)
+        image = subject.examples[prediction.index]["image"]
+        report.add(prediction.index, image, label_map, truth.numpy().astype(np.uint8), subject.palette)
 
 
 def is_drawn(folder: Path, count: int) -> bool:
