@@ -11,7 +11,7 @@ from typing import Any
 from ..replacing import read_record, replacing, write_json
 from .image_counts import ImageCounts
 from .plots import plot_class_bars, plot_confusion_matrix, plot_reliability
-from .results import Record, calibration_in_words, markdown_report
+from .results import Record, markdown_report
 
 
 COUNTS_FILE = "image_counts.npz"
@@ -70,7 +70,7 @@ def write_results(
     plot_class_bars(names, ious, output / "iou.png", f"IoU of each class; {mean}")
     plot_confusion_matrix(names, matrix, output / "confusion.png", "What the pixels of each class are taken for (%)")
     if "calibration" in record:
-        title = f"How often the model is right (%), by its confidence; {calibration_in_words(record)}"
+        title = f"How often it is right, by how sure it is; calibration error {100 * record['calibration']['ece']:.2f}"
         plot_reliability(record["calibration"]["bins"], output / "calibration.png", title)
     _write_table(
         output / "confusion.csv",
