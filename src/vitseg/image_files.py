@@ -13,6 +13,9 @@ IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"}
     | {".ppm", ".tif", ".tiff", ".webp"}
 )
+# Likewise of arrays of NumPy, which are images where bands are asked for, as TIFF files are.
+ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
+TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 # Likewise of videos.
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv"}
@@ -53,6 +56,11 @@ def is_image_name(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
+def is_band_file_name(name: str) -> bool:
+    """Whether a file's name, or path, is one of a file whose bands are read: of NumPy, or a TIFF."""
+    return PurePosixPath(name).suffix.lower() in ARRAY_SUFFIXES | TIFF_SUFFIXES
+
+
 def is_video_name(name: str) -> bool:
     """Whether a file's name, or path, ends with the suffix of a video, in whatever case."""
     return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
@@ -60,7 +68,8 @@ def is_video_name(name: str) -> bool:
 
 def without_image_suffix(name: str) -> str:
     """A name or path without the suffix of an image; any other dot belongs to it: `site0.v1.jpg` is `site0.v1`."""
-    return name.removesuffix(PurePosixPath(name).suffix) if is_image_name(name) else name
+    is_image = is_image_name(name) or is_band_file_name(name)
+    return name.removesuffix(PurePosixPath(name).suffix) if is_image else name
 
 
 def without_media_suffix(name: str) -> str:

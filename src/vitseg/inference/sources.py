@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..bands import TIFF_STARTS
 from ..images import open_header
 from ..models.images import exif_orientation
 from ..progress import progress_bar
@@ -22,7 +23,6 @@ from .rasters import open_raster
 from .turning import Turn
 
 
-TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Files of more pixels are unpacked, if they can be read row by row; decoded, a pixel takes 4 bytes of memory.
 LARGEST_DECODED = 2**26
 # Formats of bytes that can be read row by row, with Pillow's modes of those that rasterio reads as Pillow does.

@@ -324,6 +324,12 @@ class SemanticImageProcessor(TorchvisionBackend):
     def __init__(self, **kwargs: Unpack[SemanticImageProcessorKwargs]):
         super().__init__(**kwargs)
 
+    @property
+    def num_bands(self) -> int | None:
+        """How many bands images have whose numbers are taken as they are; `None` for pictures, which become RGB."""
+        takes_numbers = not self.do_convert_rgb and not self.do_rescale and isinstance(self.image_mean, Sequence)
+        return len(self.image_mean) if takes_numbers else None
+
     def preprocess(
         self,
         images: ImageInput,
@@ -371,7 +377,7 @@ class SemanticImageProcessor(TorchvisionBackend):
             if do_convert_rgb and isinstance(image, Image.Image):
                 image = to_rgb(image)
             elif input_data_format is None and not isinstance(image, Image.Image) and image.ndim == 3:
-                input_data_format = _channels_first_or_last(image)
+                input_data_format = _channels_first_or_last(image, self.num_bands)
             image = super().process_image(image, do_convert_rgb=False, input_data_format=input_data_format, **kwargs)
             return to_rgb(image) if do_convert_rgb else image
         except UnsuitableImageError as error:
@@ -411,6 +417,11 @@ class SemanticImageProcessor(TorchvisionBackend):
         for index, image in enumerate(images):
             if 0 in image.shape:
                 raise ValueError(f"Image {index} is empty: its shape is {tuple(image.shape)}.")
+            if self.num_bands not in (None, image.shape[0]):
+                raise ValueError(
+                    f"Image {index} has {image.shape[0]} bands, but the model takes {self.num_bands}: give it images "
+                    "of the bands that it was trained on, in their order."
+                )
             try:
                 check_range(image, is_scaled_from_bytes)
             except UnsuitableImageError as error:
@@ -421,6 +432,9 @@ class SemanticImageProcessor(TorchvisionBackend):
                     f"Image {index} has {image.shape[0]} channels, and image_mean has {len(means)} numbers: pass "
                     "do_convert_rgb=True, or an image_mean and an image_std for each channel."
                 )
+        if self.num_bands is not None:
+            # Integers of more bits are resized like floating-point numbers, which torch cannot do with all of them.
+            images = [image if image.dtype == torch.uint8 else image.float() for image in images]
         data = {"pixel_values": self._preprocess(images, **kwargs)}
         sizes = {tuple(image.shape[-2:]) for image in data["pixel_values"]}
         if return_tensors is not None and len(sizes) > 1:
@@ -607,7 +621,14 @@ def open_files(inputs: Any, convert: Callable[[Image.Image], Any]) -> Any:
         raise ValueError(f"{inputs} {error}") from error
 
 
-def _channels_first_or_last(image: np.ndarray | torch.Tensor) -> ChannelDimension:
+def _channels_first_or_last(image: np.ndarray | torch.Tensor, num_bands: int | None) -> ChannelDimension:
+    if num_bands is not None:
+        if num_bands not in (image.shape[0], image.shape[-1]):
+            raise UnsuitableImageError(
+                f"has the shape {tuple(image.shape)}; expected {num_bands} bands, first or last: those that the model "
+                "was trained on, in their order."
+            )
+        return infer_channel_dimension_format(image, num_channels=(num_bands,))
     if not {image.shape[0], image.shape[-1]} & {1, 3, 4}:
         raise UnsuitableImageError(
             f"has the shape {tuple(image.shape)}; expected 1 (grey), 3 (RGB) or 4 channels (with opacity), first or "

@@ -1,0 +1,96 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Models for images of any number of bands, made of models for RGB."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from every_model import build
+from small_encoders import ENCODERS
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+
+from vitseg import SetrConfig, SetrForSemanticSegmentation, SetrImageProcessor
+from vitseg.training.bands import inflate, processor_of_bands, with_bands
+
+
+SEGMENTERS = ("sctnet", "sctnet-teacher", "segvit", "setr-mla", "setr-pup", "structtoken", "hlg")
+
+
+@pytest.mark.parametrize("num_bands", [1, 2, 4, 200])
+def test_what_is_the_same_in_all_bands_is_answered_as_a_grey_picture_was(num_bands):
+    weight, grey = torch.randn(8, 3, 4, 4), torch.randn(2, 1, 16, 16)
+    expected = torch.conv2d(grey.expand(-1, 3, -1, -1), weight, stride=4)
+    found = torch.conv2d(grey.expand(-1, num_bands, -1, -1), inflate(weight, num_bands), stride=4)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_first_bands_keep_the_weights_of_their_colours():
+    weight = torch.randn(8, 3, 4, 4)
+    inflated = inflate(weight, 5)
+    torch.testing.assert_close(inflated[:, 2], weight[:, 2])
+    torch.testing.assert_close(inflated[:, 0] + inflated[:, 3], weight[:, 0])
+    torch.testing.assert_close(inflated[:, 1], inflated[:, 4])
+
+
+def assert_answers_alike(model, expected, grey):
+    answers = (taker(grey.expand(-1, taker.num_channels, -1, -1)).logits for taker in (model, expected))
+    torch.testing.assert_close(*answers, rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_every_method_takes_any_number_of_bands(name):
+    model = build(name)
+    grey = torch.randn(1, 1, *model.config.protocol().window_size)
+    assert_answers_alike(with_bands(model, 6).eval(), model, grey)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["beit", "convnext", "dinov2", "dinov3_vit", "swin"])
+def test_encoders_of_transformers_take_any_number_of_bands(name):
+    config = copy.deepcopy(ENCODERS[name][1])
+    settings = {"decoder_type": "naive", "decoder_hidden_size": 8, "num_labels": 3}
+    model = SetrForSemanticSegmentation(SetrConfig(backbone_config=config, window_size=64, **settings)).eval()
+    grey = torch.randn(1, 1, 64, 64)
+    assert_answers_alike(with_bands(model, 4).eval(), model, grey)
+
+
+@torch.no_grad()
+def test_saved_and_loaded_it_takes_arrays_of_its_bands(tmp_path):
+    mean, std = [100.0, 0.5, -3.0, 2000.0, 7.0], [10.0, 0.1, 1.0, 500.0, 2.0]
+    model = with_bands(build("setr-pup"), 5).eval()
+    processor = processor_of_bands(SetrImageProcessor(do_resize=False), mean, std)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    loaded = AutoModelForSemanticSegmentation.from_pretrained(tmp_path).eval()
+    loaded_processor = AutoImageProcessor.from_pretrained(tmp_path)
+    # Larger than a window of 128 pixels, so it goes through in several.
+    image = np.random.default_rng(0).normal(mean, std, (140, 200, 5)).astype(np.float32)
+    inputs = loaded_processor(image, return_tensors="pt")
+    first = loaded_processor(np.moveaxis(image, -1, 0), return_tensors="pt")
+    torch.testing.assert_close(inputs["pixel_values"], first["pixel_values"])
+    expected = torch.from_numpy((image - np.float32(mean)) / np.float32(std)).permute(2, 0, 1)[None]
+    torch.testing.assert_close(inputs["pixel_values"], expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(loaded(**inputs).logits, model(**inputs).logits)
+    assert loaded_processor.post_process_semantic_segmentation(loaded(**inputs), [(140, 200)])[0].shape == (140, 200)
+
+
+def test_integers_are_taken_by_their_numbers():
+    processor = processor_of_bands(SetrImageProcessor(do_resize=False), [0.0] * 4, [1.0] * 4)
+    image = np.arange(4 * 6 * 8, dtype=np.uint16).reshape(4, 6, 8) * 300
+    np.testing.assert_array_equal(processor(image)["pixel_values"][0], image)
+    larger = processor(image, do_resize=True, size={"height": 12, "width": 16})["pixel_values"][0]
+    assert larger.shape == (4, 12, 16)
+    assert larger.max() == image.max()
+
+
+def test_other_numbers_of_bands_are_refused():
+    processor = processor_of_bands(SetrImageProcessor(do_resize=False), [0.0] * 4, [1.0] * 4)
+    with pytest.raises(ValueError, match=r"shape \(20, 30, 3\); expected 4 bands"):
+        processor(np.zeros((20, 30, 3), np.uint8))
+    with pytest.raises(ValueError, match="5 bands, but the model takes 4: only one for RGB"):
+        with_bands(with_bands(build("setr-pup"), 4), 5)
+    with pytest.raises(ValueError, match="32 x 32 RGB pixels"):
+        with_bands(build("cts-segmenter"), 4)
