@@ -12,17 +12,15 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
 
 from .extras import require
-from .images import check_size
+from .images import NUMPY_START, TIFF_STARTS, check_size
 
 
-NUMPY_START = b"\x93NUMPY"
-TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ZIP_START = b"PK"
 # Stored as they are; other numbers become float32.
 _STORED = ("uint8", "uint16", "int16", "float32")
@@ -78,7 +76,7 @@ def read_bands(content: bytes, what: str) -> np.ndarray:
 
 def bands_first(array: np.ndarray, num_bands: int, what: str) -> np.ndarray:
     """
-    An array that `read_bands` gave as `(bands, height, width)`: bytes, or float32.
+    An array that `read_bands` gave as `(bands, height, width)`.
 
     Args:
         array: bands may be its last axis or its first, in this order if either could be; of one band there may be no
@@ -95,7 +93,17 @@ def bands_first(array: np.ndarray, num_bands: int, what: str) -> np.ndarray:
         array = np.moveaxis(array, -1, 0)
     if array.shape[0] != num_bands:
         raise ValueError(f"{what} has the shape {array.shape}, but {num_bands} bands are expected, first or last.")
-    return np.ascontiguousarray(array, np.uint8 if array.dtype == np.uint8 else np.float32)
+    return array
+
+
+def read_band_image(content: bytes, num_bands: int, what: str) -> np.ndarray:
+    """
+    A file as an image of so many bands: `(bands, height, width)`, bytes or float32.
+
+    Raises:
+        ValueError, MissingExtraError: as `read_bands` and `bands_first` do.
+    """
+    return _numbers(bands_first(read_bands(content, what), num_bands, what))
 
 
 def encode_bands(array: np.ndarray) -> bytes:
@@ -113,8 +121,7 @@ def decode_bands(encoded: bytes | dict[str, Any], what: str) -> np.ndarray:
     Raises:
         ValueError: as `read_bands` does.
     """
-    array = read_bands(encoded["bytes"] if isinstance(encoded, dict) else encoded, what)
-    return bands_first(array, array.shape[0] if array.ndim == 3 else 1, what)
+    return _numbers(read_bands(encoded["bytes"] if isinstance(encoded, dict) else encoded, what))
 
 
 def size_of(image: Image.Image | np.ndarray) -> tuple[int, int]:
@@ -166,13 +173,17 @@ def check_bands(image: Image.Image | np.ndarray, image_processor: Any, what: str
         )
 
 
+def _numbers(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, np.uint8 if array.dtype == np.uint8 else np.float32)
+
+
 def _check_shape(shape: Sequence[int], num_bytes: int) -> None:
     """Refuse more numbers than are taken for safe, see `check_size`, if a file has too few bytes to hold them."""
     if math.prod(shape) > _MOST_NUMBERS_PER_BYTE * num_bytes:
         check_size((max(shape), math.prod(shape) // max(shape)))
 
 
-def _read_npy(file: BinaryIO, length: int, num_bytes: int) -> np.ndarray:
+def _read_npy(file: IO[bytes], length: int, num_bytes: int) -> np.ndarray:
     """An array from a `.npy` file of a length, stored in so many bytes, whose header does not claim more."""
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

@@ -56,9 +56,14 @@ def is_image_name(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
+def is_array_name(name: str) -> bool:
+    """Whether a file's name, or path, ends with the suffix of an array of NumPy, in whatever case."""
+    return PurePosixPath(name).suffix.lower() in ARRAY_SUFFIXES
+
+
 def is_band_file_name(name: str) -> bool:
     """Whether a file's name, or path, is one of a file whose bands are read: of NumPy, or a TIFF."""
-    return PurePosixPath(name).suffix.lower() in ARRAY_SUFFIXES | TIFF_SUFFIXES
+    return is_array_name(name) or PurePosixPath(name).suffix.lower() in TIFF_SUFFIXES
 
 
 def is_video_name(name: str) -> bool:
@@ -68,7 +73,7 @@ def is_video_name(name: str) -> bool:
 
 def without_image_suffix(name: str) -> str:
     """A name or path without the suffix of an image; any other dot belongs to it: `site0.v1.jpg` is `site0.v1`."""
-    is_image = is_image_name(name) or is_band_file_name(name)
+    is_image = is_image_name(name) or is_array_name(name)
     return name.removesuffix(PurePosixPath(name).suffix) if is_image else name
 
 

@@ -25,6 +25,10 @@ Orientation: TypeAlias = Literal["upright", "stored"]
 MAX_PIXELS = "VITSEG_MAX_IMAGE_PIXELS"
 _opening = threading.Lock()
 
+# How files begin that may hold bands; see `vitseg.bands`.
+NUMPY_START = b"\x93NUMPY"
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
 
 def read_picture(
     encoded: bytes | dict[str, Any],
@@ -130,7 +134,12 @@ def _decode(encoded: bytes | dict[str, Any], what: str, convert: Callable[[Image
     except UnsuitableImageError as error:
         raise ValueError(f"{what} {error}") from error
     except UnidentifiedImageError:
-        raise ValueError(f"Cannot decode {what}: not an image of a known format") from None
+        hint = (
+            ", as a file of bands is, which are for models that were trained on such (vitseg prepare folder --bands)"
+            if data.startswith((NUMPY_START, *TIFF_STARTS))
+            else ""
+        )
+        raise ValueError(f"Cannot decode {what}: not an image of a known format{hint}") from None
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to.
         raise ValueError(f"Cannot decode {what}: {str(error) or type(error).__name__}") from error
 

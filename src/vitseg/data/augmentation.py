@@ -20,6 +20,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import normalize
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from ..bands import bands_of
 from ..models.image_processing_semantic import SemanticImageProcessor, keep_ratio_size, resize_nearest
 from ..models.labels import IGNORE_INDEX
 from ..recipes import TrainingRecipe
@@ -180,8 +181,9 @@ class TrainingTransform:
         photometric_distortion: whether colours are changed, see `distort_photometrically`.
         augmentation: transforms of torchvision, which take an image and a mask and give bytes as they got them, in the
             place of resizing (`scale`, `ratio_range`), flipping and changing colours; `None` for those.
-        image_mean: mean of each RGB channel, in 0..1, as image processors have it.
-        image_std: standard deviation of each RGB channel, likewise.
+        image_mean: mean of each RGB channel, in 0..1, as image processors have it; of bands in their own numbers.
+        image_std: standard deviation of each RGB channel, or band, likewise.
+        num_bands: how many bands images have, whose colours are not changed; `None` for pictures.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -196,15 +198,15 @@ class TrainingTransform:
     augmentation: Sequence[Callable[..., Any]] | None = None
     image_mean: Sequence[float] = tuple(IMAGENET_DEFAULT_MEAN)
     image_std: Sequence[float] = tuple(IMAGENET_DEFAULT_STD)
+    num_bands: int | None = None
 
     @classmethod
     def from_recipe(cls, recipe: TrainingRecipe, image_processor: SemanticImageProcessor) -> "TrainingTransform":
         """The augmentation of a recipe, with the colour statistics of an image processor."""
+        num_bands = bands_of(image_processor)
         # New pixels have the mean colour, and are ignored.
-        fill = {
-            tv_tensors.Image: [round(255 * mean) for mean in image_processor.image_mean],
-            tv_tensors.Mask: IGNORE_INDEX,
-        }
+        colors = [255 * mean if num_bands is None else mean for mean in image_processor.image_mean]
+        fill = {tv_tensors.Image: [round(color) for color in colors], tv_tensors.Mask: IGNORE_INDEX}
         return cls(
             crop_size=recipe.crop_size,
             scale=recipe.scale,
@@ -215,6 +217,7 @@ class TrainingTransform:
             augmentation=None if recipe.augmentation is None else build_augmentation(recipe.augmentation, fill),
             image_mean=tuple(image_processor.image_mean),
             image_std=tuple(image_processor.image_std),
+            num_bands=num_bands,
         )
 
     def __post_init__(self) -> None:
@@ -235,31 +238,32 @@ class TrainingTransform:
         """Makes one training example. The same generator state always gives the same example.
 
         Args:
-            image: uint8 RGB (3, height, width).
+            image: uint8 RGB (3, height, width), or of bands, uint8 or float32 (bands, height, width).
             label_map: (height, width), train ids in any integer dtype; 255 is ignored.
             rng: where everything random is drawn from.
 
         Returns:
-            `pixel_values`: float32 (3, crop height, crop width), 0 (the mean colour) where the image is too small.
+            `pixel_values`: float32 (channels, crop height, crop width), 0 (the mean) where the image is too small.
             `labels`: int64 (crop height, crop width), 255 there; it holds no value that `label_map` does not.
 
         Raises:
-            ValueError: if `image` is not uint8 RGB, or `label_map` has another size; or if a transform of
-                `augmentation` cannot be applied, or makes something else of them.
+            ValueError: if `image` is not uint8 RGB or of the bands, or `label_map` has another size; or if a
+                transform of `augmentation` cannot be applied, or makes something else of them.
         """
-        _check_pair(image, label_map)
+        self._check_pair(image, label_map)
         if self.augmentation is None:
             pixels, label_map = self._crop_as_published(image, label_map, rng)
         else:
             image, label_map = apply_jointly(self.augmentation, image, label_map, rng)
-            _check_pair(image, label_map)
+            self._check_pair(image, label_map)
             top, left, height, width = choose_window(label_map, self.crop_size, self.max_category_share, rng)
             pixels = image[:, top : top + height, left : left + width]
             label_map = label_map[top : top + height, left : left + width]
+        unit = 255 if self.num_bands is None else 1
         pixel_values = normalize(
             pixels.float(),
-            [255 * mean for mean in self.image_mean],
-            [255 * std for std in self.image_std],
+            [unit * mean for mean in self.image_mean],
+            [unit * std for std in self.image_std],
             inplace=True,
         )
         labels = label_map.to(torch.int64)
@@ -283,14 +287,18 @@ class TrainingTransform:
         pixels = pixels[top : top + height, left : left + width]
         if rng.random() < self.flip_probability:
             pixels, label_map = cv2.flip(pixels, 1), label_map.flip(-1)
-        if self.photometric_distortion:
+        # OpenCV leaves out the axis of a single band.
+        pixels = pixels.reshape(*label_map.shape, len(image))
+        if self.photometric_distortion and self.num_bands is None:
             pixels = distort_photometrically(pixels, rng)
         return torch.from_numpy(np.stack(cv2.split(pixels))), label_map
 
-
-def _check_pair(image: torch.Tensor, label_map: torch.Tensor) -> None:
-    if image.dtype != torch.uint8 or image.shape != (3, *label_map.shape):
-        raise ValueError(
-            f"image is {image.dtype} {tuple(image.shape)}, label_map {tuple(label_map.shape)}; expected "
-            "torch.uint8 (3, height, width) and (height, width)."
-        )
+    def _check_pair(self, image: torch.Tensor, label_map: torch.Tensor) -> None:
+        channels, dtypes = 3, [torch.uint8]
+        if self.num_bands is not None:
+            channels, dtypes = self.num_bands, [torch.uint8, torch.float32]
+        if image.dtype not in dtypes or image.shape != (channels, *label_map.shape):
+            raise ValueError(
+                f"image is {image.dtype} {tuple(image.shape)}, label_map {tuple(label_map.shape)}; expected "
+                f"{' or '.join(map(str, dtypes))} ({channels}, height, width) and (height, width)."
+            )

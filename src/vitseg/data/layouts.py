@@ -9,10 +9,10 @@ Splits may be folders above (`train/images`), below (`images/train`) or in the n
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..image_files import is_image_name, without_image_suffix
+from ..image_files import is_array_name, is_image_name, without_image_suffix
 from .archives import File, FileTree
 
 
@@ -123,9 +123,13 @@ def place_of(path: str) -> Place | None:
     return None
 
 
-def find_pairs(tree: FileTree) -> tuple[list[FoundPair], list[str]]:
+def find_pairs(tree: FileTree, is_image: Callable[[str], bool] = is_image_name) -> tuple[list[FoundPair], list[str]]:
     """
     The images and masks below a folder. A mask has the name of its image, perhaps with `_mask` after it.
+
+    Args:
+        tree: the folder.
+        is_image: whether a file is an image by its path; masks are image files in any case.
 
     Returns:
         The pairs in the order of their names, and the paths of other files among them.
@@ -134,12 +138,13 @@ def find_pairs(tree: FileTree) -> tuple[list[FoundPair], list[str]]:
         ValueError: if there are no images or no masks, or two have the same name but for the suffix.
     """
     places = {path: place for path in tree.files if (place := place_of(path))}
-    if not any(map(is_image_name, places)):
-        places = _beside_each_other(tree)
-    kinds = [_first_folder(tree, places, folders) for folders in (_IMAGES, _MASKS)]
+    if not any(is_image(path) or is_image_name(path) for path in places):
+        places = _beside_each_other(tree, is_image)
+    wanted = ((_IMAGES, is_image), (_MASKS, is_image_name))
+    kinds = [_first_folder(tree, places, folders, is_wanted) for folders, is_wanted in wanted]
     images, masks = (
-        _by_key(tree, {path: place for path, place in places.items() if place.folder == kind and is_image_name(path)})
-        for kind in kinds
+        _by_key(tree, {path: place for path, place in places.items() if place.folder == kind and is_wanted(path)})
+        for kind, (_, is_wanted) in zip(kinds, wanted, strict=True)
     )
     masks = {key if key in images else key.removesuffix(_MASK_ENDING): mask for key, mask in masks.items()}
     pairs = []
@@ -147,29 +152,36 @@ def find_pairs(tree: FileTree) -> tuple[list[FoundPair], list[str]]:
         image, mask = images.get(key), masks.get(key)
         name, place = (image or masks[key])[1:]
         pairs.append(FoundPair(name, image and image[0], mask and mask[0], place.split_folder))
-    others = [path for path, place in places.items() if place.folder in kinds and not is_image_name(path)]
+    is_read = {path for path in places if is_image(path) or is_image_name(path)}
+    others = [path for path, place in places.items() if place.folder in kinds and path not in is_read]
     return sorted(pairs, key=lambda pair: pair.name), others
 
 
-def _beside_each_other(tree: FileTree) -> dict[str, Place]:
+def _beside_each_other(tree: FileTree, is_image: Callable[[str], bool]) -> dict[str, Place]:
     """The images and masks of a tree without folders of that name, in which masks end in `_mask`."""
     places = {}
-    for path in filter(is_image_name, tree.files):
+    for path in tree.files:
         *folders, name = without_image_suffix(normalize(path)).split("/")
+        if not (is_image(path) or (is_image_name(path) and name.endswith(_MASK_ENDING))):
+            continue
         kind = _MASKS[0] if name.endswith(_MASK_ENDING) else _IMAGES[0]
         places[path] = Place(kind, tuple(folders), (name,))
     return places if _MASKS[0] in {place.folder for place in places.values()} else {}
 
 
-def _first_folder(tree: FileTree, places: Mapping[str, Place], folders: Sequence[str]) -> str:
-    there = {place.folder for path, place in places.items() if is_image_name(path)}
+def _first_folder(
+    tree: FileTree, places: Mapping[str, Place], folders: Sequence[str], is_wanted: Callable[[str], bool]
+) -> str:
+    there = {place.folder for path, place in places.items() if is_wanted(path)}
     chosen = next((folder for folder in folders if folder in there), None)
     if chosen is None:
-        parents = sorted({path.rpartition("/")[0] or "." for path in tree.files if is_image_name(path)})
+        parents = sorted({path.rpartition("/")[0] or "." for path in tree.files if is_wanted(path)})
         listed = ", ".join(parents[:_EXAMPLES]) + (", ..." if len(parents) > _EXAMPLES else "")
+        has_arrays = is_wanted is is_image_name and any(map(is_array_name, tree.files))
+        hint = " Files of NumPy are read for their bands alone: say --bands all." if has_arrays else ""
         raise ValueError(
             f"There is no folder {folders[0]!r} with image files in {tree.source} (nor {', '.join(folders[1:])}). "
-            f"Image files are in: {listed or 'none of its folders'}."
+            f"Image files are in: {listed or 'none of its folders'}.{hint}"
         )
     return chosen
 

@@ -9,10 +9,19 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..image_files import describe_left_out, printable, without_image_suffix
+from ..bands import read_bands
+from ..extras import MissingExtraError
+from ..image_files import (
+    describe_left_out,
+    is_band_file_name,
+    is_image_name,
+    printable,
+    without_image_suffix,
+)
 from ..images import open_header
 from .annotations import MaskFile, TrainIds
 from .archives import FileTree
+from .bands import Bands, choose_bands, count_bands
 from .layouts import SPLITS, FoundPair, find_pairs, normalize, place_of
 from .own_labels import read_own_labels
 from .pairs import Pair, RawDataset
@@ -38,6 +47,7 @@ def open_folder(
     val_list: str | Path | None = None,
     ignore: Sequence[str] = (),
     test_list: str | Path | None = None,
+    bands: Sequence[str] | None = None,
 ) -> RawDataset:
     """
     Find the pairs in a folder of images and masks.
@@ -56,12 +66,14 @@ def open_folder(
         ignore: values or colours that stand for no class and are ignored; 255 always is, unless it is a class.
         test_list: likewise for a test split. Without it that is what lies in a folder for testing. Images for testing
             of which none has a mask are left out.
+        bands: "all", or the numbers of those that are taken of images that are TIFF files or NumPy's; `None` for
+            pictures.
 
     Raises:
         ValueError: if there are no images or masks, or the labels or the lists cannot be used.
     """
     tree = FileTree(source)
-    found, others = find_pairs(tree)
+    found, others = find_pairs(tree, is_image_name if bands is None else is_band_file_name)
     labels, train_ids, unnamed = read_own_labels(labels_file, ignore, _has_colors(found))
     files = {"train": train_list, "validation": val_list, "test": test_list}
     lists = {split: _read_list(Path(file), found) for split, file in files.items() if file is not None}
@@ -82,14 +94,33 @@ def open_folder(
         )
     if left_out := describe_left_out(others):
         notes.append(left_out)
+    chosen = None if bands is None else choose_bands(bands, _count_bands(found))
     return RawDataset(
         title=Path(source).resolve().stem,
         labels=labels,
         train_ids=train_ids,
-        splits={split: [_pair(pair, train_ids) for pair in pairs] for split, pairs in splits.items()},
+        splits={split: [_pair(pair, train_ids, chosen) for pair in pairs] for split, pairs in splits.items()},
         notes=tuple(notes),
         unnamed=unnamed,
+        bands=chosen,
     )
+
+
+def _count_bands(pairs: Sequence[FoundPair]) -> int:
+    """How many bands the images have, by the first that can be read; the preparation refuses others."""
+    reasons = []
+    for pair in pairs:
+        if pair.image is None or pair.mask is None:
+            continue
+        try:
+            with pair.mask.open() as file, open_header(file) as mask:
+                size = mask.height, mask.width
+            return count_bands(read_bands(pair.image.read(), str(pair.image)).shape, size)
+        except MissingExtraError:
+            raise
+        except Exception as error:  # The preparation says what is wrong with each.
+            reasons.append(f"{pair.image}: {error}")
+    raise ValueError(f"The bands of no image can be read; the first: {reasons[0] if reasons else 'none has a mask'}")
 
 
 def _has_colors(pairs: Sequence[FoundPair]) -> bool:
@@ -102,10 +133,11 @@ def _has_colors(pairs: Sequence[FoundPair]) -> bool:
         return True  # The preparation will say what is wrong with it.
 
 
-def _pair(found: FoundPair, train_ids: TrainIds) -> Pair:
+def _pair(found: FoundPair, train_ids: TrainIds, bands: Bands | None) -> Pair:
     if (name := printable(found.name)) != found.name:
         raise ValueError(f"The name of the image {name} is not UTF-8, as the names in a data set are: rename it.")
-    return Pair(found.name, found.image, MaskFile(found.mask, train_ids.is_colored) if found.mask else None)
+    mask = MaskFile(found.mask, train_ids.is_colored) if found.mask else None
+    return Pair(found.name, found.image, mask, bands=bands)
 
 
 def _as_found(tree: FileTree, pairs: Sequence[FoundPair]) -> tuple[dict[str, str | None], str | None]:

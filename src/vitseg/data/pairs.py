@@ -6,14 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from ..bands import encode_bands
 from ..image_files import without_image_suffix
 from ..images import Orientation
 from .annotations import Annotation, TrainIds
 from .archives import File
+from .bands import Bands, sum_bands
 from .dataset_labels import DatasetLabels
 from .shards import Row, class_counts
 from .streaming import decode_example
@@ -23,8 +26,20 @@ from .streaming import decode_example
 # what was prepared before is prepared anew.
 READER_VERSION = 2
 
-# A verified pair: its row, and its number of pixels by train id.
-EncodedPair = tuple[Row, np.ndarray]
+
+class EncodedPair(NamedTuple):
+    """
+    A verified pair.
+
+    Args:
+        row: of the prepared data set.
+        pixels: its number of pixels by train id, int64 (256,).
+        band_sums: of an image of bands, see `sum_bands`.
+    """
+
+    row: Row
+    pixels: np.ndarray
+    band_sums: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -38,12 +53,14 @@ class Pair:
         image: an image file.
         annotation: the annotation.
         orientation: which way images of the data set stand that have an EXIF orientation; see `find_orientation`.
+        bands: which bands of the image file are taken; `None` if it is a picture.
     """
 
     name: str
     image: File | None
     annotation: Annotation | None
     orientation: Orientation | None = None
+    bands: Bands | None = None
 
     @property
     def size(self) -> int:
@@ -54,7 +71,8 @@ class Pair:
     def stamp(self) -> str:
         """Another text for another pair, and for the same once one of its files has changed."""
         parts = ("" if part is None else part.stamp for part in (self.image, self.annotation))
-        return "\n".join([self.name, *parts, self.orientation or ""])
+        bands = [repr(self.bands)] if self.bands else []
+        return "\n".join([self.name, *parts, self.orientation or "", *bands])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +87,7 @@ class RawDataset:
         splits: the pairs of each split, sorted by name.
         notes: what a person should know of how the splits were made.
         unnamed: values in the annotation files that are ignored although nobody said so.
+        bands: which bands of the image files are taken; `None` if they are pictures.
     """
 
     title: str
@@ -77,6 +96,7 @@ class RawDataset:
     splits: Mapping[str, Sequence[Pair]]
     notes: tuple[str, ...] = ()
     unnamed: tuple[int, ...] = ()
+    bands: Bands | None = None
 
 
 def match_up(
@@ -89,10 +109,8 @@ def match_up(
 
 def encode_pair(pair: Pair, train_ids: TrainIds) -> EncodedPair:
     """
-    Verify a pair and make it a row: the image's bytes as they are, the label map as PNG of train ids.
-
-    Returns:
-        The row, as `write_shard` takes it, and the number of pixels by train id, int64 (256,).
+    Verify a pair and make it a row, as `write_shard` takes it: the image's bytes as they are, or its bands as NumPy
+    has them, the label map as PNG of train ids.
 
     Raises:
         ValueError: if one of the two is missing or cannot be read, their sizes differ, or the annotation holds a value
@@ -107,12 +125,16 @@ def encode_pair(pair: Pair, train_ids: TrainIds) -> EncodedPair:
     png = BytesIO()
     Image.fromarray(label_map).save(png, format="PNG")
     name = PurePosixPath(pair.image.name)
+    content, band_sums = pair.image.read(), None
+    if pair.bands is not None:
+        image = pair.bands.read(content, str(pair.image))
+        content, band_sums = encode_bands(image), sum_bands(image)
     row = {
-        "image": {"bytes": pair.image.read(), "path": name.name},
+        "image": {"bytes": content, "path": name.name},
         "label": {"bytes": png.getvalue(), "path": f"{without_image_suffix(name.name)}.png"},
         "file_name": pair.name,
         **class_counts(np.arange(256), counts),
     }
     # What training will do with it, so that training has nothing to complain about.
     decode_example(row | {"file_name": str(pair.image)}, pair.orientation)
-    return row, counts
+    return EncodedPair(row, counts, band_sums)

@@ -32,6 +32,7 @@ from ..progress import progress_bar
 from ..replacing import recover, replacing, write_json
 from .annotations import TrainIds
 from .augmentation import IGNORE_INDEX
+from .bands import BANDS_FILE, BandStatistics
 from .dataset_labels import LABELS_FILE
 from .orientation import describe_orientation, find_orientation
 from .pairs import READER_VERSION, EncodedPair, Pair, RawDataset, encode_pair
@@ -61,11 +62,13 @@ class SplitReport:
         images: pairs that were written.
         pixels: their number of pixels by train id, 256 entries.
         skipped: for each pair that was skipped, the reason.
+        band_sums: of images of bands, see `sum_bands`, over all their pixels.
     """
 
     images: int
     pixels: Sequence[int]
     skipped: Sequence[str]
+    band_sums: Sequence[Sequence[float]] | None = None
 
 
 def prepare(
@@ -82,9 +85,9 @@ def prepare(
     Write a data set that `datasets.load_dataset(output)` loads and `SegmentationStream` streams.
 
     The folder holds `data/SPLIT-*.parquet` (the columns of `shards.FEATURES`, sorted by `file_name`), the label
-    table `labels.json`, a data set card, `preparation.json`, which tells what was prepared and what was in it, and
-    `skipped.txt` if a pair was skipped. The same input gives the same bytes of all but `preparation.json`, whatever
-    the number of workers.
+    table `labels.json`, of images of bands `bands.json`, a data set card, `preparation.json`, which tells what was
+    prepared and what was in it, and `skipped.txt` if a pair was skipped. The same input gives the same bytes of all
+    but `preparation.json`, whatever the number of workers.
 
     If the output is there already, or an earlier run was interrupted, only the shards are made whose files have
     changed since, or the meaning of whose values has. An output keeps what it held until what replaces it is complete.
@@ -208,6 +211,7 @@ def _is_whole(output: Path, earlier: Mapping[str, Any], dataset: RawDataset, on_
     labels = output / LABELS_FILE
     return (
         (output / CARD_FILE).exists()
+        and (output / BANDS_FILE).exists() == (dataset.bands is not None)
         and labels.exists()
         and labels.read_bytes() == dataset.labels.to_json().encode()
         and all(_is_intact(output, entry) for entry in earlier["shards"])
@@ -378,22 +382,26 @@ def _count(results: Iterable[EncodedPair | str], progress: tqdm) -> Iterator[Enc
 def _write_shard(shard: _Shard, results: Iterable[EncodedPair | str], on_error: str) -> None:
     pixels = np.zeros(256, np.int64)
     skipped: list[str] = []
+    bands = shard.pairs[0].bands
+    band_sums = np.zeros((2, len(bands.chosen) if bands else 0))
 
     def rows() -> Iterator[Row]:
         for result in results:
-            if isinstance(result, tuple):
-                row, counts = result
-                np.add(pixels, counts, out=pixels)
-                yield row
+            if isinstance(result, EncodedPair):
+                np.add(pixels, result.pixels, out=pixels)
+                if result.band_sums is not None:
+                    np.add(band_sums, result.band_sums, out=band_sums)
+                yield result.row
             elif on_error == "stop":
                 raise BadPairError(result)
             else:
                 skipped.append(result)
 
     shard.discard()
-    write_shard(rows(), shard.file, orientation=shard.pairs[0].orientation)
+    write_shard(rows(), shard.file, orientation=shard.pairs[0].orientation, has_bands=bands is not None)
     images = len(shard.pairs) - len(skipped)
-    shard.write_record(SplitReport(images=images, pixels=pixels.tolist(), skipped=skipped))
+    sums = band_sums.tolist() if bands else None
+    shard.write_record(SplitReport(images=images, pixels=pixels.tolist(), skipped=skipped, band_sums=sums))
 
 
 def _assemble(dataset: RawDataset, shards: Sequence[_Shard], about: Mapping[str, Any], work: Path) -> Path:
@@ -418,9 +426,14 @@ def _assemble(dataset: RawDataset, shards: Sequence[_Shard], about: Mapping[str,
             entries.append({"file": name, "bytes": size, "made_of": shard.made_of, "report": asdict(record)})
             if name:
                 moves.append((shard.file, complete / "data" / name))
-    card = dataset_card(dataset.title, _DESCRIPTION, dataset.labels, list(dataset.splits))
+    chosen = dataset.bands.chosen if dataset.bands else ()
+    card = dataset_card(dataset.title, _DESCRIPTION, dataset.labels, list(dataset.splits), bands=chosen)
     (complete / CARD_FILE).write_text(card, encoding="utf-8")
     (complete / LABELS_FILE).write_bytes(dataset.labels.to_json().encode())
+    if dataset.bands:
+        learned = report.get("train") or next(iter(report.values()))
+        statistics = BandStatistics.of_sums(np.array(learned.band_sums), sum(learned.pixels))
+        (complete / BANDS_FILE).write_text(statistics.to_json(), encoding="utf-8")
     reasons = [reason for split in report.values() for reason in split.skipped]
     if reasons:
         (complete / SKIPPED_FILE).write_text("".join(f"{reason}\n" for reason in reasons), encoding="utf-8")
@@ -437,6 +450,7 @@ def _total(records: Sequence[SplitReport]) -> SplitReport:
         images=sum(record.images for record in records),
         pixels=np.sum([record.pixels for record in records], axis=0).tolist(),
         skipped=[reason for record in records for reason in record.skipped],
+        band_sums=np.sum([record.band_sums for record in records], axis=0).tolist() if records[0].band_sums else None,
     )
 
 

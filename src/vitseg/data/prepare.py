@@ -19,7 +19,8 @@ The source is read as it was downloaded, packed or unpacked:
     pascal-context   VOCtrainval_03-May-2010.tar, and trainval_merged.json or the folder trainval of .mat files
     folder           images/ and masks/ with equal names, in folders train, val and test or not; --labels tells what
                      the masks' values mean, in a file such as ["sky", "road"], {"7": "road", "11": "building"},
-                     {"#804080": "road"}, a name on each line, or CVAT's labelmap.txt
+                     {"#804080": "road"}, a name on each line, or CVAT's labelmap.txt. With --bands images are
+                     GeoTIFF or NumPy's, of any number of bands
     coco             COCO's JSON with its images: polygons, run lengths and crowds
     cvat             CVAT for images 1.1 (XML), or segmentation masks with labelmap.txt
     hub              a data set of the Hugging Face Hub in Parquet files, with masks or with polygons in "objects"
@@ -89,6 +90,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--val-list", type=Path, metavar="FILE", help="images to validate on, one on each line")
     own.add_argument("--test-list", type=Path, metavar="FILE", help="images of a test split, one on each line")
     own.add_argument(
+        "--bands",
+        nargs="+",
+        metavar="N",
+        help="images are TIFF (extra geo), .npy or .npz files; take these bands of theirs, from 1, or all",
+    )
+    own.add_argument(
         "--ignore", nargs="+", default=[], metavar="VALUE", help="values, colours or labels that are no class"
     )
     tools = parser.add_argument_group("exports of labelling tools")
@@ -143,6 +150,8 @@ def check_arguments(args: argparse.Namespace) -> None:
         args.usage_error(f"--labels, --ignore and the lists of splits are for folder; {args.dataset} has its own")
     if args.dataset != "folder" and lists:
         args.usage_error(f"the lists of splits are for folder; {args.dataset or 'an export'} has its own")
+    if args.dataset != "folder" and args.bands:
+        args.usage_error(f"--bands is for folder; {args.dataset or 'an export'} holds pictures")
     if args.dataset in (*DOWNLOADS, "folder") and (args.background or args.overlaps or args.boxes):
         args.usage_error(
             f"--background, --overlaps and --boxes are for exports of labelling tools, not {args.dataset}"
@@ -163,7 +172,8 @@ def check_arguments(args: argparse.Namespace) -> None:
 def open_dataset(args: argparse.Namespace) -> RawDataset:
     if args.dataset == "folder":
         lists = args.train_list, args.val_list
-        return open_folder(args.source, args.labels, *lists, ignore=args.ignore, test_list=args.test_list)
+        others = {"ignore": args.ignore, "test_list": args.test_list, "bands": args.bands}
+        return open_folder(args.source, args.labels, *lists, **others)
     if args.dataset in DOWNLOADS:
         return open_download(args.dataset, args.source, args.classes or 60)
     tools = labelling_tools()

@@ -14,6 +14,7 @@ from datasets import Features, Image, List, Value
 
 from ..images import Orientation
 from .augmentation import IGNORE_INDEX
+from .bands import BANDS_FILE
 from .dataset_labels import LABELS_FILE, DatasetLabels
 
 
@@ -24,6 +25,8 @@ GROUP_BYTES = 8 * 1024**2
 # The classes that a label map shows, and their numbers of pixels.
 COUNT_FEATURES = {"class_ids": List(Value("int32")), "class_pixels": List(Value("int64"))}
 FEATURES = Features({"image": Image(), "label": Image(), "file_name": Value("string"), **COUNT_FEATURES})
+# As it is of data sets of bands, which `datasets` gives as they are stored.
+_BANDS = {"bytes": Value("binary"), "path": Value("string")}
 
 # In the footers: which way images stand that have an EXIF orientation.
 _ORIENTATION = b"vitseg.orientation"
@@ -43,7 +46,11 @@ def shard_name(split: str, index: int, count: int) -> str:
 
 
 def write_shard(
-    rows: Iterable[Row], file: Path, group_rows: int = GROUP_ROWS, orientation: Orientation | None = None
+    rows: Iterable[Row],
+    file: Path,
+    group_rows: int = GROUP_ROWS,
+    orientation: Orientation | None = None,
+    has_bands: bool = False,
 ) -> None:
     """
     Write a Parquet file; the same rows always give the same bytes.
@@ -56,8 +63,9 @@ def write_shard(
         group_rows: rows in a row group at most; fewer where encoded images and label maps pass `GROUP_BYTES`.
         orientation: which way images stand that have an EXIF orientation, which the footer says; `None` if there are
             none.
+        has_bands: whether images are of bands, as `encode_bands` stores them, and no pictures.
     """
-    schema = FEATURES.arrow_schema
+    schema = Features({**FEATURES, "image": _BANDS} if has_bands else FEATURES).arrow_schema
     if orientation is not None:
         schema = schema.with_metadata({**schema.metadata, _ORIENTATION: orientation.encode()})
     with pq.ParquetWriter(file, schema) as writer:
@@ -81,7 +89,12 @@ def read_orientation(metadata: pq.FileMetaData) -> Orientation | None:
 
 
 def dataset_card(
-    title: str, description: str, labels: DatasetLabels, splits: Sequence[str], license: str = "unknown"
+    title: str,
+    description: str,
+    labels: DatasetLabels,
+    splits: Sequence[str],
+    license: str = "unknown",
+    bands: Sequence[int] = (),
 ) -> str:
     """
     The `README.md` of a data set: what `datasets` reads to load it, and what people read.
@@ -92,7 +105,12 @@ def dataset_card(
         labels: its classes.
         splits: names of the splits; the shards of each are `data/SPLIT-*.parquet`.
         license: an identifier that the Hub knows.
+        bands: which bands of their files the images hold, from 1; none if they are pictures.
     """
+    image = "the picture, an encoded image file"
+    if bands:
+        numbers = ", ".join(map(str, bands))
+        image = f"the bands {numbers} of the image, a `.npy` file `(bands, height, width)`; see `{BANDS_FILE}`"
     data_files = "\n".join(f"  - split: {split}\n    path: data/{split}-*.parquet" for split in splits)
     classes = ", ".join(f"{index} {name}" for index, name in labels.id2label.items())
     # JSON strings are YAML strings, whatever they hold.
@@ -113,7 +131,7 @@ configs:
 
 | column | holds |
 | --- | --- |
-| `image` | the picture, an encoded image file |
+| `image` | {image} |
 | `label` | the label map, PNG: one train id per pixel, {IGNORE_INDEX} is ignored |
 | `file_name` | a name for the picture |
 | `class_ids`, `class_pixels` | the train ids in the label map, and how many pixels are of each |

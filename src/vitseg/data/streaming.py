@@ -23,8 +23,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
+from ..bands import decode_bands, is_encoded_bands, size_of
 from ..images import Orientation, read_label_map, read_picture
 from ..models.image_processing_semantic import reduce_labels
 from ..progress import progress_bar
@@ -241,8 +243,8 @@ class SegmentationStream(ExampleStream):
 
     Args:
         args, kwargs: those of [`ExampleStream`]. `transform` makes an example from an image (uint8 RGB
-            `(3, height, width)`), its label map (`(height, width)`, 255 ignored) and a random generator, as
-            `TrainingTransform` does. None gives images and label maps as they are.
+            `(3, height, width)`, or of bands as `decode_bands` has them), its label map (`(height, width)`, 255
+            ignored) and a random generator, as `TrainingTransform` does. None gives images and label maps as they are.
         do_reduce_labels: whether stored labels count from 1 and 0 means "no class", as in ADE20K's own files.
 
     Raises:
@@ -263,7 +265,9 @@ class SegmentationStream(ExampleStream):
 
     def make_example(self, row: Example, rng: np.random.Generator) -> Example:
         example = decode_example(row, self._blocks.orientation)
-        image = torch.from_numpy(np.array(example["image"])).permute(2, 0, 1)
+        image = torch.from_numpy(np.array(example["image"]))
+        if isinstance(example["image"], Image.Image):
+            image = image.permute(2, 0, 1)
         # Bytes are compared many times faster by NumPy than by torch.
         label_map = example["label_map"]
         if self.do_reduce_labels:
@@ -431,9 +435,9 @@ def _decode_batch(batch: dict[str, list], do_reduce_labels: bool, orientation: O
 def decode_example(row: Example, orientation: Orientation | None = None) -> Example:
     """Decodes a row of the data set.
 
-    An image in any mode becomes 8-bit RGB, see `to_rgb`, and is turned as its EXIF orientation says, as OpenCV and
-    `datasets` do, unless the data set says otherwise or only the image as stored has the size of the label map. Label
-    maps are never turned.
+    An image of bands is what `decode_bands` says. Any other, in any mode, becomes 8-bit RGB, see `to_rgb`, and is
+    turned as its EXIF orientation says, as OpenCV and `datasets` do, unless the data set says otherwise or only the
+    image as stored has the size of the label map. Label maps are never turned.
 
     Args:
         row: `image` and `label` (the bytes of a file, or a dictionary with `bytes`) and `file_name`.
@@ -441,8 +445,8 @@ def decode_example(row: Example, orientation: Orientation | None = None) -> Exam
             `vitseg.data.orientation`.
 
     Returns:
-        `image`: a PIL image in mode "RGB". `label_map`: the stored values, an array `(height, width)`, uint8, or int32
-        if the file holds more than 8 bits. `file_name`: as given.
+        `image`: a PIL image in mode "RGB", or an array `(bands, height, width)`. `label_map`: the stored values, an
+        array `(height, width)`, uint8, or int32 if the file holds more than 8 bits. `file_name`: as given.
 
     Raises:
         ValueError: naming the file, if the image or label map cannot be decoded, the label map does not hold one
@@ -451,10 +455,13 @@ def decode_example(row: Example, orientation: Orientation | None = None) -> Exam
     name = row["file_name"]
     label_map = read_label_map(row["label"], f"the label map of {name}")
     height, width = label_map.shape
-    image = read_picture(row["image"], f"the image of {name}", orientation, label_size=(width, height))
-    if image.size != (width, height):
+    if is_encoded_bands(row["image"]):
+        image = decode_bands(row["image"], f"the image of {name}")
+    else:
+        image = read_picture(row["image"], f"the image of {name}", orientation, label_size=(width, height))
+    if (size := size_of(image)) != (height, width):
         raise ValueError(
-            f"The image of {name} is {image.width} x {image.height} pixels, its label map {width} x {height}: they "
+            f"The image of {name} is {size[1]} x {size[0]} pixels, its label map {width} x {height}: they "
             "must have the same width and height."
         )
     return {"image": image, "label_map": label_map, "file_name": name}

@@ -16,12 +16,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import datasets
+import numpy as np
 import torch
 from accelerate import Accelerator
 from PIL import Image
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..bands import check_bands, size_of
 from ..models.image_processing_semantic import resized_bands
 from ..models.layers import resize
 from ..models.sliding_window import slide_inference
@@ -29,7 +31,8 @@ from ..overlapping import overlapping
 from ..recipes.protocol import Protocol, View, holds_protocol
 
 
-# Images by number: items hold `image` (PIL) and perhaps `file_name` and `label_map` (`(height, width)`).
+# Images by number: items hold `image` (PIL, or an array `(bands, height, width)`) and perhaps `file_name` and
+# `label_map` (`(height, width)`).
 Examples: TypeAlias = datasets.Dataset | Sequence[dict[str, Any]]
 
 
@@ -277,16 +280,18 @@ class ResizedImages:
             example = self.examples[index]
             item["file_name"] = example.get("file_name", item["file_name"])
             image, label_map = example["image"], example.get("label_map")
-            sizes = dict.fromkeys((view.height, view.width) for view in self.protocol.views(image.height, image.width))
+            check_bands(image, self.image_processor, item["file_name"])
+            height, width = size = size_of(image)
+            sizes = dict.fromkeys((view.height, view.width) for view in self.protocol.views(height, width))
             return item | {
-                "size": (image.height, image.width),
-                "resized": {size: self._resize(image, size) for size in sizes},
+                "size": size,
+                "resized": {view_size: self._resize(image, view_size) for view_size in sizes},
                 "reference": None if label_map is None else torch.tensor(label_map),
             }
         except (OSError, ValueError) as error:
             return item | {"error": str(error)}
 
-    def _resize(self, image: Image.Image, size: tuple[int, int]) -> torch.Tensor:
+    def _resize(self, image: Image.Image | np.ndarray, size: tuple[int, int]) -> torch.Tensor:
         return self.image_processor(
             image,
             do_resize=True,
@@ -294,6 +299,7 @@ class ResizedImages:
             do_rescale=False,
             do_normalize=False,
             do_pad=False,
+            input_data_format=None if isinstance(image, Image.Image) else "channels_first",
             return_tensors="pt",
         )["pixel_values"][0]
 

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..bands import TIFF_STARTS
-from ..images import open_header
+from ..images import TIFF_STARTS, open_header
 from ..models.images import exif_orientation
 from ..progress import progress_bar
 from .pictures import read_image

@@ -432,10 +432,9 @@ class SemanticImageProcessor(TorchvisionBackend):
                     f"Image {index} has {image.shape[0]} channels, and image_mean has {len(means)} numbers: pass "
                     "do_convert_rgb=True, or an image_mean and an image_std for each channel."
                 )
-        if self.num_bands is not None:
-            # Integers of more bits are resized like floating-point numbers, which torch cannot do with all of them.
-            images = [image if image.dtype == torch.uint8 else image.float() for image in images]
-        data = {"pixel_values": self._preprocess(images, **kwargs)}
+        # Integers of more bits are resized like floating-point numbers, which torch cannot do with all of them.
+        numbers = images if self.num_bands is None else [i if i.dtype == torch.uint8 else i.float() for i in images]
+        data = {"pixel_values": self._preprocess(numbers, **kwargs)}
         sizes = {tuple(image.shape[-2:]) for image in data["pixel_values"]}
         if return_tensors is not None and len(sizes) > 1:
             raise ValueError(

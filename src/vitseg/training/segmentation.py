@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..bands import bands_of
 from ..data.augmentation import IGNORE_INDEX, TrainingTransform
 from ..data.class_counts import class_pixel_counts
 from ..data.repetition import repeat_factors
 from ..data.streaming import ExampleStream, SegmentationStream
 from ..evaluation.evaluator import evaluate_model
 from ..models.adapters import encoder_digest
+from ..models.image_processing_semantic import SemanticImageProcessor
 from ..recipes import TrainingRecipe
+from .bands import processor_of_bands, with_bands
 from .distillation import Distillation
 from .initialization import initial_model, is_of_policy_net
 from .label_maps import LabelMapTask
@@ -32,6 +36,7 @@ class SegmentationTask(LabelMapTask):
 
     scores = ("mean_iou", "mean_accuracy", "overall_accuracy")
     score_name = "mean IoU"
+    takes_bands = True
     training: TrainingRecipe
 
     def open_stream(self, image_processor: BaseImageProcessor | None, **arguments: Any) -> ExampleStream:
@@ -106,6 +111,34 @@ class SegmentationTask(LabelMapTask):
             described += f" No pixel is of the class {', '.join(absent)}: that weight is 1."
         return described
 
+    def fit_bands(
+        self, model: PreTrainedModel, image_processor: SemanticImageProcessor
+    ) -> tuple[PreTrainedModel, SemanticImageProcessor]:
+        """
+        A model and an image processor for the images of the data set. Those that came for its number of bands stay as
+        they are.
+
+        Raises:
+            ValueError: if they cannot be had.
+        """
+        known, bands = bands_of(image_processor), self.bands
+        if bands is None:
+            if known is not None:
+                raise ValueError(
+                    f"The model takes images of {known} bands, but {self.options.dataset} holds pictures: prepare the "
+                    "bands (vitseg prepare folder --bands), or start from a model for pictures."
+                )
+            return model, image_processor
+        if self.options.save_adapter:
+            raise ValueError(
+                "An adapter is saved beside an encoder as it was published, which takes RGB, but the images have "
+                f"{len(bands.mean)} bands. Leave out --save-adapter."
+            )
+        model = with_bands(model, len(bands.mean))
+        if known is None:
+            image_processor = processor_of_bands(image_processor, bands.mean, bands.std)
+        return model, image_processor
+
     def build_model(self, init: str, resumes: bool) -> ModelToTrain:
         """
         As [`Task.build_model`]: where tokens are shared, with the trained policy network of the options, unless `init`
@@ -116,6 +149,7 @@ class SegmentationTask(LabelMapTask):
                 have the loss that the recipe says.
         """
         model, image_processor, random_names = initial_model(init, self.recipe, self.labels.id2label)
+        model, image_processor = self.fit_bands(model, image_processor)
         image_processor.do_reduce_labels = self.options.reduce_labels
         policy = self.options.policy
         if policy or any(map(is_of_policy_net, random_names)):
@@ -126,6 +160,11 @@ class SegmentationTask(LabelMapTask):
         inputs = {}
         if model.config.model_type == "sctnet":
             teacher = load_teacher(source, self.labels.id2label) if source else None
+            if teacher and _channels_of(teacher.config) != model.num_channels:
+                raise ValueError(
+                    f"The teacher {source} takes {_channels_of(teacher.config)} channels, and the images have "
+                    f"{model.num_channels}: train a teacher on this data set first."
+                )
             inputs = {f"teacher {source}": {"weights": encoder_digest(teacher)}} if teacher else {}
             trained = Distillation(model, teacher)
             random_names = [*random_names, *trained.names_of_heads()]
@@ -143,3 +182,8 @@ class SegmentationTask(LabelMapTask):
             limit=given.limit,
             num_workers=given.workers,
         )
+
+
+def _channels_of(config: PreTrainedConfig) -> int:
+    """How many channels a teacher takes."""
+    return getattr(config, "encoder_config", config).num_channels

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..data.bands import load_bands
 from ..data.dataset_labels import DatasetLabels, load_labels, read_labels
 from ..data.streaming import ExampleStream, load_examples
 from ..recipes import OptimizationRecipe, Recipe
@@ -76,6 +77,8 @@ class Task(ABC):
 
     # With fewer classes there is nothing to tell apart.
     min_classes = 2
+    # Whether it can be learned from images of any number of bands.
+    takes_bands = False
     # What a validation measures, the first of which tells the best weights; and what that one is called.
     scores: tuple[str, ...]
     score_name: str
@@ -92,6 +95,12 @@ class Task(ABC):
             raise ValueError(
                 f"{options.labels or options.dataset} names {len(names)} class ({', '.join(names)}), so there is "
                 "nothing to tell apart. What is to be told from it, such as the background, is a class too: name it."
+            )
+
+        self.bands = load_bands(options.dataset)
+        if self.bands is not None and not self.takes_bands:
+            raise ValueError(
+                f"{options.dataset} holds images of {len(self.bands.mean)} bands, and {recipe.name} takes pictures."
             )
 
     def load_labels(self) -> DatasetLabels:
