@@ -94,6 +94,6 @@ def test_own_data_keep_the_dots_of_their_names_and_say_what_is_left_out(tmp_path
     dataset = open_folder(tmp_path, tmp_path / "labels.txt")
     pairs = [pair for split in dataset.splits.values() for pair in split]
     assert sorted(pair.name for pair in pairs) == [f"site{number}.v1" for number in range(4)]
-    row, _ = encode_pair(pairs[0], dataset.train_ids)
+    row = encode_pair(pairs[0], dataset.train_ids).row
     assert (row["image"]["path"], row["label"]["path"]) == (f"{pairs[0].name}.jpg", f"{pairs[0].name}.png")
     assert any("2 files are left out" in note and "1 .heic" in note for note in dataset.notes)

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from .extras import require
-from .images import NUMPY_START, TIFF_STARTS, check_size
+from .images import NUMPY_START, TIFF_STARTS, Orientation, check_size, read_picture
 
 
 _ZIP_START = b"PK"
@@ -30,12 +30,6 @@ _MOST_NUMBERS_PER_BYTE = 1024
 # black and to white.
 _SHOWN = 3
 _CONTRAST = 2.0
-
-
-def is_encoded_bands(encoded: Any) -> bool:
-    """Whether what a data set holds as an image, bytes or a dictionary of `bytes`, is one of bands."""
-    content = encoded.get("bytes") if isinstance(encoded, dict) else encoded
-    return content is not None and content[: len(NUMPY_START)] == NUMPY_START
 
 
 def read_bands(content: bytes, what: str) -> np.ndarray:
@@ -114,14 +108,24 @@ def encode_bands(array: np.ndarray) -> bytes:
     return content.getvalue()
 
 
-def decode_bands(encoded: bytes | dict[str, Any], what: str) -> np.ndarray:
+def read_image(
+    encoded: bytes | dict[str, Any],
+    what: str | None = None,
+    orientation: Orientation | None = None,
+    label_size: tuple[int, int] | None = None,
+) -> Image.Image | np.ndarray:
     """
-    An image as a data set stores it: `(bands, height, width)`, bytes or float32.
+    An image as a data set stores it: a picture, see `read_picture`, or one of bands, which `encode_bands` wrote:
+    `(bands, height, width)`, bytes or float32.
 
     Raises:
-        ValueError: as `read_bands` does.
+        ValueError: as `read_picture` and `read_bands` do.
     """
-    return _numbers(read_bands(encoded["bytes"] if isinstance(encoded, dict) else encoded, what))
+    content = encoded["bytes"] if isinstance(encoded, dict) else encoded
+    if content is None or not content.startswith(NUMPY_START):
+        return read_picture(encoded, what, orientation, label_size)
+    array = read_bands(content, what or "an image")
+    return _numbers(array if array.ndim == 3 else array[None])
 
 
 def size_of(image: Image.Image | np.ndarray) -> tuple[int, int]:

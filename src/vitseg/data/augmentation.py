@@ -7,6 +7,7 @@ takes its parameters as arguments; `TrainingTransform` draws them, for one sampl
 caller seeds. Transforms of torchvision draw from torch's global generator, which is lent to them.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -283,13 +284,18 @@ class TrainingTransform:
         label_map = resize_nearest(label_map, size)
         top, left, height, width = choose_window(label_map, self.crop_size, self.max_category_share, rng)
         label_map = label_map[top : top + height, left : left + width]
-        pixels = cv2.resize(image.permute(1, 2, 0).numpy(), size[::-1], interpolation=cv2.INTER_LINEAR)
-        pixels = pixels[top : top + height, left : left + width]
-        if rng.random() < self.flip_probability:
-            pixels, label_map = cv2.flip(pixels, 1), label_map.flip(-1)
-        # OpenCV leaves out the axis of a single band.
-        pixels = pixels.reshape(*label_map.shape, len(image))
-        if self.photometric_distortion and self.num_bands is None:
+        window = np.s_[top : top + height, left : left + width]
+        is_flipped = rng.random() < self.flip_probability
+        label_map = label_map.flip(-1) if is_flipped else label_map
+        resize = functools.partial(cv2.resize, dsize=size[::-1], interpolation=cv2.INTER_LINEAR)
+        if self.num_bands is not None:
+            # OpenCV takes some channels at a time, but not hundreds. Colours are of pictures alone.
+            bands = torch.from_numpy(np.stack([resize(band)[window] for band in image.numpy()]))
+            return bands.flip(-1) if is_flipped else bands, label_map
+        pixels = resize(image.permute(1, 2, 0).numpy())[window]
+        if is_flipped:
+            pixels = cv2.flip(pixels, 1)
+        if self.photometric_distortion:
             pixels = distort_photometrically(pixels, rng)
         return torch.from_numpy(np.stack(cv2.split(pixels))), label_map
 

@@ -18,8 +18,6 @@ from .sources import DataSource
 
 # Beside the label table of a prepared data set.
 BANDS_FILE = "bands.json"
-# OpenCV, which resizes images in training, takes as many channels.
-MOST_BANDS = 512
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Bands:
         chosen: those that are taken, from 1, in this order.
 
     Raises:
-        ValueError: if there is none of a number, one is taken twice, or there are more than `MOST_BANDS`.
+        ValueError: if there is none of a number, or one is taken twice.
     """
 
     count: int
@@ -43,8 +41,6 @@ class Bands:
             raise ValueError(f"--bands names {wrong[0]}, but the images have {self.count} bands, from 1.")
         if len(set(self.chosen)) < len(self.chosen):
             raise ValueError(f"--bands {' '.join(map(str, self.chosen))} names a band twice.")
-        if len(self.chosen) > MOST_BANDS:
-            raise ValueError(f"The images have {self.count} bands; choose {MOST_BANDS} at most, with --bands.")
 
     def read(self, content: bytes, what: str) -> np.ndarray:
         """

@@ -427,7 +427,7 @@ def _assemble(dataset: RawDataset, shards: Sequence[_Shard], about: Mapping[str,
             if name:
                 moves.append((shard.file, complete / "data" / name))
     chosen = dataset.bands.chosen if dataset.bands else ()
-    card = dataset_card(dataset.title, _DESCRIPTION, dataset.labels, list(dataset.splits), bands=chosen)
+    card = dataset_card(dataset.title, _DESCRIPTION, dataset.labels, list(dataset.splits), chosen)
     (complete / CARD_FILE).write_text(card, encoding="utf-8")
     (complete / LABELS_FILE).write_bytes(dataset.labels.to_json().encode())
     if dataset.bands:
@@ -446,11 +446,12 @@ def _assemble(dataset: RawDataset, shards: Sequence[_Shard], about: Mapping[str,
 
 
 def _total(records: Sequence[SplitReport]) -> SplitReport:
+    band_sums = [record.band_sums for record in records if record.band_sums is not None]
     return SplitReport(
         images=sum(record.images for record in records),
         pixels=np.sum([record.pixels for record in records], axis=0).tolist(),
         skipped=[reason for record in records for reason in record.skipped],
-        band_sums=np.sum([record.band_sums for record in records], axis=0).tolist() if records[0].band_sums else None,
+        band_sums=np.sum(band_sums, axis=0).tolist() if band_sums else None,
     )
 
 

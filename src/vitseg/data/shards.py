@@ -93,8 +93,8 @@ def dataset_card(
     description: str,
     labels: DatasetLabels,
     splits: Sequence[str],
-    license: str = "unknown",
     bands: Sequence[int] = (),
+    license: str = "unknown",
 ) -> str:
     """
     The `README.md` of a data set: what `datasets` reads to load it, and what people read.
@@ -104,8 +104,8 @@ def dataset_card(
         description: a paragraph of Markdown.
         labels: its classes.
         splits: names of the splits; the shards of each are `data/SPLIT-*.parquet`.
-        license: an identifier that the Hub knows.
         bands: which bands of their files the images hold, from 1; none if they are pictures.
+        license: an identifier that the Hub knows.
     """
     image = "the picture, an encoded image file"
     if bands:

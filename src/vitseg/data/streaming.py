@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
-from ..bands import decode_bands, is_encoded_bands, size_of
+from ..bands import read_image, size_of
 from ..images import Orientation, read_label_map, read_picture
 from ..models.image_processing_semantic import reduce_labels
 from ..progress import progress_bar
@@ -243,7 +243,7 @@ class SegmentationStream(ExampleStream):
 
     Args:
         args, kwargs: those of [`ExampleStream`]. `transform` makes an example from an image (uint8 RGB
-            `(3, height, width)`, or of bands as `decode_bands` has them), its label map (`(height, width)`, 255
+            `(3, height, width)`, or of bands as `read_image` has them), its label map (`(height, width)`, 255
             ignored) and a random generator, as `TrainingTransform` does. None gives images and label maps as they are.
         do_reduce_labels: whether stored labels count from 1 and 0 means "no class", as in ADE20K's own files.
 
@@ -435,7 +435,7 @@ def _decode_batch(batch: dict[str, list], do_reduce_labels: bool, orientation: O
 def decode_example(row: Example, orientation: Orientation | None = None) -> Example:
     """Decodes a row of the data set.
 
-    An image of bands is what `decode_bands` says. Any other, in any mode, becomes 8-bit RGB, see `to_rgb`, and is
+    An image of bands is what `read_image` says. Any other, in any mode, becomes 8-bit RGB, see `to_rgb`, and is
     turned as its EXIF orientation says, as OpenCV and `datasets` do, unless the data set says otherwise or only the
     image as stored has the size of the label map. Label maps are never turned.
 
@@ -455,10 +455,7 @@ def decode_example(row: Example, orientation: Orientation | None = None) -> Exam
     name = row["file_name"]
     label_map = read_label_map(row["label"], f"the label map of {name}")
     height, width = label_map.shape
-    if is_encoded_bands(row["image"]):
-        image = decode_bands(row["image"], f"the image of {name}")
-    else:
-        image = read_picture(row["image"], f"the image of {name}", orientation, label_size=(width, height))
+    image = read_image(row["image"], f"the image of {name}", orientation, label_size=(width, height))
     if (size := size_of(image)) != (height, width):
         raise ValueError(
             f"The image of {name} is {size[1]} x {size[0]} pixels, its label map {width} x {height}: they "

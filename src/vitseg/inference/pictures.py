@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
-from ..image_files import describe_left_out, is_image_name, printable, visible_files
+from ..bands import read_band_image
+from ..image_files import describe_left_out, is_band_file_name, is_image_name, printable, visible_files
 from ..images import read_picture
 from .results import is_result
 
@@ -67,3 +69,22 @@ def read_image(path: str | Path) -> Image.Image:
         ValueError: if it is no image, or damaged.
     """
     return read_picture(Path(path).read_bytes(), "the image")
+
+
+def wanted_by(num_bands: int | None) -> Callable[[str], bool]:
+    """Which names are those of images for a model of so many bands, or for one of pictures (`None`)."""
+    return is_image_name if num_bands is None else is_band_file_name
+
+
+def read_model_image(content: bytes, num_bands: int | None) -> Image.Image | np.ndarray:
+    """
+    The content of an image file as a model takes it: a picture, see `read_image`, or so many bands of a TIFF file or
+    NumPy's, `(bands, height, width)`.
+
+    Raises:
+        ValueError: if it is no image, or damaged, or has other bands.
+        MissingExtraError: if it is a TIFF file of bands, and rasterio is not installed.
+    """
+    if num_bands is None:
+        return read_picture(content, "the image")
+    return read_band_image(content, num_bands, "the image")

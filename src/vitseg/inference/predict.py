@@ -32,13 +32,14 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from ..bands import bands_of, read_image
 from ..data.sources import DataSource, add_source_options, source_of
 from ..data.streaming import COLUMNS, load_orientation, load_undecoded
 from ..evaluation.inference import Prediction, predict_images
 from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work, settle_dtype
 from ..evaluation.submission import FORMATS, check_classes, save_label_map, write_zip
 from ..image_files import printable, without_image_suffix
-from ..images import open_header, read_picture, stored_size
+from ..images import open_header, stored_size
 from ..label_maps import Palette, origin_of
 from ..overlapping import overlapping
 from ..replacing import read_record, write_json
@@ -46,7 +47,7 @@ from ..stamps import identity, model_stamp
 from .ledger import Ledger, add_ledger_options, open_ledger
 from .loading import class_names, load_model, palette_for
 from .outcomes import Outcome
-from .pictures import find_images
+from .pictures import find_images, read_model_image, wanted_by
 from .processes import Process
 from .results import PREDICTIONS, area_report
 
@@ -76,8 +77,9 @@ def run(args: argparse.Namespace) -> int:
 class ImageFiles:
     """The images of a folder and the folders in it."""
 
-    def __init__(self, folder: Path, output: Path):
-        self.paths, self.note = find_images([folder])
+    def __init__(self, folder: Path, output: Path, num_bands: int | None):
+        self.paths, self.note = find_images([folder], wanted_by(num_bands))
+        self.num_bands = num_bands
         self.names = [without_image_suffix(path.rpartition(os.sep)[2]) for path in self.paths]
         self.digests: dict[int, str] = {}  # of those that were read
         predictions = os.path.realpath(output / PREDICTIONS)
@@ -96,7 +98,7 @@ class ImageFiles:
             check_name(self.names[index])
             content = self.encoded(index)
             self.digests[index] = digest(content)
-            image = read_picture(content, "the image")
+            image = read_model_image(content, self.num_bands)
         except ValueError as error:
             raise ValueError(f"{printable(path)}: {error}") from error
         return {"image": image, "file_name": Path(path).name}
@@ -129,7 +131,7 @@ class DatasetImages:
         check_name(name)
         self.digests[index] = digest(self._encoded(row))
         label_size = stored_size(row.get("label"))
-        image = read_picture(row["image"], f"the image of {name}", self.orientation, label_size)
+        image = read_image(row["image"], f"the image of {name}", self.orientation, label_size)
         return {"image": image, "file_name": name}
 
 
@@ -143,7 +145,11 @@ def predict(args: argparse.Namespace, accelerator: Accelerator) -> int:
     model, image_processor = load_model(args.model, accelerator.device, settle_dtype(args, accelerator))
     check_classes(args.format, model.config.num_labels)
     protocol, image_processor = choose_protocol(args, model.config, image_processor)
-    images = ImageFiles(args.images, args.output) if args.images else DatasetImages(args.dataset, args.split)
+    images: ImageFiles | DatasetImages
+    if args.images:
+        images = ImageFiles(args.images, args.output, bands_of(image_processor))
+    else:
+        images = DatasetImages(args.dataset, args.split)
     if images.note:
         accelerator.print(f"note: {images.note}")
     names = images.names[: args.limit]

@@ -39,6 +39,7 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..arguments import whole_number
+from ..bands import bands_of, describe_shown, picture_of
 from ..conversion.provenance import weights_digest
 from ..data.dataset_labels import load_labels
 from ..data.sources import DataSource, add_source_options, source_of
@@ -292,6 +293,8 @@ def draw_images(
     accelerator: Accelerator,
 ) -> None:
     """Segment the `count` worst and best images once more, and draw them beside the truth."""
+    if count and (num_bands := bands_of(subject.image_processor)):
+        print(f"note: {describe_shown(num_bands)}")
     ordered = [index for index, _, _ in image_scores]
     titles = {index: f"best_{rank}" for rank, index in enumerate(ordered[::-1][:count], start=1)}
     titles |= {index: f"worst_{rank}" for rank, index in enumerate(ordered[:count], start=1)}
@@ -300,7 +303,7 @@ def draw_images(
     ):
         if prediction.label_map is None or prediction.reference is None:
             raise ValueError(f"{prediction.file_name} was measured, but cannot be read any more: {prediction.error}")
-        image = subject.examples[prediction.index]["image"]
+        image = picture_of(subject.examples[prediction.index]["image"], subject.image_processor)
         label_maps = prediction.label_map.cpu().numpy(), prediction.reference.numpy()
         picture = comparison(image, *label_maps, subject.names, subject.palette)
         name = Path(without_image_suffix(prediction.file_name)).name

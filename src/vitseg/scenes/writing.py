@@ -71,7 +71,7 @@ def write_scenes(folder: str | Path, num_train: int, num_validation: int, seed: 
     with replacing(folder) as unfinished:
         _write_splits(unfinished, (num_train, num_validation), seed, num_shards, _encode_scene, write)
         labels = DatasetLabels(names=SCENE_CLASSES, palette=SCENE_PALETTE)
-        card = dataset_card("Drawn street scenes", DESCRIPTION, labels, SPLITS, "apache-2.0")
+        card = dataset_card("Drawn street scenes", DESCRIPTION, labels, SPLITS, license="apache-2.0")
         (unfinished / LABELS_FILE).write_text(labels.to_json(), encoding="utf-8")
         (unfinished / "README.md").write_text(card, encoding="utf-8")
 

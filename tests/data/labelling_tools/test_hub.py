@@ -40,7 +40,7 @@ def test_masks_in_a_column(tmp_path, column):
     assert {split: len(pairs) for split, pairs in dataset.splits.items()} == {"train": 2, "validation": 1}
     for pairs in dataset.splits.values():
         for pair in pairs:
-            row, _ = encode_pair(pair, dataset.train_ids)
+            row = encode_pair(pair, dataset.train_ids).row
             assert row["image"]["bytes"].startswith(b"\x89PNG")
             assert label_map(dataset, pair.name).tolist() == MASK
 

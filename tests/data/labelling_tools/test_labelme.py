@@ -80,7 +80,7 @@ def test_images_are_found_where_windows_left_them_or_in_the_file_itself(tmp_path
     dataset = open_export("labelme", tmp_path)
     pairs = pairs_of(dataset)
     assert encode_pair(pairs["photos/a"], dataset.train_ids)[0]["image"]["path"] == "a.jpg"
-    row, _ = encode_pair(pairs["labels/b"], dataset.train_ids)
+    row = encode_pair(pairs["labels/b"], dataset.train_ids).row
     assert row["image"] == {"bytes": photo.getvalue(), "path": "b.jpg"}
     assert "Left out: 1 images without label file (photos/other.jpg)." in dataset.notes
 
