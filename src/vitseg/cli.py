@@ -57,7 +57,7 @@ COMMANDS: Mapping[str, Command] = {
     "convert": Command("conversion.command", "turn an original checkpoint into a model folder"),
     "segment": Command("inference.segment", "segment images"),
     "train": Command("training.command", "train a model"),
-    "predict": Command("inference.predict", "predict label maps for a test server", "eval"),
+    "predict": Command("inference.predict", "predict label maps for a test server or a labelling tool", "eval"),
     "validate": Command("inference.validate", "measure a model on a labelled data set", "eval"),
     "prepare": Command("data.prepare", "prepare a data set for training and evaluation"),
     "merge": Command("deployment.merge", "make an ordinary model folder of an adapter", "adapters"),

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from pycocotools.coco import COCO
 from tiny_setr import save_tiny_setr, tiny_image_processor, tiny_setr
 
 from vitseg.cli import main
@@ -266,6 +267,33 @@ def test_a_name_costs_one_image(model, tmp_path, capsys):
     assert submitted(output) == ["a.png", f"{long}.png"]
 
 
+def test_for_a_labelling_tool_all_is_there_once_all_is_predicted(model, photos, tmp_path, capsys):
+    output, broken = tmp_path / "out", photos / "bonn" / "broken.png"
+    arguments = ("--model", model, "--images", photos, "--output", output)
+    assert run(*arguments, "--format", "coco", "--shapes", "masks") == 0
+    coco = COCO(output / "coco.json")
+    images = {image["file_name"]: image["id"] for image in coco.loadImgs(coco.getImgIds())}
+    assert sorted(images) == sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    for name, number in images.items():
+        expected = expected_ids(photos / name)
+        found = np.full_like(expected, 255)
+        for annotation in coco.loadAnns(coco.getAnnIds(number)):
+            found[coco.annToMask(annotation) == 1] = annotation["category_id"] - 1
+        assert (found != expected).mean() < 1e-3
+
+    # The same predictions for another tool, and of what is outdated there is nothing.
+    kept = {path: path.stat().st_mtime_ns for path in (output / "predictions").iterdir()}
+    assert run(*arguments, "--format", "labelme") == 0
+    assert "3 label maps" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    broken.write_bytes(b"junk")
+    assert run(*arguments, "--format", "labelme") == 2
+    assert not {"coco.json", "labelme.zip"} & {path.name for path in output.iterdir()}
+    assert run(*arguments, "--format", "labelme", "--skip-broken") == 1
+    with zipfile.ZipFile(output / "labelme.zip") as archive:
+        assert sorted(archive.namelist()) == sorted(f"{name.removesuffix('.png')}.json" for name in images)
+
+
 def test_refusals(model, photos, tmp_path, capsys):
     arguments = ("--model", model, "--output", tmp_path / "out")
     assert run(*arguments, "--images", photos, "--format", "ade20k") == 2
@@ -276,4 +304,6 @@ def test_refusals(model, photos, tmp_path, capsys):
     (photos / "berlin" / same.name).write_bytes(same.read_bytes())
     assert run(*arguments, "--images", photos) == 2
     assert f"such as {same.stem}" in capsys.readouterr().err
+    assert run(*arguments, "--dataset", tmp_path, "--format", "cvat") == 2
+    assert "is of image files, which the tool shows: give --images" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

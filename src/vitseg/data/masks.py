@@ -21,7 +21,7 @@ Mask: TypeAlias = dict[str, Any]
 
 # Polygons are walked pixel by pixel: what is longer than these is no outline in an image, and would fill the memory.
 _MAX_REACH = 10
-_MAX_LENGTH = 4_000_000
+MAX_LENGTH = 4_000_000
 # Corners of the polygon that stands for an ellipse: on one of 1000 pixels it is off by less than a fifth of one.
 _CORNERS = 120
 
@@ -128,6 +128,11 @@ def area(mask: Mask) -> int:
     return int(coco.area(mask))
 
 
+def iou(mask: Mask, other: Mask) -> float:
+    """Intersection over union of two masks of the same size."""
+    return float(coco.iou([mask], [other], [0])[0, 0])
+
+
 def to_bitmap(mask: Mask) -> np.ndarray:
     """bool (height, width)."""
     height, width = mask["size"]
@@ -144,7 +149,7 @@ def _corners(polygon: Any, height: int, width: int) -> np.ndarray:
         raise ValueError("a polygon has a coordinate that is not a finite number")
     farthest = np.abs(corners).max(initial=0)
     length = np.abs(np.diff(corners, axis=0, append=corners[:1])).max(axis=1, initial=0).sum()
-    if farthest > _MAX_REACH * max(height, width) or length > _MAX_LENGTH:
+    if farthest > _MAX_REACH * max(height, width) or length > MAX_LENGTH:
         raise ValueError(
             f"a polygon reaches to {farthest:g} and is {length:g} pixels long, which is no outline in an image of "
             f"{width} x {height}"

@@ -1,16 +1,23 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Predict label maps of images without labels, by the whole test protocol, in the form that a test server wants.
+Predict label maps of images without labels, by the whole test protocol, in the form that a test server wants, or that
+a labelling tool imports.
 
     accelerate launch -m vitseg predict --model DIR_OR_ID --images leftImg8bit/test --format cityscapes --output DIR
     accelerate launch -m vitseg predict --model DIR_OR_ID --dataset DIR_OR_ID --split test --format ids --output DIR
+    accelerate launch -m vitseg predict --model DIR_OR_ID --images photos --format cvat --output DIR
 
 It writes one PNG for each image, of its size and named after it, to DIR/predictions, and all of them to
 DIR/submission.zip. Hidden files, and those of other formats, are no images. The values are
 
     cityscapes   label ids          ade20k    class id + 1
     ids          class ids          palette   class ids, in a PNG with the colours of the classes
+
+For a labelling tool the PNGs hold class ids, and instead of the zip file there is
+
+    coco         coco.json          cvat      cvat.xml, and cvat.json with the labels of the task
+    labelme      labelme.zip        label-studio   label-studio.json, and label-studio.xml, the labelling interface
 
 A run that was stopped continues where it was when it is started again; images that have changed since are predicted
 anew. For pictures to look at, and for photos of any kind, there is `vitseg segment`. The exit status is 0 if all went
@@ -20,6 +27,7 @@ well, 1 if images were left out, and 2 if the work failed.
 import argparse
 import functools
 import hashlib
+import math
 import os
 import time
 from collections import Counter
@@ -32,12 +40,14 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from ..arguments import positive_int
 from ..bands import bands_of, read_image
 from ..data.sources import DataSource, add_source_options, source_of
 from ..data.streaming import COLUMNS, load_orientation, load_undecoded
 from ..evaluation.inference import Prediction, predict_images
 from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work, settle_dtype
 from ..evaluation.submission import FORMATS, check_classes, save_label_map, write_zip
+from ..extras import require
 from ..image_files import printable, without_image_suffix
 from ..images import open_header, stored_size
 from ..label_maps import Palette, origin_of
@@ -53,6 +63,9 @@ from .results import PREDICTIONS, area_report
 
 
 LONGEST_NAME = 255  # bytes, on most file systems
+# Format -> what is made of all predictions: for labelling tools, or else for a test server.
+TOOLS = {"coco": "coco.json", "cvat": "cvat.xml", "label-studio": "label-studio.json", "labelme": "labelme.zip"}
+SUBMISSION = "submission.zip"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,10 +75,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--dataset", metavar="DIR_OR_ID", help="data set folder, or name on the Hub")
     parser.add_argument("--split", default="test", metavar="NAME", help="split of the data set (test)")
     add_source_options(parser)
-    parser.add_argument("--format", choices=FORMATS, default="ids", help="what the files hold (ids)")
+    parser.add_argument("--format", choices=(*FORMATS, *TOOLS), default="ids", help="what the files hold (ids)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be decoded")
     add_ledger_options(parser)
+    group = parser.add_argument_group(f"for labelling tools ({', '.join(TOOLS)})")
+    group.add_argument(
+        "--shapes",
+        choices=("polygons", "masks"),
+        default="polygons",
+        help="a polygon for each connected part of a class, of those with holes a mask, or a mask for each class "
+        "(%(default)s)",
+    )
+    group.add_argument(
+        "--tolerance",
+        type=pixels,
+        default=1.0,
+        metavar="PIXELS",
+        help="by how much polygons may be off; 0 is exact (%(default)s)",
+    )
+    group.add_argument(
+        "--min-area", type=positive_int, default=1, metavar="PIXELS", help="leave out smaller parts and holes (1)"
+    )
+
+
+def pixels(text: str) -> float:
+    """
+    A distance in pixels.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is none.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no distance in pixels: give a number from 0 on")
+    return number
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,6 +125,7 @@ class ImageFiles:
     """The images of a folder and the folders in it."""
 
     def __init__(self, folder: Path, output: Path, num_bands: int | None):
+        self.folder = Path(os.path.realpath(folder if folder.is_dir() else folder.parent))
         self.paths, self.note = find_images([folder], wanted_by(num_bands))
         self.num_bands = num_bands
         self.names = [without_image_suffix(path.rpartition(os.sep)[2]) for path in self.paths]
@@ -137,13 +185,19 @@ class DatasetImages:
 
 def predict(args: argparse.Namespace, accelerator: Accelerator) -> int:
     """
-    Make the predictions that are still missing, and the zip file; returns 1 if images had to be left out, else 0.
+    Make the predictions that are still missing, and what is made of all; returns 1 if images had to be left out.
 
     Raises:
         OSError, ValueError: saying why there are no predictions, or not all.
+        MissingExtraError: if they are for a labelling tool, and what writes its files is not installed.
     """
+    if args.format in TOOLS:
+        require("labels")
+        if args.dataset:
+            raise ValueError(f"--format {args.format} is of image files, which the tool shows: give --images.")
+    label_format = "ids" if args.format in TOOLS else args.format
     model, image_processor = load_model(args.model, accelerator.device, settle_dtype(args, accelerator))
-    check_classes(args.format, model.config.num_labels)
+    check_classes(label_format, model.config.num_labels)
     protocol, image_processor = choose_protocol(args, model.config, image_processor)
     images: ImageFiles | DatasetImages
     if args.images:
@@ -163,28 +217,53 @@ def predict(args: argparse.Namespace, accelerator: Accelerator) -> int:
         protocol=protocol.to_dict(),
         image_processor=image_processor.to_dict(),
         precision=[args.dtype, args.scores_dtype, accelerator.mixed_precision],
-        format=args.format,
+        format=label_format,
     )
     claim(args.output, work, accelerator)
     process = Process(accelerator.device, accelerator.process_index, accelerator.num_processes)
     classes = class_names(model)
     palette = palette_for(classes, model.config)
-    predictions = Predictions(images, args.output / PREDICTIONS, args.format, classes, palette, work)
-    submission = args.output / "submission.zip"
+    predictions = Predictions(images, args.output / PREDICTIONS, label_format, classes, palette, work)
     with open_ledger(args, names, process, "left out: {reason}") as ledger:
         missing = find_missing(predictions, process.share(len(names)), args.workers, ledger)
         if any(process.gather(bool(missing))) and process.is_main:
-            submission.unlink(missing_ok=True)  # There is none of outdated predictions, should the run be stopped.
+            for result in (SUBMISSION, *TOOLS.values()):  # There is none of outdated predictions, should the run stop.
+                (args.output / result).unlink(missing_ok=True)
         predicted = predict_images(model, image_processor, images, missing, accelerator, protocol, **run_options(args))
         answers = usable(predicted, args.skip_broken)
         for outcome in overlapping(predictions.save, answers, args.workers, waiting=args.workers):
             ledger.add(outcome)
     failed = ledger.sum_up()
     if process.is_main:
-        complete = [file for file in map(predictions.file, range(len(names))) if origin_of(file) is not None]
-        write_zip(complete, submission)
-        print(f"{len(complete)} label maps in {submission}")
+        complete = [index for index in range(len(names)) if origin_of(predictions.file(index)) is not None]
+        result = args.output / TOOLS.get(args.format, SUBMISSION)
+        if isinstance(images, ImageFiles) and args.format in TOOLS:
+            write_for_tool(args, predictions, images, complete, result)
+        else:
+            write_zip(map(predictions.file, complete), result)
+        print(f"{len(complete)} label maps in {result}")
     return 1 if failed else 0
+
+
+def write_for_tool(
+    args: argparse.Namespace, predictions: "Predictions", images: ImageFiles, complete: Sequence[int], result: Path
+) -> None:
+    """Make of the predictions of these images what a labelling tool imports."""
+    from ..data.labelling_tools import pre_annotations
+    from ..data.regions import RegionOptions
+
+    drawn = pre_annotations.Predictions(
+        [
+            (Path(images.paths[index]).relative_to(images.folder).as_posix(), predictions.file(index))
+            for index in complete
+        ],
+        images.folder.name,
+        predictions.classes,
+        predictions.palette,
+        RegionOptions(args.shapes, args.tolerance, args.min_area),
+        args.workers,
+    )
+    pre_annotations.WRITERS[args.format](drawn, result)
 
 
 def find_missing(predictions: "Predictions", share: Sequence[int], threads: int, ledger: Ledger) -> list[int]:

@@ -220,12 +220,17 @@ def _classes(export: Export, options: Options) -> tuple[list[str], Canvas]:
     names = [name for name in names if name not in ignored]
     background = options.background
     if background is None:
-        background = next((name for name in names if name.strip("_ ").lower() == "background"), "background")
+        background = background_of(names) or "background"
     if background not in (*names, "ignore"):
         names.insert(0, background)
     values = {name: index for index, name in enumerate(names)} | dict.fromkeys(ignored, IGNORE_INDEX)
     unlabelled = IGNORE_INDEX if background == "ignore" else values[background]
     return names, Canvas(tuple(values.items()), unlabelled, options.overlaps or export.overlaps)
+
+
+def background_of(names: Iterable[str]) -> str | None:
+    """The class that is called background, if there is one."""
+    return next((name for name in names if name.strip("_ ").lower() == "background"), None)
 
 
 def _describe_classes(names: Sequence[str], canvas: Canvas, order: str) -> str:

@@ -33,6 +33,10 @@ _TYPES = ("polygon", "rectangle", "ellipse", "brush")
 # Before the name of an uploaded file, Label Studio puts eight digits and a hyphen.
 _PREFIX = 9
 _CHANNELS = 4
+# Bits of a value, and those that the length of a run may have, as Label Studio's own converter chooses them.
+_WORD = 8
+_RUN_SIZES = (3, 4, 8, 16)
+_LONGEST_RUN = 2 ** _RUN_SIZES[-1]
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def decode_brush(encoded: Iterable[int], height: int, width: int) -> np.ndarray:
         return int(text[position - count : position], 2)
 
     total, word = read(32), read(5) + 1
-    if total != height * width * _CHANNELS or word != 8:
+    if total != height * width * _CHANNELS or word != _WORD:
         raise ValueError(f"its brush has {total} values of {word} bits, and the image {width} x {height} pixels")
     sizes = [read(4) + 1 for _ in range(4)]
     values = np.zeros(total, np.uint8)
@@ -141,12 +145,34 @@ def decode_brush(encoded: Iterable[int], height: int, width: int) -> np.ndarray:
         if end > total:
             raise ValueError("its brush is longer than the image")
         count = 1 if is_repeated else end - start
-        position += 8 * count
+        position += _WORD * count
         if position > bits.size:
             raise ValueError("its brush ends too early")
-        values[start:end] = np.packbits(bits[position - 8 * count : position])
+        values[start:end] = np.packbits(bits[position - _WORD * count : position])
         start = end
     return values[_CHANNELS - 1 :: _CHANNELS].reshape(height, width)
+
+
+def encode_brush(bitmap: np.ndarray) -> list[int]:
+    """
+    The code of what a brush painted.
+
+    Args:
+        bitmap: bool (height, width).
+
+    Returns:
+        Its bytes.
+    """
+    values = np.repeat(bitmap.ravel(), _CHANNELS)
+    starts = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
+    bits = [f"{values.size:032b}{_WORD - 1:05b}", *(f"{size - 1:04b}" for size in _RUN_SIZES)]
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), values.size], strict=True):
+        value = f"{255 * values[start]:0{_WORD}b}"
+        for left in range(end - start, 0, -_LONGEST_RUN):
+            last = min(left, _LONGEST_RUN) - 1
+            chosen, size = next((index, size) for index, size in enumerate(_RUN_SIZES) if last < 2**size)
+            bits.append(f"1{chosen:02b}{last:0{size}b}{value}")
+    return np.packbits(np.frombuffer("".join(bits).encode(), np.uint8) - ord("0")).tolist()
 
 
 def is_label_studio(content: bytes) -> bool:
