@@ -122,10 +122,16 @@ def test_legend_lists_in_the_given_order_and_prints_the_shares():
     assert abs(changed[:, 0].mean() - rows[3]) < 5
 
 
-def test_legend_of_many_classes_makes_the_picture_higher():
+def test_legend_of_many_classes_goes_on_to_the_right():
     names, palette = [f"class {label}" for label in range(40)], [(6 * value, 100, 50) for value in range(40)]
-    result = with_legend(Image.new("RGB", (60, 60)), names, palette, dict.fromkeys(range(40), 0.025))
-    assert {tuple(color) for color in palette} <= colors_of(result.crop((60, 0, result.width, result.height)))
+    result = with_legend(Image.new("RGB", (60, 400)), names, palette, dict.fromkeys(range(40), 0.025))
+    assert result.height == 400
+    places = [np.argwhere((np.asarray(result) == color).all(-1)).mean(0) for color in palette]
+    order = sorted(range(40), key=lambda label: (places[label][1].round(), places[label][0]))
+    assert order == list(range(40)), "columns from left to right, each from top to bottom"
+    assert len({place[1].round() for place in places}) == 3
+    low = with_legend(Image.new("RGB", (60, 60)), names, palette, dict.fromkeys(range(40), 0.025))
+    assert {tuple(color) for color in palette} <= colors_of(low)
 
 
 def test_comparison_shows_image_prediction_and_truth_from_left_to_right():

@@ -264,28 +264,35 @@ def _font(height: int) -> ImageFont.FreeTypeFont:
 def _attach_legend(
     image: Image.Image, names: Sequence[str], palette: Palette, columns: Mapping[str, Mapping[int, float]]
 ) -> Image.Image:
-    """Adds a legend with one row per id and one column of area shares per title to the right of a picture."""
+    """Adds a legend with one row per id and one column of area shares per title to the right of a picture.
+
+    Where rows are more than fit beside the picture, and more than twelve, they go on in a block to the right.
+    """
     font = _font(image.height)
     em = font.size
     row_height = 1.6 * em
     ids = list(next(iter(columns.values())))
     name_width = max((font.getlength(names[label]) for label in ids), default=0)
     column_widths = [max(font.getlength(title), font.getlength("100.0%")) + 1.2 * em for title in columns]
-    name_left = image.width + 2.6 * em
-    width = int(name_left + name_width + sum(column_widths) + em)
-    height = max(image.height, int(row_height * (len(ids) + 1) + em))
+    block_width = 2.6 * em + name_width + sum(column_widths)
+    num_rows = max(int((image.height - em) / row_height) - 1, _LEAST_ROWS)
+    blocks = [ids[first : first + num_rows] for first in range(0, len(ids), num_rows)] or [[]]
+    width = int(image.width + len(blocks) * block_width + em)
+    height = max(image.height, int(row_height * (len(blocks[0]) + 1) + em))
     sheet = Image.new("RGB", (width, height), _PAPER)
     sheet.paste(image, (0, 0))
     brush = ImageDraw.Draw(sheet)
     baseline = 0.5 * em + 0.5 * row_height
-    _draw_classes(brush, (image.width, baseline + row_height), font, names, palette, ids)
-    right = name_left + name_width
-    for (title, shares), column_width in zip(columns.items(), column_widths, strict=True):
-        right += column_width
-        brush.text((right, baseline), title, fill=_FAINT_INK, font=font, anchor="rm")
-        for row, label in enumerate(ids, start=1):
-            text = f"{100 * shares[label]:.1f}%"
-            brush.text((right, baseline + row * row_height), text, fill=_INK, font=font, anchor="rm")
+    for number, block in enumerate(blocks):
+        left = image.width + number * block_width
+        _draw_classes(brush, (left, baseline + row_height), font, names, palette, block)
+        right = left + 2.6 * em + name_width
+        for (title, shares), column_width in zip(columns.items(), column_widths, strict=True):
+            right += column_width
+            brush.text((right, baseline), title, fill=_FAINT_INK, font=font, anchor="rm")
+            for row, label in enumerate(block, start=1):
+                text = f"{100 * shares[label]:.1f}%"
+                brush.text((right, baseline + row * row_height), text, fill=_INK, font=font, anchor="rm")
     return sheet
 
 
