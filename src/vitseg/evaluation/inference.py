@@ -24,11 +24,11 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..bands import check_bands, size_of
-from ..models.image_processing_semantic import resized_bands
+from ..models.image_processing_semantic import SemanticImageProcessor, resized_bands
 from ..models.layers import resize
 from ..models.sliding_window import slide_inference
 from ..overlapping import overlapping
-from ..recipes.protocol import Protocol, View, holds_protocol
+from ..recipes.protocol import Protocol, View, cuts, holds_protocol
 
 
 # Images by number: items hold `image` (PIL, or an array `(bands, height, width)`) and perhaps `file_name` and
@@ -113,6 +113,7 @@ def predict_images(
     scores_dtype: torch.dtype = torch.float32,
     scores_device: torch.device | str | None = None,
     summarize: Summarize | None = None,
+    class_ids: torch.Tensor | None = None,
 ) -> Iterator[Prediction]:
     """
     Segment some of the images, in the given order. While it runs, the model is in evaluation mode.
@@ -130,6 +131,7 @@ def predict_images(
         scores_dtype: in which the probabilities of several views are summed; float16 halves the memory they take.
         scores_device: where they are summed, by default where the model is.
         summarize: is given the scores of annotated images, for the `summaries` of their predictions.
+        class_ids: what each class id of the model is called in the predictions, `(num_labels,)`.
 
     Raises:
         ValueError: if the precision cannot be had.
@@ -151,8 +153,8 @@ def predict_images(
                 yield Prediction(item["index"], item["file_name"], error=item["error"])
                 continue
             started = time.monotonic()
-            height, width = size = item["size"]
-            views = protocol.views(height, width)
+            size = item["size"]
+            views = item["views"]
             inputs = _view_inputs(views, item["resized"], image_processor, accelerator.device)
             if len(views) == 1 and not views[0].flip:
                 # The largest logit has the largest probability.
@@ -163,6 +165,8 @@ def predict_images(
             label_map, summaries = _summarized(scores, size, protocol.align_corners, reference, summarize)
             del scores  # which would stay while the model makes the next ones
             label_map = label_map.to(accelerator.device)
+            if class_ids is not None:
+                label_map = class_ids.to(label_map.device)[label_map]
             seconds = time.monotonic() - started
             yield Prediction(item["index"], item["file_name"], label_map, reference, None, seconds, summaries)
 
@@ -281,24 +285,38 @@ class ResizedImages:
             item["file_name"] = example.get("file_name", item["file_name"])
             image, label_map = example["image"], example.get("label_map")
             check_bands(image, self.image_processor, item["file_name"])
-            height, width = size = size_of(image)
-            sizes = dict.fromkeys((view.height, view.width) for view in self.protocol.views(height, width))
+            views, resized = self._shown(image)
             return item | {
-                "size": size,
-                "resized": {view_size: self._resize(image, view_size) for view_size in sizes},
+                "size": size_of(image),
+                "views": views,
+                "resized": resized,
                 "reference": None if label_map is None else torch.tensor(label_map),
             }
         except (OSError, ValueError) as error:
             return item | {"error": str(error)}
 
-    def _resize(self, image: Image.Image | np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+    def _shown(self, image: Image.Image | np.ndarray) -> tuple[list[View], dict[tuple[int, int], torch.Tensor]]:
+        """The views of an image, and the image at each of their sizes."""
+        protocol, size = self.protocol, size_of(image)
+        if isinstance(self.image_processor, SemanticImageProcessor):
+            views = protocol.views(*size)
+            sizes = dict.fromkeys((view.height, view.width) for view in views)
+            return views, {(high, wide): self._resize(image, {"height": high, "width": wide}) for high, wide in sizes}
+        # Others keep ratios, and round, in ways of their own.
+        resized = [self._resize(image, protocol.scaled_size(*size, ratio)) for ratio in protocol.ratios]
+        scaled = [(pixels.shape[-2], pixels.shape[-1]) for pixels in resized]
+        return protocol.views_of(scaled), dict(zip(scaled, resized, strict=True))
+
+    def _resize(self, image: Image.Image | np.ndarray, size: Mapping[str, int]) -> torch.Tensor:
+        flips_channels = hasattr(self.image_processor, "do_flip_channel_order")
         return self.image_processor(
             image,
             do_resize=True,
-            size={"height": size[0], "width": size[1]},
+            size=size,
             do_rescale=False,
             do_normalize=False,
-            do_pad=False,
+            **{"do_pad": False} | cuts(self.image_processor),
+            **{"do_flip_channel_order": False} if flips_channels else {},  # which is done with normalising
             input_data_format=None if isinstance(image, Image.Image) else "channels_first",
             return_tensors="pt",
         )["pixel_values"][0]
@@ -316,6 +334,7 @@ def _view_inputs(
         pixel_values = image_processor(
             image.flip(-1) if view.flip else image,
             do_resize=False,
+            **cuts(image_processor),
             input_data_format="channels_first",
             return_tensors="pt",
         )["pixel_values"]

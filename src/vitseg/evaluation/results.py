@@ -116,6 +116,8 @@ def markdown_report(record: Record) -> str:
     }
     if record["broken"]:
         facts["left out"] = f"{len(record['broken'])} images: {' '.join(record['broken'])}"
+    for key, names in record.get("unmatched_classes", {}).items():
+        facts[f"classes of the {key} alone"] = ", ".join(names) or "none"
     if "image_percentiles" in record:
         facts["mean IoU of an image"] = _percentiles(record)
     if "calibration" in record:

@@ -2,20 +2,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models for inference: by name, on a device, with the colours of their classes."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from huggingface_hub.errors import HFValidationError, StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
-from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING,
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForSemanticSegmentation,
+    AutoModelForUniversalSegmentation,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..deployment.tuning import tune
 from ..label_maps import Palette
 from ..recipes.colors import distinct_palette
 from ..recipes.labels import LABEL_SETS, load_label_set
+from ..recipes.protocol import cuts
+from .universal import universal_segmenter
 
 
 # What label maps of bytes hold beside ignored pixels, and those of 16 bits.
@@ -51,14 +63,21 @@ def load_model(
     """
     A segmentation model, tuned for inference on this machine, and its image processor, from a folder or from the Hub.
 
+    It is a semantic one, or a universal one that is called as such ([`UniversalSegmenter`]). Image processors of
+    others that crop images, or split or pad them, are told not to: every pixel is segmented.
+
     Raises:
         ValueError: if there is no such model, it cannot be loaded, or it has more classes than that.
     """
     if not is_model_name(name):
         raise ValueError(f"there is no model folder {name}.")
     try:
-        model = AutoModelForSemanticSegmentation.from_pretrained(name, dtype=torch.float32)
+        is_universal = type(AutoConfig.from_pretrained(name)) in MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING
+        auto_class = AutoModelForUniversalSegmentation if is_universal else AutoModelForSemanticSegmentation
+        model = tune(auto_class.from_pretrained(name, dtype=torch.float32))
         image_processor = AutoImageProcessor.from_pretrained(name)
+        if is_universal:  # which answers to all that is asked of a semantic one
+            model = cast(PreTrainedModel, universal_segmenter(name, model, copy.deepcopy(image_processor)))
     except StrictDataclassError as error:  # which wraps what the configuration's own checks raise
         raise ValueError(f"cannot load a model from {name}: {error.__cause__ or error}") from error
     except (OSError, ValueError, SafetensorError) as error:
@@ -66,7 +85,11 @@ def load_model(
     if model.config.num_labels > most_classes:
         raise ValueError(f"{name} has {model.config.num_labels} classes; what is written here holds {most_classes}.")
     class_names(model)  # which refuses a model that does not name them
-    return tune(model).to(device, dtype), image_processor
+    for switch in cuts(image_processor):
+        setattr(image_processor, switch, False)
+    if is_universal:
+        image_processor.scores_are_logits = False
+    return model.to(device, dtype), image_processor
 
 
 def class_names(model: PreTrainedModel) -> list[str]:

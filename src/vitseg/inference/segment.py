@@ -53,6 +53,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from ..arguments import add_computing_options
 from ..image_files import is_image_name, is_video_name
 from ..label_maps import label_type
+from ..models.image_processing_semantic import resized_argmax
 from ..overlapping import overlapping
 from ..processor import choose_computing
 from ..replacing import standing
@@ -245,6 +246,6 @@ def segment(
             confidence.label_with_confidence(logits, size, image_processor, options)
             for logits, size in zip(outputs.logits, sizes, strict=True)
         ]
-    label_maps = image_processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
     dtype = label_type(outputs.logits.shape[1])
+    label_maps = (resized_argmax(logits, size) for logits, size in zip(outputs.logits, sizes, strict=True))
     return [(label_map.cpu().numpy().astype(dtype), None) for label_map in label_maps]

@@ -6,8 +6,8 @@ Measure a model on a labelled data set, by the protocol of its folder or of a re
     accelerate launch -m vitseg validate --model DIR_OR_ID --dataset DIR_OR_ID --output DIR
     accelerate launch -m vitseg validate --model DIR_OR_ID --dataset DIR_OR_ID --recipe NAME --multi-scale --flip
 
-The data set holds images and label maps of train ids, as `vitseg prepare` writes them. With --output DIR it
-writes
+The model is any semantic or universal segmentation model of transformers. The data set holds images and label maps of
+train ids, as `vitseg prepare` writes them. With --output DIR it writes
 
     results.json, results.md   the figures and what they were measured with
     images.csv                 mean IoU of each image, worst first
@@ -46,6 +46,7 @@ from ..data.sources import DataSource, add_source_options, source_of
 from ..data.streaming import load_examples
 from ..devices import device_name
 from ..evaluation.bootstrap import spread
+from ..evaluation.class_matching import ClassMatch, match_classes
 from ..evaluation.evaluator import evaluate_model, metric_of
 from ..evaluation.image_counts import ImageCounts
 from ..evaluation.inference import predict_images
@@ -85,6 +86,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reduce-labels", action="store_true", help='label maps hold 0 for "no class", train id + 1')
     parser.add_argument("--boundary", action="store_true", help="measure boundary IoU, and pixels around borders, too")
     calibrate.add_arguments(parser)
+    parser.add_argument(
+        "--match-classes",
+        choices=("name", "id"),
+        help="how the model's classes are found in the data set (by name where their order differs, else by id)",
+    )
     parser.add_argument("--report", action="store_true", help="write a page that shows where the model fails")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write to, and to continue from")
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be decoded")
@@ -110,7 +116,7 @@ class Subject:
     model: PreTrainedModel
     image_processor: BaseImageProcessor
     examples: datasets.Dataset
-    names: list[str]
+    classes: ClassMatch
     palette: Palette
     protocol: Protocol
     options: dict[str, Any]
@@ -148,7 +154,10 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
         process = accelerator.process_index, accelerator.num_processes
         of_work = identity(work=work, measures=sorted(measures), temperature=temperature)
         progress = EvaluationProgress.open(args.output, of_work, *process)
-    metric = metric_of(subject.model.config)
+    names, classes = subject.classes.names, subject.classes
+    metric = metric_of(subject.model.config) if classes.ids is None else MeanIoU(len(names))
+    if classes.ids is not None and measures & {"calibration", "calibrate"}:
+        raise ValueError("Calibration is of a model's own classes, in their order; those of the data set differ.")
     summarize = calibrate.summarizer(
         measures, metric.class_ids, subject.protocol, subject.image_processor, temperature
     )
@@ -176,11 +185,11 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
     seconds = max(gather_object([progress.seconds]))
     rows, sums = torch.cat(gather_object(progress.rows)), summed(gather_object([progress.sums]))
     if accelerator.is_main_process:
-        images = ImageCounts.of_rows([scored[:2] for scored in image_scores], subject.names, rows)
+        images = ImageCounts.of_rows([scored[:2] for scored in image_scores], names, rows)
         scores = {**images.means(), **scores}
         record = result_record(
             scores,
-            subject.names,
+            names,
             subject.protocol,
             fingerprint=work,
             measures=sorted(measures),
@@ -195,6 +204,7 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
             device=device_name(accelerator.device),
             processes=accelerator.num_processes,
             images_per_second=len(image_scores) / seconds,
+            **classes.record(),
             **spread(images),
             **calibrate.calibration_of(sums, temperature),
         )
@@ -218,15 +228,15 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
 def load_subject(args: argparse.Namespace, accelerator: Accelerator) -> Subject:
     model, image_processor = load_model(args.model, accelerator.device, settle_dtype(args, accelerator))
     protocol, image_processor = choose_protocol(args, model.config, image_processor)
-    names = class_names(model)
+    classes, palette = match_labels(args.dataset, class_names(model), args.match_classes, accelerator)
     return Subject(
         model=model,
         image_processor=image_processor,
         examples=load_examples(args.dataset, args.split, do_reduce_labels=args.reduce_labels),
-        names=names,
-        palette=check_labels(args.dataset, names, accelerator),
+        classes=classes,
+        palette=palette,
         protocol=protocol,
-        options={"protocol": protocol, **run_options(args)},
+        options={"protocol": protocol, "class_ids": classes.ids, **run_options(args)},
     )
 
 
@@ -239,6 +249,7 @@ def identify(args: argparse.Namespace, subject: Subject, accelerator: Accelerato
         image_processor=subject.image_processor.to_dict(),
         precision=[args.dtype, args.scores_dtype, accelerator.mixed_precision],
         images=[args.split, args.limit, args.reduce_labels],
+        **({} if subject.classes.ids is None else {"classes": subject.classes.ids.tolist()}),
     )
 
 
@@ -261,28 +272,27 @@ def print_result(record: Record) -> None:
         print(f"left out: {reason}")
 
 
-def check_labels(dataset: DataSource, names: Sequence[str], accelerator: Accelerator) -> Palette:
+def match_labels(
+    dataset: DataSource, names: Sequence[str], by: str | None, accelerator: Accelerator
+) -> tuple[ClassMatch, Palette]:
     """
-    The colours of a data set's classes.
+    How the classes of a model are found in a data set, and the colours of those that are measured.
 
     Raises:
-        ValueError: if the data set has another number of classes than the model.
+        ValueError: if they cannot be found.
     """
     try:
         labels = load_labels(dataset)
     except ValueError as error:
         accelerator.print(f"note: {error} Its label maps are taken to hold the model's class ids.")
-        return palette_for(names)
-    if len(labels.names) != len(names):
-        raise ValueError(f"{dataset} has {len(labels.names)} classes, but the model has {len(names)}.")
-    different = [index for index, name in enumerate(names) if name != labels.names[index]]
-    if different:
-        first = different[0]
-        accelerator.print(
-            f"note: {len(different)} of {len(names)} class names are others in the data set: class {first} is "
-            f"{names[first]!r} in the model and {labels.names[first]!r} in the data set"
-        )
-    return labels.palette or palette_for(names)
+        return ClassMatch(list(names)), palette_for(names)
+    try:
+        classes = match_classes(names, labels.names, by)
+    except ValueError as error:
+        raise ValueError(f"{dataset} {error}") from error
+    for note in classes.notes(names):
+        accelerator.print(f"note: {note}")
+    return classes, labels.palette or palette_for(classes.names)
 
 
 def draw_images(
@@ -304,8 +314,8 @@ def draw_images(
         if prediction.label_map is None or prediction.reference is None:
             raise ValueError(f"{prediction.file_name} was measured, but cannot be read any more: {prediction.error}")
         image = picture_of(subject.examples[prediction.index]["image"], subject.image_processor)
-        label_maps = prediction.label_map.cpu().numpy(), prediction.reference.numpy()
-        picture = comparison(image, *label_maps, subject.names, subject.palette)
+        label_maps = drawn_ids(prediction.label_map, subject), prediction.reference.numpy()
+        picture = comparison(image, *label_maps, subject.classes.names, subject.palette)
         name = Path(without_image_suffix(prediction.file_name)).name
         # A file system takes no more than 255 bytes.
         name = f"{titles[prediction.index]}_{name}".encode()[:250].decode(errors="ignore")
@@ -322,9 +332,14 @@ def show_failures(subject: Subject, report: Report, metric: MeanIoU, accelerator
             raise ValueError(f"{prediction.file_name} was measured, but cannot be read any more: {prediction.error}")
         truth = metric.class_ids(prediction.reference)
         truth[truth == metric.num_labels] = IGNORE_INDEX
-        label_map = prediction.label_map.cpu().numpy().astype(np.uint8)
-        image = subject.examples[prediction.index]["image"]
+        label_map = drawn_ids(prediction.label_map, subject).astype(np.uint8)
+        image = picture_of(subject.examples[prediction.index]["image"], subject.image_processor)
         report.add(prediction.index, image, label_map, truth.numpy().astype(np.uint8), subject.palette)
+
+
+def drawn_ids(label_map: torch.Tensor, subject: Subject) -> np.ndarray:
+    """A prediction to draw: 255 where the model sees what the data set lacks."""
+    return label_map.masked_fill(label_map == len(subject.classes.names), IGNORE_INDEX).cpu().numpy()
 
 
 def is_drawn(folder: Path, count: int) -> bool:

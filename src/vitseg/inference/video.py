@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
-from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from ..arguments import positive_int, whole_number
 from ..extras import MissingExtraError, require
 from ..image_files import printable
+from ..models.image_processing_semantic import resized_argmax
 from ..models.labels import IGNORE_INDEX
 from ..overlapping import overlapping
 from ..progress import progress_bar
@@ -255,9 +255,7 @@ class Videos:
         size = (frame.image.height, frame.image.width)
         if self.confidence_options is not None:
             return label_with_confidence(logits.float(), size, self.image_processor, self.confidence_options)[0]
-        outputs = SemanticSegmenterOutput(logits=logits[None].float())
-        (label_map,) = self.image_processor.post_process_semantic_segmentation(outputs, target_sizes=[size])
-        return label_map.cpu().numpy().astype(np.uint8)
+        return resized_argmax(logits.float(), size).cpu().numpy().astype(np.uint8)
 
 
 def segment_files(

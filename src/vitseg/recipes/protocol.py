@@ -16,7 +16,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 from transformers.image_processing_utils import BaseImageProcessor
 
-from ..models.image_processing_semantic import keep_ratio_size
+from ..models.image_processing_semantic import SemanticImageProcessor, keep_ratio_size
 from ..models.layers import as_pair
 from .schema import Recipe
 
@@ -27,6 +27,17 @@ def holds_protocol(config: PreTrainedConfig) -> bool:
     it was loaded with the code of its folder.
     """
     return hasattr(config, "inference_mode")
+
+
+def cuts(image_processor: BaseImageProcessor) -> dict[str, bool]:
+    """
+    The switches, off, of what an image processor of another library may do to an image beside resizing and normalising
+    it: the pixels would lose their places.
+    """
+    if isinstance(image_processor, SemanticImageProcessor):
+        return {}
+    switches = ("do_center_crop", "do_split_image", "do_pad")
+    return {switch: False for switch in switches if getattr(image_processor, switch, None)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,13 +143,22 @@ class Protocol:
 
     def views(self, height: int, width: int) -> list[View]:
         """How an image of this height and width is shown: scale by scale, each as it is and then flipped."""
-        sizes = [self._view_size(height, width, ratio) for ratio in self.ratios]
+        return self.views_of([self._view_size(height, width, ratio) for ratio in self.ratios])
+
+    def views_of(self, sizes: Sequence[tuple[int, int]]) -> list[View]:
+        """The same of an image that has these heights and widths at the scales of the test."""
         flips = (False, True) if self.flip else (False,)
         return [
             View(height=view_height, width=view_width, flip=flip, weight=sizes.count((view_height, view_width)))
             for view_height, view_width in dict.fromkeys(sizes)
             for flip in flips
         ]
+
+    def scaled_size(self, height: int, width: int, ratio: float) -> dict[str, int]:
+        """What an image of this height and width is resized to at a scale, as an image processor's `size` says it."""
+        return {
+            key: max(int(edge * ratio), 1) for key, edge in (self.size or {"height": height, "width": width}).items()
+        }
 
     def _view_size(self, height: int, width: int, ratio: float) -> tuple[int, int]:
         # The originals truncate a scaled size, and round what keeping the ratio makes of it.
