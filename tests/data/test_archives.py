@@ -135,3 +135,11 @@ def test_what_is_missing_is_told(tmp_path):
         FileTree(tmp_path / "nothing")
     with pytest.raises(ValueError, match=rf"images/train/{{name}}\.jpg in {tmp_path}"):
         FileTree(tmp_path).require("images/train/{name}.jpg")
+
+
+def test_backslashes_of_windows_part_folders(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        member = zipfile.ZipInfo()
+        member.filename = "images\\train\\a.jpg"
+        archive.writestr(member, b"pixels")
+    assert FileTree(tmp_path / "a.zip").files["images/train/a.jpg"].read() == b"pixels"

@@ -108,11 +108,13 @@ class FileTree:
         self.clashes: dict[str, tuple[File, File]] = {}
         if self.source.is_dir():
             listed = list(_walk(self.source))
+        elif self.source.suffix.lower() in _PACKED and self.source.exists():
+            raise ValueError(f"{source} is packed in a way that is not read as it is (.zip and .tar are): unpack it.")
         elif self.source.exists():
             listed = [_on_disk(self.source, self.source.name)]
         else:
             raise ValueError(f"There is no folder or file {source}.")
-        archives = [file for file in listed if file.container.suffix.lower() in _LISTERS]
+        archives = [file for file in listed if is_archive(file.name)]
         containers = {archive.container for archive in archives}
         for file in listed:
             self.files[file.name] = file
@@ -156,6 +158,11 @@ class FileTree:
         return found
 
 
+def is_archive(name: str) -> bool:
+    """Whether a file of this name is an archive that is read without being unpacked."""
+    return PurePosixPath(name).suffix.lower() in _LISTERS
+
+
 def _walk(folder: Path) -> Iterator[File]:
     for path in visible_files(folder):
         if path.is_file():
@@ -189,7 +196,11 @@ def _list_archive(archive: File) -> Iterator[File]:
 def _list_zip(path: Path) -> list[File]:
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
-    return [File(path, member.filename, member.file_size, member.filename, version=member.CRC) for member in members]
+    return [
+        # Some programs of Windows write backslashes, which the format forbids.
+        File(path, member.filename.replace("\\", "/"), member.file_size, member.filename, version=member.CRC)
+        for member in members
+    ]
 
 
 def _list_tar(path: Path) -> list[File]:
@@ -201,6 +212,8 @@ def _list_tar(path: Path) -> list[File]:
 
 
 _LISTERS = {".zip": _list_zip, ".tar": _list_tar}
+# To read one file of these, all before it must be unpacked.
+_PACKED = frozenset({".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar"})
 
 
 @functools.lru_cache(maxsize=16)

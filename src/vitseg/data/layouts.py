@@ -25,7 +25,7 @@ SPLITS = {
 _IMAGES = ("images", "image", "imgs", "img", "img_dir", "jpegimages")
 _MASKS = (
     *("masks", "mask", "masks_machine", "ann_dir", "annotations", "annotation", "annot", "labels", "label"),
-    "segmentationclass",
+    *("segmentationclass", "segmentationclasspng"),
 )
 _MASK_ENDING = "_mask"
 _ANY_SPLIT = "|".join(SPLITS)

@@ -85,7 +85,10 @@ def open_folder(
         notes.append(f"{len(splits['validation'])} pairs drawn at random validate.")
     for split, purpose in (("train", "training"), ("validation", "validation")):
         if not splits[split]:
-            raise ValueError(f"There is no pair for {purpose} in {source}.")
+            raise ValueError(
+                f"There is no pair for {purpose} in {source}: of its {len(found)}, training and validation need one "
+                "each at least."
+            )
     if unused := len(found) - sum(map(len, splits.values())):
         notes.append(f"Pairs in no split: {unused}.")
     if not any(pair.mask for pair in splits["test"]) and (unlabelled := len(splits.pop("test"))):

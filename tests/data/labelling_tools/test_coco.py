@@ -20,7 +20,7 @@ def image(number: int, name: str) -> dict:
     return {"id": number, "file_name": name, "width": 8, "height": 6}
 
 
-def part(image_id: int, category: int, segmentation: object, **more: object) -> dict:
+def part(image_id: int | str, category: int, segmentation: object, **more: object) -> dict:
     return {"id": 40, "image_id": image_id, "category_id": category, "segmentation": segmentation, **more}
 
 
@@ -168,3 +168,46 @@ def test_the_size_of_an_image_is_not_taken_on_trust(tmp_path):
     dataset = open_export("coco", tmp_path)
     with pytest.raises(ValueError, match="8 x 6"):
         encode_pair(pairs_of(dataset)["a"], dataset.train_ids)
+
+
+@pytest.mark.parametrize(
+    ("images", "categories", "annotation", "message"),
+    [
+        (
+            [image(1, "a.png"), image(1, "b.png")],
+            CATEGORIES,
+            part(1, 3, []),
+            "two images have the id 1: a.png and b.png",
+        ),
+        (None, [*CATEGORIES, {"id": 3, "name": "tree"}], part(1, 3, []), "two categories have the id 3: car and tree"),
+        (None, [{"id": 3, "supercategory": "car"}], part(1, 3, []), "the category 3 has no name"),
+        (None, CATEGORIES, part("1", 3, []), "an image_id is '1', and the id of an image 1"),
+        (None, CATEGORIES, {"image_id": 1, "segments_info": []}, "it is of panoptic masks"),
+    ],
+)
+def test_a_file_that_does_not_tell_what_is_of_which_image_is_refused(
+    tmp_path, images, categories, annotation, message
+):
+    """Merged files repeat ids: whose annotations they are cannot be told."""
+    write_coco(tmp_path, [annotation], images, categories=categories)
+    with pytest.raises(ValueError, match=rf"instances_default\.json .*{message}"):
+        open_export("coco", tmp_path)
+
+
+def test_a_category_above_others_is_a_class_if_something_is_of_it(tmp_path):
+    categories = [
+        {"id": 0, "name": "vehicle", "supercategory": "none"},
+        {"id": 1, "name": "car", "supercategory": "vehicle"},
+    ]
+    write_coco(tmp_path, [part(1, 0, [box(0, 0, 8, 6)])], categories=categories)
+    assert open_export("coco", tmp_path).labels.names == ("background", "vehicle", "car")
+    assert (read("coco", tmp_path, "a") == 1).all()
+
+
+def test_too_few_images_and_no_classes_are_said(tmp_path):
+    write_coco(tmp_path, [], [image(1, "a.png")])
+    with pytest.raises(ValueError, match=r"no image for training in .*: of its 1, training and validation need one"):
+        open_export("coco", tmp_path)
+    write_coco(tmp_path, [], categories=[])
+    with pytest.raises(ValueError, match="names a class"):
+        open_export("coco", tmp_path)

@@ -108,3 +108,12 @@ def test_an_image_that_is_not_there_is_named(tmp_path):
     write_cvat(tmp_path, {"a.png": "", "b.png": ""})
     (tmp_path / "images/b.png").unlink()
     assert pairs_of(open_export("cvat", tmp_path))["b"].image is None
+
+
+def test_images_of_one_name_lie_in_folders_of_their_subsets(tmp_path):
+    write_cvat(tmp_path, {"s1/a.png": shape("polygon", SQUARE), "s2/a.png": ""})
+    file = tmp_path / "annotations.xml"
+    for subset in ("s1", "s2"):
+        file.write_text(file.read_text().replace(f'"{subset}/a.png"', f'"a.png" subset="{subset}"'))
+    assert read("cvat", tmp_path, "s1/a").any()
+    assert not read("cvat", tmp_path, "s2/a").any()

@@ -44,7 +44,9 @@ def test_an_export_is_recognized_and_prepared_but_for_what_is_broken(tmp_path, c
 def test_what_is_no_export_or_several_is_said(tmp_path, capsys):
     write_picture(tmp_path / "mine/a.jpg")
     assert prepare(tmp_path / "mine", "--output", tmp_path / "out") == 1
-    assert "is in none of these formats: coco" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "is in none of these formats: coco" in error
+    assert "(folder with --labels FILE)" in error
     write_labelme(tmp_path / "mine", "b", [shape("car", SQUARE)])
     write_text(tmp_path / "mine/data.yaml", "names: [car]")
     assert prepare(tmp_path / "mine", "--output", tmp_path / "out") == 1
@@ -64,3 +66,14 @@ def test_arguments_that_do_not_fit_are_usage_errors(tmp_path, capsys, arguments,
     with pytest.raises(SystemExit):
         prepare(*arguments, "--output", tmp_path / "out")
     assert message in capsys.readouterr().err
+
+
+def test_archives_that_are_not_read_as_they_are_are_named(tmp_path, capsys):
+    write_labelme(tmp_path / "mine", "a", [shape("car", SQUARE)])
+    for kind in ("gztar", "zip"):
+        shutil.make_archive(str(tmp_path / "packed" / "mine"), kind, tmp_path / "mine")
+    assert prepare(tmp_path / "packed/mine.tar.gz", "--output", tmp_path / "out") == 1
+    assert "mine.tar.gz is packed in a way that is not read as it is" in capsys.readouterr().err
+    outer = shutil.make_archive(str(tmp_path / "outer"), "zip", tmp_path / "packed")
+    assert prepare(outer, "--output", tmp_path / "out") == 1
+    assert "outer.zip holds the archive mine.zip, which is not read in another" in capsys.readouterr().err

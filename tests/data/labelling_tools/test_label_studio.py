@@ -49,7 +49,7 @@ def test_polygons_and_brushes_in_the_order_in_which_they_were_drawn(tmp_path):
     assert dataset.labels.names == ("background", "car", "ring")
     assert label_map(dataset, "a").tolist() == drawn(RING.replace("1", "2"))
     assert label_map(dataset, "b").tolist() == drawn("........ ..11112. ..11112. ..2..22. ..22222. ........")
-    assert "Left out: 1 results that are no polygon, rectangle, ellipse or brush." in dataset.notes
+    assert "Left out: 1 results that are no polygon, rectangle, ellipse or brush with a label." in dataset.notes
 
 
 def test_rectangles_and_ellipses_may_be_turned(tmp_path):
@@ -121,3 +121,19 @@ def test_what_is_wrong_with_a_region_is_named(tmp_path, broken, message):
     write_tasks(tmp_path, [[broken, region("polygon", "car", points=POLYGON)], []])
     with pytest.raises(ValueError, match=rf"task 0 in .*project-1-at-2026\.json.*({message})"):
         read("label-studio", tmp_path, "a")
+
+
+def test_what_has_an_area_is_not_left_out_in_silence(tmp_path):
+    bare = {"id": "x1", "type": "polygon", "value": {"points": POLYGON}, **SIZE}
+    bitmask = region("bitmask", "car", imageDataURL="data:image/png;base64,iVBOR")
+    dataset = open_export("label-studio", write_tasks(tmp_path, [[bare], [bitmask]]))
+    assert "Left out: 1 results that are no polygon, rectangle, ellipse or brush with a label." in dataset.notes
+    with pytest.raises(ValueError, match="region x1: it is a bitmask, which is not read"):
+        label_map(dataset, "b")
+
+
+def test_tasks_with_predictions_alone_are_said(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"no image with annotations in .*2 tasks without annotation \(task 0, task 1\)"
+    ):
+        open_export("label-studio", write_tasks(tmp_path, [None, None]))

@@ -114,3 +114,14 @@ def test_other_classes_make_other_label_maps(tmp_path):
     assert pairs_of(open_export("labelme", tmp_path, Options(overlaps="area")))["a"].stamp != before
     write_labelme(tmp_path, "b", [shape("bike", SQUARE)])
     assert pairs_of(open_export("labelme", tmp_path))["a"].stamp != before
+
+
+def test_rectangles_of_x_anylabeling_have_four_corners(tmp_path):
+    write_labelme(tmp_path, "a", [shape("car", SQUARE, "rectangle")])
+    write_labelme(tmp_path, "b", [shape("car", [[2, 1], [3, 2], [2, 3], [1, 2]], "rotation")])
+    write_labelme(tmp_path, "c", [shape("car", SQUARE, "circle")])
+    dataset = open_export("labelme", tmp_path)
+    assert label_map(dataset, "a").sum() == 9
+    assert 0 < label_map(dataset, "b").sum() < 4
+    with pytest.raises(ValueError, match="shape 1: it is a circle by 4 points; expected 2"):
+        label_map(dataset, "c")

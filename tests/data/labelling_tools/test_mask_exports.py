@@ -69,6 +69,13 @@ def test_labelme_names_the_values_of_what_it_converts_to_voc(tmp_path):
     dataset = open_export("voc", tmp_path)
     assert dataset.labels.names == ("_background_", "road", "car")
     assert label_map(dataset, "a").tolist() == drawn(".12 x12")
+    # Nothing to warn of: it is what LabelMe calls __ignore__.
+    assert not dataset.unnamed
+    # As older versions lay it out.
+    (tmp_path / "SegmentationClass").rename(tmp_path / "SegmentationClassPNG")
+    write_text(tmp_path / "SegmentationClass/a.npy", "")
+    assert recognize(tmp_path) == ("voc", "SegmentationClassPNG/a.png")
+    assert label_map(open_export("voc", tmp_path), "a").tolist() == drawn(".12 x12")
 
 
 def test_roboflow_has_a_table_in_each_split(tmp_path):

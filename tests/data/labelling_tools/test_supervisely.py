@@ -98,3 +98,10 @@ def test_label_files_without_image_are_named(tmp_path):
     dataset = open_export("supervisely", folder)
     with pytest.raises(ValueError, match=r"b\.jpg\.json has no image"):
         encode_pair(pairs_of(dataset)["b"], dataset.train_ids)
+
+
+def test_label_files_of_older_exports_lack_the_suffix_of_the_image(tmp_path):
+    folder = write_project(tmp_path, {"ds/a.jpg": [polygon("car", [[1, 1], [3, 1], [3, 3], [1, 3]])], "ds/b.jpg": []})
+    (folder / "ds/ann/a.jpg.json").rename(folder / "ds/ann/a.json")
+    dataset = open_export("supervisely", folder)
+    assert encode_pair(pairs_of(dataset)["a"], dataset.train_ids).row["image"]["path"] == "a.jpg"

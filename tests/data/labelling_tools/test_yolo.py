@@ -101,3 +101,36 @@ def test_label_files_without_images_and_classes_without_names_are_named(tmp_path
     (folder / "data.yaml").write_text("names: !!python/object/apply:os.system ['true']\n")
     with pytest.raises(ValueError, match="is not YAML"):
         open_export("yolo", folder)
+
+
+def test_names_may_lie_among_the_label_files_but_must_be_the_same_in_all_folders(tmp_path):
+    """As LabelImg and X-AnyLabeling put them."""
+    folder = write_yolo(tmp_path, {"train/a": f"0 {POLYGON}", "val/b": f"0 {POLYGON}"}, "train: images/train\n")
+    for split in ("train", "val"):
+        write_text(folder / f"labels/{split}/classes.txt", "car\nroad\n")
+    dataset = open_export("yolo", folder)
+    assert sorted(pairs_of(dataset)) == ["train/a", "val/b"]
+    assert dataset.labels.names == ("background", "car", "road")
+    write_text(folder / "labels/val/classes.txt", "road\ncar\n")
+    with pytest.raises(ValueError, match=r"train/classes\.txt and .*val/classes\.txt do not name the same"):
+        open_export("yolo", folder)
+    (folder / "labels/train/classes.txt").write_bytes("狗\n".encode("gbk"))
+    with pytest.raises(ValueError, match=r"Cannot read .*train/classes\.txt: it is not in UTF-8"):
+        open_export("yolo", folder)
+
+
+def test_a_split_that_nobody_has_labelled_is_left_out(tmp_path):
+    labels = {"train/a": f"0 {POLYGON}", "train/b": None, "val/c": "", "test/d": None}
+    dataset = open_export("yolo", write_yolo(tmp_path, labels))
+    assert sorted(pairs_of(dataset)) == ["train/a", "train/b", "val/c"]
+    assert "Left out: 1 images of splits without label files (images/test/d.jpg)." in dataset.notes
+
+
+def test_key_points_are_refused_and_images_of_one_name_told(tmp_path):
+    folder = write_yolo(tmp_path, {"a": "0 .5 .5 .2 .2 .1 .1 1 .2 .3 1", "b": ""}, f"kpt_shape: [2, 3]\n{NAMES}")
+    with pytest.raises(ValueError, match=r"data\.yaml is of key points"):
+        open_export("yolo", folder)
+    write_text(folder / "data.yaml", NAMES)
+    write_picture(folder / "images/a.png")
+    with pytest.raises(ValueError, match=r"images/a\.jpg .* and images/a\.png"):
+        open_export("yolo", folder)

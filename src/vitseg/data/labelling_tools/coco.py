@@ -60,6 +60,8 @@ class CocoReader:
             return masks.from_polygons([segmentation] if is_flat else segmentation, height, width)
         if not takes_box(self.boxes):
             return None
+        if not annotation.get("bbox"):
+            raise ValueError("it has neither a segmentation nor a bbox")
         left, top, box_width, box_height = annotation["bbox"]
         return masks.from_box(left, top, left + box_width, top + box_height, height, width)
 
@@ -83,11 +85,12 @@ def open_coco(tree: FileTree, options: Options) -> Export:
     for file in files:
         try:
             table = json.loads(decode_text(file.read()))
-            categories = _categories(table["categories"])
+            categories = _categories(table["categories"], table["annotations"])
             names += [name for name in categories.values() if name not in names]
             own, orphans = _entries(file, table, categories, images)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"{file} cannot be read as COCO's annotations: {error!r}") from error
+            reason = error if isinstance(error, ValueError) else repr(error)
+            raise ValueError(f"{file} cannot be read as COCO's annotations: {reason}") from error
         entries += own
         if orphans:
             notes.append(f"{file}: {orphans} annotations are of images that it does not list, and are left out.")
@@ -115,26 +118,53 @@ def _instance_files(tree: FileTree) -> tuple[list[File], list[str]]:
     return chosen, [f"Left out: {listed(left_out)}, beside {chosen[0].name}."] if left_out else []
 
 
-def _categories(table: Iterable[dict[str, Any]]) -> dict[Any, str]:
-    """Category id -> name, by id, without the one that Roboflow adds above all others."""
-    rows = sorted(table, key=lambda row: row["id"])
-    above = {row.get("supercategory") for row in rows}
+def _categories(table: Iterable[dict[str, Any]], annotations: Iterable[dict[str, Any]]) -> dict[Any, str]:
+    """Category id -> name, by id, without the one that Roboflow adds above all others and gives to nothing."""
+    rows = _by_id(table, "categories")
+    if unnamed := [number for number, row in rows.items() if "name" not in row]:
+        raise ValueError(f"the category {unnamed[0]!r} has no name")
+    above = {row.get("supercategory") for row in rows.values()}
+    used = {row.get("category_id") for row in annotations}
     return {
-        row["id"]: str(row["name"])
-        for row in rows
-        if not (row.get("supercategory") == "none" and row["name"] in above and len(rows) > 1)
+        number: str(row["name"])
+        for number, row in sorted(rows.items())
+        if number in used or row.get("supercategory") != "none" or row["name"] not in above or len(rows) == 1
     }
+
+
+def _by_id(table: Iterable[dict[str, Any]], what: str) -> dict[Any, dict[str, Any]]:
+    """
+    The rows of a table by their ids.
+
+    Raises:
+        ValueError: if two have the same, so that nothing tells which one is meant.
+    """
+    rows: dict[Any, dict[str, Any]] = {}
+    for row in table:
+        if row["id"] in rows:
+            names = [other.get("file_name", other.get("name")) for other in (rows[row["id"]], row)]
+            raise ValueError(f"two {what} have the id {row['id']!r}: {names[0]} and {names[1]}")
+        rows[row["id"]] = row
+    return rows
 
 
 def _entries(file: File, table: dict[str, Any], categories: dict[Any, str], images: Images) -> tuple[list[Entry], int]:
     """The images of an annotation file, and its number of annotations of others."""
     annotations = defaultdict(list)
     for row in table.pop("annotations"):
+        if "segments_info" in row:
+            raise ValueError("it is of panoptic masks (segments_info), which are not read; a file of instances is")
         kept = {key: row[key] for key in ("id", "segmentation", "bbox", "iscrowd", "category_id") if key in row}
         annotations[row["image_id"]].append(kept | {"label": categories.get(row["category_id"])})
     split = split_of_file(file.name)
     entries = []
-    for row in table["images"]:
+    rows = _by_id(table["images"], "images")
+    if annotations and not annotations.keys() & rows.keys():
+        raise ValueError(
+            "all annotations are of images that it does not list: an image_id is "
+            f"{next(iter(annotations))!r}, and the id of an image {next(iter(rows), None)!r}"
+        )
+    for row in rows.values():
         reference = row["file_name"]
         image = images.find(reference, file.name, split)
         own = annotations.pop(row["id"], [])

@@ -160,7 +160,9 @@ def open_cvat(tree: FileTree, options: Options) -> Export:
 
 def _entry(file: File, image: dict[str, str], content: bytes, images: Images) -> Entry:
     reference = image["name"]
-    split = split_of(image.get("subset", ""))
-    found = images.find(reference, file.name, split)
+    subset = image.get("subset", "")
+    split = split_of(subset)
+    # Images of one name in several subsets lie in folders of these.
+    found = images.find(f"{subset}/{reference}", file.name, split)
     split = split or split_in((found.name if found else reference).split("/")[:-1])
     return Entry(found, content, f"{reference} in {file}", split, reference)

@@ -158,7 +158,7 @@ def checked_size(height: Any, width: Any) -> tuple[int, int]:
         ValueError: if they are no size of an image, or more pixels than are taken for safe.
     """
     if not all(isinstance(side, int | float) and side == side and side >= 1 for side in (height, width)):
-        raise ValueError(f"the image is said to have {width} x {height} pixels")
+        raise ValueError(f"the image is said to have {width!r} x {height!r} pixels")
     check_size((int(width), int(height)))
     return int(height), int(width)
 

@@ -162,6 +162,10 @@ def to_dataset(source: Path, export: Export, options: Options) -> RawDataset:
     Raises:
         ValueError: if options do not fit it, an image is there twice, or a split would be empty.
     """
+    if not export.entries:
+        raise ValueError(" ".join([f"There is no image with annotations in {source}.", *export.notes]))
+    if not export.names and not options.labels:
+        raise ValueError(f"Nothing in {source} names a class. Name those that it has in a file of --labels.")
     names, canvas = _classes(export, options)
     pairs = []
     for entry, name in zip(export.entries, _pair_names(export.entries), strict=True):
@@ -200,7 +204,10 @@ def split_up(pairs: Sequence[tuple[Pair, str | None]], source: Path) -> tuple[di
         note = f"The export has no validation split: {len(by_split['validation'])} pairs drawn at random validate."
     for split, purpose in (("train", "training"), ("validation", "validation")):
         if not by_split[split]:
-            raise ValueError(f"There is no image for {purpose} in {source}.")
+            raise ValueError(
+                f"There is no image for {purpose} in {source}: of its {len(pairs)}, training and validation need one "
+                "each at least."
+            )
     return {split: own for split, own in by_split.items() if own}, note
 
 
@@ -250,7 +257,8 @@ def _pair_names(entries: Sequence[Entry]) -> list[str]:
     seen: dict[str, Entry] = {}
     for name, entry in zip(names, entries, strict=True):
         if name in seen:
-            raise ValueError(f"The image {name} is there twice: {seen[name].source} and {entry.source}.")
+            first, second = (f"{same.reference} ({same.source})" for same in (seen[name], entry))
+            raise ValueError(f"The image {name} is there twice: {first} and {second}.")
         if printable(name) != name:
             raise ValueError(
                 f"The name of the image {printable(name)} is not UTF-8, as names in a data set are: rename it."

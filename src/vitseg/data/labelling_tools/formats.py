@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...recipes.lookup import unknown_name
-from ..archives import FileTree
+from ..archives import FileTree, is_archive
 from ..pairs import RawDataset
 from .coco import is_coco, open_coco
 from .cvat import is_cvat, open_cvat
@@ -116,12 +116,22 @@ def recognize(source: str | Path) -> tuple[str, str]:
     Raises:
         ValueError: if it is in none, or in several.
     """
-    found = dict(_all_formats(FileTree(source)))
+    tree = FileTree(source)
+    found = dict(_all_formats(tree))
     if len(found) == 1:
         return next(iter(found.items()))
     listed = ", ".join(f"{name} ({file})" for name, file in found.items())
-    what = f"may be one of these: {listed}" if found else f"is in none of these formats: {', '.join(FORMATS)}"
-    raise ValueError(f"{source} {what}. Say which: vitseg prepare FORMAT --source {source} --output DIR")
+    say_which = f"vitseg prepare FORMAT --source {source} --output DIR"
+    if found:
+        raise ValueError(f"{source} may be one of these: {listed}. Say which: {say_which}")
+    if packed := next(
+        (file for file in tree.files.values() if is_archive(file.name) and (file.member or file.offset)), None
+    ):
+        raise ValueError(f"{source} holds the archive {packed.name}, which is not read in another: unpack {source}.")
+    raise ValueError(
+        f"{source} is in none of these formats: {', '.join(FORMATS)}. If it is a folder of images and masks, or a "
+        f"benchmark's download, say so: {say_which} (folder with --labels FILE)"
+    )
 
 
 def _all_formats(tree: FileTree) -> Iterator[tuple[str, str]]:

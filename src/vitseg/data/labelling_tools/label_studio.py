@@ -29,7 +29,7 @@ from .drawing import Boxes, Drawing, Segment, checked_size, compact, size_of, ta
 from .exports import Entry, Export, Images, Options, listed, split_in
 
 
-_TYPES = ("polygon", "rectangle", "ellipse", "brush")
+_TYPES = ("polygon", "rectangle", "ellipse", "brush", "bitmask")
 # Before the name of an uploaded file, Label Studio puts eight digits and a hyphen.
 _PREFIX = 9
 _CHANNELS = 4
@@ -75,6 +75,8 @@ def _mask(region: Mapping[str, Any], height: int, width: int) -> masks.Mask:
     value, kind = region["value"], _kind(region)
     if region.get("image_rotation"):
         raise ValueError("it was drawn on the image turned in Label Studio, which is not read")
+    if kind == "bitmask":
+        raise ValueError("it is a bitmask, which is not read: draw with BrushLabels, or export masks as PNG")
     if kind == "brush":
         if value.get("format", "rle") != "rle":
             raise ValueError(f"its brush has the format {value['format']!r}; expected 'rle'")
@@ -213,7 +215,7 @@ def open_label_studio(tree: FileTree, options: Options) -> Export:
             raise ValueError(f"{file} cannot be read as Label Studio's tasks: {error!r}") from error
     notes = [f"Left out: {len(unlabelled)} tasks without annotation ({listed(unlabelled)})."] if unlabelled else []
     if left_out:
-        notes.append(f"Left out: {left_out} results that are no polygon, rectangle, ellipse or brush.")
+        notes.append(f"Left out: {left_out} results that are no polygon, rectangle, ellipse or brush with a label.")
     return Export(
         names=sorted(names),
         order="in alphabetical order" + (f", but as {options.labels} has them" if options.labels else ""),
@@ -232,7 +234,10 @@ def _regions(task: Mapping[str, Any]) -> tuple[list[dict[str, Any]] | None, int]
     results = next((row for row in annotations if row.get("ground_truth")), annotations[0])["result"]
     regions = [row for row in results if _kind(row)]
     # Shapes whose labels are results of their own have the type of the shape, and are the same regions once more.
-    others = [row for row in results if not _kind(row) and row.get("type") not in _TYPES]
+    known = {row.get("id") for row in regions}
+    others = [
+        row for row in results if not _kind(row) and (row.get("type") not in _TYPES or row.get("id") not in known)
+    ]
     keys = ("id", "type", "value", "original_width", "original_height", "image_rotation")
     return [{key: row[key] for key in keys if key in row} for row in regions], len(others)
 

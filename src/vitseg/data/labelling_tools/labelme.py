@@ -6,7 +6,8 @@ LabelMe's JSON, one file for each image.
 It has `imagePath`, `imageHeight`, `imageWidth`, perhaps the image itself (`imageData`, base64), and `shapes` with a
 `label`, a `shape_type` and `points`: a polygon; a rectangle by two corners; an oriented rectangle by four; a circle by
 its center and a point on it; lines and points, which LabelMe's own conversion draws 10 pixels wide; or a `mask`, a
-PNG in base64 between two corners. Shapes are drawn in the order of the file.
+PNG in base64 between two corners. Shapes are drawn in the order of the file. X-AnyLabeling writes the same, but all
+rectangles (`rectangle`, `rotation`) by four corners.
 """
 
 import base64
@@ -79,7 +80,7 @@ def _label(shape: dict[str, Any]) -> str:
 
 def _mask(shape: dict[str, Any], height: int, width: int) -> masks.Mask:
     kind, points = shape.get("shape_type") or "polygon", shape["points"]
-    if kind in ("polygon", "oriented_rectangle"):
+    if kind in ("polygon", "oriented_rectangle", "rotation") or (kind == "rectangle" and len(points) == 4):
         if len(points) < 3:
             raise ValueError(f"it is a polygon of {len(points)} corners")
         return masks.from_polygons([points], height, width)
@@ -89,6 +90,8 @@ def _mask(shape: dict[str, Any], height: int, width: int) -> masks.Mask:
         return masks.from_ellipse(points[0], (_POINT_RADIUS, _POINT_RADIUS), height, width)
     if kind not in ("rectangle", "circle", "mask"):
         raise ValueError(f"its type is {kind!r}, which is not known")
+    if len(points) != 2:
+        raise ValueError(f"it is a {kind} by {len(points)} points; expected 2")
     (x, y), (x2, y2) = points
     if kind == "rectangle":
         return masks.from_box(x, y, x2, y2, height, width)

@@ -8,9 +8,11 @@ LabelMe converts to VOC `class_names.txt`. Roboflow's has `_classes.csv` (values
 `a.jpg` in each split. PASCAL VOC itself has no table. Lists in `ImageSets/Segmentation` make the splits.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
+from ...image_files import is_image_name
 from ..archives import File, FileTree
 from ..own_folder import open_folder
 from ..own_labels import parse_lines
@@ -25,6 +27,8 @@ _VOC = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 _BORDER = "224,224,192"
+# LabelMe's conversion of older versions has arrays of NumPy in SegmentationClass, and images in SegmentationClassPNG.
+_VOC_MASK = re.compile("/SegmentationClass(PNG)?/")
 
 
 def find_table(names: tuple[str, ...]) -> Callable[[FileTree], str | None]:
@@ -40,7 +44,7 @@ def find_voc(tree: FileTree) -> str | None:
     """A mask of PASCAL VOC's layout without a table of CVAT."""
     if find_table(("labelmap.txt",))(tree):
         return None
-    return next((path for path in sorted(tree.files) if "/SegmentationClass/" in f"/{path}"), None)
+    return next((path for path in sorted(tree.files) if _VOC_MASK.search(f"/{path}") and is_image_name(path)), None)
 
 
 def open_masks(tree: FileTree, options: Options) -> RawDataset:
@@ -58,8 +62,9 @@ def open_masks(tree: FileTree, options: Options) -> RawDataset:
         return open_folder(tree.source, options.labels, ignore=options.ignore)
     table, is_colored = _table(tree)
     ignore = list(options.ignore)
-    if is_colored and _BORDER not in table:
-        ignore.append(_BORDER)
+    border = _BORDER if is_colored else "255"
+    if border not in table and not find_table(("_classes.csv",))(tree):
+        ignore.append(border)
     if options.background == "ignore":
         background = [value for value, name in table.items() if name.strip("_ ").lower() == "background"]
         table = {value: name for value, name in table.items() if value not in background}

@@ -116,7 +116,9 @@ def open_supervisely(tree: FileTree, options: Options) -> Export:
         if ann and "/" not in name and name.endswith(".json"):
             reference = f"{folder}/img/{name.removesuffix('.json')}".removeprefix("/")
             split = _tagged_split(file) or split_in(PurePosixPath(path).parts[:-2])
-            entries.append(Entry(images.files.get(reference), file, str(file), split, reference))
+            # Older exports call the label file of `a.jpg` `a.json`.
+            image = images.files.get(reference) or images.beside(f"{reference}.json")
+            entries.append(Entry(image, file, str(file), split, reference))
     unused = images.without(entries)
     return Export(
         names=names,

@@ -94,18 +94,24 @@ def open_yolo(tree: FileTree, options: Options) -> Export:
     if not any(labels.values()):
         raise ValueError(f"No image in {tree.source} has a label file of its name (.txt), beside it or in labels/.")
     splits = _splits(tree, table, images)
+    # A split of which nothing is labelled, often that for testing, is one that nobody has labelled yet.
+    labelled = {splits[path] for path, label in labels.items() if label}
+    unlabelled = [path for path in images.files if splits[path] not in labelled]
     entries = [
-        Entry(image, label or b"", str(label or f"{image} without label file"), splits.get(path), path)
+        Entry(image, label or b"", str(label or f"{image} without label file"), splits[path], path)
         for (path, image), label in zip(images.files.items(), labels.values(), strict=True)
+        if splits[path] in labelled
     ]
-    empty = [path for path, label in labels.items() if label is None]
-    used = {file.name for file in labels.values() if file}
+    empty = [path for path, label in labels.items() if label is None and splits[path] in labelled]
+    used = {file.name for file in labels.values() if file} | {file.name for file in _lists_of_names(tree)}
     alone = [path for path in tree.files if "labels/" in path and path.endswith(".txt") and path not in used]
     # Without its image there is no telling its size; the preparation says that it is missing.
     entries += [
         Entry(None, tree.files[path], str(tree.files[path]), split_in(path.split("/")[:-1]), path) for path in alone
     ]
     notes = [f"Without label file, so all background: {len(empty)} images ({listed(empty)})."] if empty else []
+    if unlabelled:
+        notes.append(f"Left out: {len(unlabelled)} images of splits without label files ({listed(unlabelled)}).")
     return Export(
         names=[names[index] for index in sorted(names)],
         order="in the order of their numbers",
@@ -131,14 +137,19 @@ def _read_table(tree: FileTree) -> dict[str, Any]:
         raise ValueError(f"{file} is not YAML: {error}") from error
     if not isinstance(table, Mapping):
         raise ValueError(f"{file} is not a table with names, train and val.")
+    if "kpt_shape" in table:
+        raise ValueError(f"{file} is of key points (kpt_shape), and its label files have no outlines.")
     return dict(table)
 
 
 def _names(tree: FileTree, table: Mapping[str, Any], options: Options) -> dict[int, str]:
     """Number of a class -> its name."""
     names = table.get("names")
-    if names is None and (lists := [file for path, file in tree.files.items() if path.endswith("classes.txt")]):
-        names = [line.strip() for line in decode_text(lists[0].read()).splitlines() if line.strip()]
+    if names is None and (lists := _lists_of_names(tree)):
+        found = {file: [line.strip() for line in _read(file).splitlines() if line.strip()] for file in lists}
+        names = found[lists[0]]
+        if other := next((file for file in lists if found[file] != names), None):
+            raise ValueError(f"{lists[0]} and {other} do not name the same classes. Prepare their folders one by one.")
     if names is None and options.labels:
         names = list(read_own_labels(options.labels)[0].names)
     if isinstance(names, list):
@@ -146,6 +157,17 @@ def _names(tree: FileTree, table: Mapping[str, Any], options: Options) -> dict[i
     if isinstance(names, Mapping) and all(str(index).isdecimal() for index in names):
         return {int(index): str(name) for index, name in names.items()}
     raise ValueError(f"Nothing names the classes of {tree.source}: neither names in data.yaml nor classes.txt.")
+
+
+def _lists_of_names(tree: FileTree) -> list[File]:
+    return [file for path, file in sorted(tree.files.items()) if path.endswith("classes.txt")]
+
+
+def _read(file: File) -> str:
+    try:
+        return decode_text(file.read())
+    except ValueError as error:
+        raise ValueError(f"Cannot read {file}: {error}") from error
 
 
 def _label_file(tree: FileTree, image: str) -> File | None:
@@ -173,7 +195,7 @@ def _images_of(tree: FileTree, entry: str, images: Images) -> Iterable[str]:
     path = "/".join(parts)
     if path.endswith(".txt"):
         lists = [file for name, file in tree.files.items() if f"/{name}".endswith(f"/{path}")]
-        lines = decode_text(lists[0].read()).splitlines() if lists else []
+        lines = _read(lists[0]).splitlines() if lists else []
         found = [images.find(line.strip(), lists[0].name) for line in lines if line.strip()]
         return [file.name for file in found if file]
     return [name for name in images.files if parts and f"/{path}/" in f"/{name}"]
