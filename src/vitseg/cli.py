@@ -12,6 +12,7 @@ Published segmentation models, from the data to the mask.
     vitseg validate --model DIR_OR_ID --dataset DIR_OR_ID --output out/
     vitseg predict --model DIR_OR_ID --images folder/ --format cityscapes --output out/
     vitseg prepare ade20k --source FILE --output DIR     a data set for training and evaluation, from its download
+    vitseg inspect DIR_OR_ID --output DIR                a page with pictures of what is in a data set
     vitseg merge --model DIR_OR_ID --output DIR          an ordinary model folder of an adapter over its encoder
     vitseg export --model DIR_OR_ID --output DIR         a program for ONNX Runtime
     vitseg publish --model DIR --repo ORG/NAME           a model folder on the Hub, with its card
@@ -60,6 +61,7 @@ COMMANDS: Mapping[str, Command] = {
     "predict": Command("inference.predict", "predict label maps for a test server or a labelling tool", "eval"),
     "validate": Command("inference.validate", "measure a model on a labelled data set", "eval"),
     "prepare": Command("data.prepare", "prepare a data set for training and evaluation"),
+    "inspect": Command("data.inspecting", "look at a data set before training"),
     "merge": Command("deployment.merge", "make an ordinary model folder of an adapter", "adapters"),
     "export": Command("deployment.export", "export a model to another runtime"),
     "publish": Command("publishing.publish", "publish a model folder on the Hub"),

@@ -102,7 +102,7 @@ def after_readme(demo, processes) -> None:
         for line in commands(README)
         if line.startswith(("python ", "accelerate ", "vitseg ")) and "FILE" not in line
     ]
-    assert len(lines) == 14
+    assert len(lines) == 15
     assert any(line.startswith(LAUNCHED) for line in lines)
     for line in lines:
         run_line(line, processes)

@@ -175,7 +175,7 @@ class ExampleStream(IterableDataset):
         self.world_size = world_size
         self.start = start
         self._blocks = (
-            _RowGroups(source, split, self.columns) if streaming else _CachedRows(source, split, self.columns)
+            RowGroups(source, split, self.columns) if streaming else _CachedRows(source, split, self.columns)
         )
         self._num_lanes = count_lanes(self._blocks.lengths, batch_size)
         num_samples = sum(self._blocks.lengths)
@@ -293,7 +293,7 @@ class SegmentationStream(ExampleStream):
             )
 
 
-class _RowGroups:
+class RowGroups:
     """The row groups of a split's Parquet files, in the order of the files."""
 
     def __init__(self, source: str | Path | DataSource, split: str, columns: Sequence[str]) -> None:

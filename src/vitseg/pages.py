@@ -1,0 +1,28 @@
+# Copyright 2026 The vitseg authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pages of HTML that need neither a server nor a script, of the templates in `templates/`, all in the style of
+`page.html`. Whatever is put into them is escaped."""
+
+from typing import Any
+
+import jinja2
+
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader(__package__),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+
+
+def render(template: str, **values: Any) -> str:
+    """
+    A page.
+
+    Args:
+        template: name of a file in `templates/`.
+        values: what it speaks of.
+    """
+    return _TEMPLATES.get_template(template).render(values)
