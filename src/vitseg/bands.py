@@ -90,6 +90,11 @@ def bands_first(array: np.ndarray, num_bands: int, what: str) -> np.ndarray:
     return array
 
 
+def as_numbers(array: np.ndarray) -> np.ndarray:
+    """Bytes as they are, and any other numbers as float32."""
+    return np.ascontiguousarray(array, np.uint8 if array.dtype == np.uint8 else np.float32)
+
+
 def read_band_image(content: bytes, num_bands: int, what: str) -> np.ndarray:
     """
     A file as an image of so many bands: `(bands, height, width)`, bytes or float32.
@@ -97,7 +102,7 @@ def read_band_image(content: bytes, num_bands: int, what: str) -> np.ndarray:
     Raises:
         ValueError, MissingExtraError: as `read_bands` and `bands_first` do.
     """
-    return _numbers(bands_first(read_bands(content, what), num_bands, what))
+    return as_numbers(bands_first(read_bands(content, what), num_bands, what))
 
 
 def encode_bands(array: np.ndarray) -> bytes:
@@ -125,7 +130,7 @@ def read_image(
     if content is None or not content.startswith(NUMPY_START):
         return read_picture(encoded, what, orientation, label_size)
     array = read_bands(content, what or "an image")
-    return _numbers(array if array.ndim == 3 else array[None])
+    return as_numbers(array if array.ndim == 3 else array[None])
 
 
 def size_of(image: Image.Image | np.ndarray) -> tuple[int, int]:
@@ -175,10 +180,6 @@ def check_bands(image: Image.Image | np.ndarray, image_processor: Any, what: str
             f"{what} is {kinds[0]}, but the model takes {kinds[1].removeprefix('a ').removeprefix('an ')}: give it "
             "what it was trained on, or train one on images like this."
         )
-
-
-def _numbers(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, np.uint8 if array.dtype == np.uint8 else np.float32)
 
 
 def _check_shape(shape: Sequence[int], num_bytes: int) -> None:

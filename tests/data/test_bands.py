@@ -34,7 +34,7 @@ def tiff(array, **options):
     bands, height, width = array.shape
     profile = {"driver": "GTiff", "count": bands, "height": height, "width": width, "dtype": array.dtype, **options}
     with rasterio.MemoryFile() as memory:
-        place = rasterio.transform.from_origin(500000, 5000000, 10, 10)
+        place = rasterio.Affine(10, 0, 500000, 0, -10, 5000000)
         with memory.open(**profile, crs="EPSG:32633", transform=place) as dataset:
             dataset.write(array)
         return memory.read()

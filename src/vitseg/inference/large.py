@@ -8,6 +8,7 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..arguments import positive_int
+from ..bands import bands_of
 from ..label_maps import Palette, ignored_id, label_type, origin_of, overlay, with_legend
 from ..models.configuration_semantic import InferenceProtocol
-from ..models.image_processing_semantic import bilinear_taps, blend_bytes, confident_argmax
+from ..models.image_processing_semantic import WEIGHT_BITS, bilinear_taps, blend_bytes, confident_argmax
 from ..progress import progress_bar
 from ..replacing import beside
 from ..stamps import file_stamp, identity
+from .band_sources import open_band_source
 from .confidence import ConfidenceOptions, add_confidence
 from .map_files import save_png, save_tiff
 from .rasters import Raster
@@ -95,7 +98,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--window", type=positive_int, metavar="N", help="side of the windows (the model's)")
     group.add_argument("--blend", choices=("mean", "smooth"), default="mean", help="how windows are joined (mean)")
     group.add_argument(
-        "--bands", type=positive_int, nargs="+", metavar="N", help="red, green and blue band of a TIFF file (it says)"
+        "--bands",
+        type=positive_int,
+        nargs="+",
+        metavar="N",
+        help="red, green and blue band of a TIFF file (it says), or those that a model of bands takes (all)",
     )
     group.add_argument("--polygons", action="store_true", help="write the areas in TIFF files as GeoJSON, too")
     group.add_argument(
@@ -103,8 +110,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def resolution_of(args: argparse.Namespace) -> Resolution | None:
-    """What the command line asks for; `None` if that is the model's own resolution."""
+def resolution_of(args: argparse.Namespace, num_bands: int | None) -> Resolution | None:
+    """What the command line asks for of a model of so many bands; `None` if that is the model's own resolution."""
     if args.scale is None and args.gsd is None:
         for option in ("window", "bands", "value_range"):
             if getattr(args, option) is not None:
@@ -112,7 +119,11 @@ def resolution_of(args: argparse.Namespace) -> Resolution | None:
         if args.blend != "mean" or args.polygons:
             args.usage_error(f"--{'polygons' if args.polygons else 'blend'} needs --scale or --gsd")
         return None
-    if args.bands and len(args.bands) not in (1, 3):
+    if num_bands is not None and args.value_range:
+        args.usage_error("--value-range is for models of pictures: this one takes the numbers of bands as they are")
+    if num_bands is not None and args.bands and len(args.bands) != num_bands:
+        args.usage_error(f"--bands names {len(args.bands)} bands, but the model takes {num_bands}")
+    if num_bands is None and args.bands and len(args.bands) not in (1, 3):
         args.usage_error(f"--bands names {len(args.bands)} bands; expected red, green and blue, or a grey one")
     if args.value_range and not args.value_range[0] < args.value_range[1]:
         args.usage_error("--value-range takes the number that is black, and a larger one that is white")
@@ -226,7 +237,7 @@ class LargeImages:
             dtype=str(self.model.dtype),
             confidence=self.confidence and asdict(self.confidence),
         )
-        with open_source(path, target.parent, self.resolution.bands, self.resolution.value_range) as source:
+        with self._open(path, target.parent) as source:
             endings = self._endings(source)
             sign = Path(f"{target}{endings[0]}")
             if origin_of(sign) == origin and all(Path(f"{target}{ending}").exists() for ending in endings):
@@ -249,6 +260,12 @@ class LargeImages:
             except OSError as error:  # Pillow does not say of what.
                 raise OSError(error.errno, error.strerror, error.filename or str(target)) from error
             unfinished.unlink()
+
+    def _open(self, path: Path, folder: Path) -> AbstractContextManager[ImageSource]:
+        bands, value_range = self.resolution.bands, self.resolution.value_range
+        if bands_of(self.image_processor) is None:
+            return open_source(path, folder, bands, value_range)
+        return open_band_source(path, bands, self.image_processor)
 
     def _windows(self, source: ImageSource) -> Windows:
         # Some methods enlarge small images.
@@ -401,10 +418,21 @@ def read_pixels(
         needed = [slice(int(taps[0].min()), int(taps[1].max()) + 1) for taps in (lines, places)]
         for taps, span in zip((lines, places), needed, strict=True):
             taps[:2] = [index - span.start for index in taps[:2]]
-        part = blend_bytes(source.read(*needed), lines, places)
+        part = blend(source.read(*needed), lines, places)
     return image_processor(
         part, do_resize=False, do_pad=False, input_data_format="channels_first", return_tensors="pt"
     )["pixel_values"][0]
+
+
+def blend(image: torch.Tensor, lines: Sequence[torch.Tensor], columns: Sequence[torch.Tensor]) -> torch.Tensor:
+    """As `blend_bytes`, of floating-point numbers too, without its rounding."""
+    if image.dtype == torch.uint8:
+        return blend_bytes(image, lines, columns)
+    for dim, (low, high, low_weight, high_weight) in ((-1, columns), (-2, lines)):
+        weights = [weight[:, None] if dim == -2 else weight for weight in (low_weight, high_weight)]
+        parts = zip((low, high), weights, strict=True)
+        image = sum(image.index_select(dim, taps) * (weight / 2**WEIGHT_BITS) for taps, weight in parts)
+    return image
 
 
 def overview(source: ImageSource, answer: UnfinishedAnswer, palette: Palette) -> Image.Image:

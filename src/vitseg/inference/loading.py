@@ -22,6 +22,7 @@ from transformers import (
 )
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..bands import bands_of
 from ..deployment.tuning import tune
 from ..label_maps import Palette
 from ..recipes.colors import distinct_palette
@@ -55,6 +56,15 @@ def is_model_name(name: str) -> bool:
     except HFValidationError:
         return Path(name).is_dir()
     return True
+
+
+def bands_of_model(name: str) -> int | None:
+    """How many bands the images have that a model takes, before it is loaded; `None` if it takes pictures, or cannot
+    be loaded at all, of which `load_model` says why."""
+    try:
+        return bands_of(AutoImageProcessor.from_pretrained(name))
+    except (OSError, ValueError):
+        return None
 
 
 def load_model(

@@ -63,7 +63,7 @@ class Raster:
         self.is_partial = "nodata" in flags or ("per_dataset" in flags and not ("alpha" in flags and bands))
 
     def read(self, rows: slice, columns: slice) -> torch.Tensor:
-        values = self._read(_window(*self.turn.stored(rows, columns)))
+        values = self._read_stored(*self.turn.stored(rows, columns))
         return to_rgb(torch.from_numpy(self.turn.upright(self._to_bytes(values)))).contiguous()
 
     def valid(self, rows: slice, columns: slice) -> np.ndarray | None:
@@ -74,14 +74,7 @@ class Raster:
         return self.turn.upright(mask) > 0
 
     def overview(self, width: int, height: int) -> Image.Image:
-        from rasterio.enums import Resampling
-
-        # Positions in a palette have no mean.
-        resampling = Resampling.nearest if self.palette is not None else Resampling.average
-        stored_size = Turn(self.turn.orientation, (height, width)).size
-        with _named_errors():
-            values = self.dataset.read(self.bands, out_shape=(len(self.bands), *stored_size), resampling=resampling)
-        rgb = to_rgb(torch.from_numpy(self.turn.upright(self._to_bytes(values))))
+        rgb = to_rgb(torch.from_numpy(self._to_bytes(self._read_smaller(width, height))))
         return Image.fromarray(rgb.permute(1, 2, 0).numpy())
 
     def ground_resolution(self) -> tuple[float, float]:
@@ -141,9 +134,21 @@ class Raster:
         (longitude,), (latitude,) = transform(self.dataset.crs, "EPSG:4326", [x], [y])
         return f"EPSG:{(326 if latitude >= 0 else 327) * 100 + int((longitude + 180) // 6) % 60 + 1}"
 
-    def _read(self, window: Any) -> np.ndarray:
+    def _read_stored(self, rows: slice, columns: slice) -> np.ndarray:
+        """A part of its bands as it is stored."""
         with _named_errors():
-            return self.dataset.read(self.bands, window=window)
+            return self.dataset.read(self.bands, window=_window(rows, columns))
+
+    def _read_smaller(self, width: int, height: int) -> np.ndarray:
+        """All of its bands, upright and made smaller."""
+        from rasterio.enums import Resampling
+
+        # Positions in a palette have no mean.
+        resampling = Resampling.nearest if self.palette is not None else Resampling.average
+        stored_size = Turn(self.turn.orientation, (height, width)).size
+        with _named_errors():
+            values = self.dataset.read(self.bands, out_shape=(len(self.bands), *stored_size), resampling=resampling)
+        return self.turn.upright(values)
 
     def _to_bytes(self, values: np.ndarray) -> np.ndarray:
         if self.palette is not None:
@@ -159,8 +164,7 @@ class Raster:
     def _check_values(self) -> None:
         band = self.bands[0]
         dtype, bits = self.dataset.dtypes[band - 1], self.dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS")
-        if np.dtype(dtype).kind not in "uif":
-            raise ValueError(f"it holds numbers of type {dtype}, which are no picture")
+        self._check_type()
         are_bytes = dtype == "uint8" and bits in (None, "8")
         if self.palette is None and self.value_range is None and not are_bytes:
             kind = f"{bits} bits" if bits else dtype
@@ -168,6 +172,11 @@ class Raster:
                 f"it holds numbers of type {kind}, which do not say what is black and what is white: say it, as in "
                 "--value-range 0 3000"
             )
+
+    def _check_type(self) -> None:
+        dtype = self.dataset.dtypes[self.bands[0] - 1]
+        if np.dtype(dtype).kind not in "uif":
+            raise ValueError(f"it holds numbers of type {dtype}, which are no picture")
 
     def _check_size(self) -> None:
         encoded = Path(self.dataset.name).stat().st_size
@@ -193,12 +202,28 @@ def open_raster(
     A file of which parts are read.
 
     Args:
-        path: the file.
-        driver: what GDAL calls its format.
+        path, driver: see `open_dataset`.
         bands, value_range: see `Raster`.
 
     Raises:
         ValueError: if it is no image, or damaged, or of numbers that do not say what is black and what is white.
+        MissingExtraError: if rasterio is not installed.
+    """
+    with open_dataset(path, driver) as dataset:
+        yield Raster(dataset, bands, value_range)
+
+
+@contextmanager
+def open_dataset(path: Path, driver: str) -> Iterator[Any]:
+    """
+    A file as rasterio opens it.
+
+    Args:
+        path: the file.
+        driver: what GDAL calls its format.
+
+    Raises:
+        ValueError: if it is no image, or damaged.
         MissingExtraError: if rasterio is not installed.
     """
     require("geo")
@@ -209,7 +234,7 @@ def open_raster(
         with _named_errors():
             dataset = rasterio.open(path, driver=driver)
         with dataset:
-            yield Raster(dataset, bands, value_range)
+            yield dataset
 
 
 @contextmanager

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor
 
+from ..bands import bands_of, picture_of
 from ..image_files import printable
 from ..stamps import file_stamp, identity
 from .outcomes import Outcome
-from .pictures import read_image
+from .pictures import read_model_image
 from .results import AREAS, is_complete, remove_results
 
 
@@ -31,7 +32,7 @@ class Picture:
         path: where it is.
         name: what its results are called, in the output folder.
         origin: what they are made of.
-        image: its pixels as people see them, RGB.
+        image: its pixels as people see them, RGB; of bands those that `picture_of` shows.
         pixel_values: the model's input `(1, channels, height, width)`.
     """
 
@@ -73,13 +74,14 @@ class Reader:
             if is_complete(target, self.endings, origin):
                 report = json.loads(Path(f"{target}{AREAS}").read_text(encoding="utf-8"))
                 return Outcome(self.paths[index], "kept", name, report=report)
-            image = read_image(path)
-            pixel_values = self.image_processor(image, return_tensors="pt")["pixel_values"]
+            image = read_model_image(path.read_bytes(), bands_of(self.image_processor))
+            axes = None if isinstance(image, Image.Image) else "channels_first"
+            pixel_values = self.image_processor(image, input_data_format=axes, return_tensors="pt")["pixel_values"]
         except Exception as error:  # also of an image that is too large for the memory
             remove_results(target)
             reason = getattr(error, "strerror", None) or str(error)
             return Outcome(self.paths[index], "failed", name, reason)
-        return Picture(path, name, origin, image, pixel_values)
+        return Picture(path, name, origin, picture_of(image, self.image_processor), pixel_values)
 
 
 def batches(pictures: Iterable[Picture], batch_size: int) -> Iterator[list[Picture]]:

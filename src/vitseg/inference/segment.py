@@ -51,7 +51,8 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..arguments import add_computing_options
-from ..image_files import is_image_name, is_video_name
+from ..bands import describe_shown
+from ..image_files import is_video_name
 from ..label_maps import label_type
 from ..models.image_processing_semantic import resized_argmax
 from ..overlapping import overlapping
@@ -61,10 +62,18 @@ from ..stamps import identity, model_stamp
 from ..workers import default_workers
 from . import confidence, large, video
 from .ledger import Ledger, open_ledger
-from .loading import MOST_CLASSES, MOST_CLASSES_OF_PICTURES, class_names, is_model_name, load_model, palette_for
+from .loading import (
+    MOST_CLASSES,
+    MOST_CLASSES_OF_PICTURES,
+    bands_of_model,
+    class_names,
+    is_model_name,
+    load_model,
+    palette_for,
+)
 from .names import result_names
 from .outcomes import Outcome
-from .pictures import find_images
+from .pictures import find_images, wanted_by
 from .processes import join_processes
 from .reading import Picture, Reader, batches
 from .results import AREAS, CONFIDENCE, picture_results, remove_results
@@ -93,24 +102,28 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error(f"--output {args.output} is a file; give a folder")
     if not is_model_name(args.model):
         args.usage_error(f"there is no model folder {args.model}")
-    resolution = large.resolution_of(args)
+    num_bands = bands_of_model(args.model)
+    resolution = large.resolution_of(args, num_bands)
     confidence_options = confidence.options_of(args)
     if not args.images and args.camera is None:
         args.usage_error("give an image or a video, a folder of them, or --camera")
     paths: list[str] = []
     note = None
     if args.images:
+        is_wanted = wanted_by(num_bands)
         try:
-            paths, note = find_images(args.images, lambda name: is_image_name(name) or is_video_name(name))
+            paths, note = find_images(args.images, lambda name: is_wanted(name) or is_video_name(name))
         except ValueError as error:
             args.usage_error(str(error))
     process = join_processes(args.device)
     dtype, choice = choose_computing(args.dtype, args.threads, process.device)
     if process.is_main:
-        for line in filter(None, (note, choice)):
+        for line in filter(None, (note, choice, num_bands and describe_shown(num_bands))):
             print(f"note: {line}", file=sys.stderr)
     clips = list(filter(is_video_name, paths))
     has_video = bool(clips) or args.camera is not None
+    if has_video and num_bands is not None:
+        args.usage_error(f"{args.model} takes images of {num_bands} bands, and no videos")
     most_classes = MOST_CLASSES if has_video else MOST_CLASSES_OF_PICTURES
     model, image_processor = load_model(args.model, process.device, dtype, most_classes)
     images = None

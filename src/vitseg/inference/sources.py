@@ -52,7 +52,7 @@ class ImageSource(Protocol):
         """Where on Earth it lies, as rasterio writes that to a file; empty if it does not say."""
 
 
-class _Picture:
+class Placeless:
     """A picture that does not say where on Earth it is."""
 
     def valid(self, rows: slice, columns: slice) -> None:
@@ -66,7 +66,7 @@ class _Picture:
         return {}
 
 
-class DecodedPicture(_Picture):
+class DecodedPicture(Placeless):
     """A picture that is held in memory whole."""
 
     def __init__(self, image: Image.Image):
@@ -81,7 +81,7 @@ class DecodedPicture(_Picture):
         return self.image.resize((width, height), Image.Resampling.BOX)
 
 
-class UnpackedPicture(_Picture):
+class UnpackedPicture(Placeless):
     """
     A picture that is decoded once, from top to bottom, to a file of its pixels, 3 bytes each. That has no name, and is
     gone with the process.
