@@ -266,6 +266,29 @@ class TestARunThatWasKilled:
         assert run(*arguments) == 0
         assert_best(ids_of(png.parent / "results"), whole_scores(model, 1.0))
 
+    def test_is_not_disturbed_by_another_that_runs_at_the_same_time(self, model, png, monkeypatch, capsys):
+        arguments = ["--model", model, png, "--scale", "native", "--output", png.parent / "results"]
+        predict = large.LargeImages._predict
+
+        def meanwhile(self, pixels):
+            monkeypatch.setattr(large.LargeImages, "_predict", predict)
+            assert run(*arguments) == 0
+            return predict(self, pixels)
+
+        monkeypatch.setattr(large.LargeImages, "_predict", meanwhile)
+        assert run(*arguments) == 1
+        assert "another run is at work on this image" in capsys.readouterr().err
+        assert_best(ids_of(png.parent / "results"), whole_scores(model, 1.0))
+
+    def test_of_another_folder_is_not_taken_for_this(self, model, tmp_path):
+        for name, color in (("first", "red"), ("second", "blue")):
+            (tmp_path / name).mkdir()
+            Image.new("RGB", (40, 40), color).save(tmp_path / name / "photo.bmp")
+            os.utime(tmp_path / name / "photo.bmp", (0, 0))
+            output = tmp_path / "results"
+            assert run("--model", model, tmp_path / name, "--scale", "native", "--output", output) == 0
+            assert json.loads((output / "photo.json").read_text())["image"] == str(tmp_path / name / "photo.bmp")
+
     def test_is_not_repeated_when_it_is_complete(self, model, png, monkeypatch):
         arguments = ["--model", model, png, "--scale", "native", "--output", png.parent]
         assert run(*arguments) == 0
@@ -309,6 +332,7 @@ class TestBadInput:
             (["--blend", "smooth"], "--blend needs --scale or --gsd"),
             (["--window", "64"], "--window needs --scale or --gsd"),
             (["--scale", "native", "--value-range", "9", "3"], "a larger one that is white"),
+            (["--scale", "native", "--value-range", "0", "inf"], "--value-range 0 inf: give the number"),
             (["--scale", "native", "--bands", "1", "2"], "--bands names 2 bands"),
         ],
     )
@@ -330,6 +354,8 @@ class TestBadInput:
         assert run(*arguments, "--gsd", "0.5") == 1
         said = capsys.readouterr().err
         assert "give --scale instead of --gsd" in said
+        assert run(*arguments, "--scale", "1e12") == 1
+        assert "with --scale 1e+12 its sides would be 1e+12 times as long" in capsys.readouterr().err
         assert "cut.png: Cannot decode the image: " in said
         assert "vast.png: its 1000000 x 1000000 pixels" in said
         assert not list(output.rglob("*"))
@@ -510,6 +536,26 @@ class TestTiff:
             assert run("--model", model, path.parent, "--scale", "0.3", "--polygons", "--output", path.parent) == 0
         names = {"photo.tif", "photo_ids.tif", "photo_overlay.jpg", "photo_polygons.geojson", "photo.json"}
         assert {file.name for file in path.parent.iterdir()} == names
+
+    def test_has_results_of_one_run_alone(self, write, pixels, model):
+        path = write("photo.tif", pixels)
+        output = path.parent / "out"
+        arguments = ["--model", model, path, "--output", output]
+        native = [*arguments, "--scale", "native", "--abstain", "1"]  # of no pixel, so that areas tell
+        expected = {"photo_ids.tif", "photo_overlay.jpg", "photo.json"}
+        assert run(*native, "--polygons") == 0
+        assert {file.name for file in output.iterdir()} == {*expected, "photo_polygons.geojson"}
+        assert run(*arguments) == 0
+        assert {file.name for file in output.iterdir()} == {
+            "photo_ids.png",
+            "photo_palette.png",
+            "photo_overlay.jpg",
+            "photo.json",
+        }
+        assert json.loads((output / "photo.json").read_text())["classes"]
+        assert run(*native) == 0
+        assert {file.name for file in output.iterdir()} == expected
+        assert not json.loads((output / "photo.json").read_text())["classes"]
 
     def test_that_cannot_be_used_is_named(self, write, pixels, model, capsys):
         import rasterio

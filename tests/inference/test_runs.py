@@ -104,10 +104,12 @@ class TestStopped:
         assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
         assert all(path.stat().st_mtime_ns == time for path, time in times.items())
 
-    def test_between_two_files_of_a_picture(self, model, photos, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("options", [[], ["--scale", "native"]], ids=["model's size", "native"])
+    def test_between_two_files_of_a_picture(self, options, model, photos, tmp_path, monkeypatch):
         """The old overlay does not pass for the new one."""
         photo, output = photos / "0.png", tmp_path / "out"
-        assert segment("--model", model, photo, "--output", output) == 0
+        arguments = ("--model", model, photo, *options, "--output")
+        assert segment(*arguments, output) == 0
         save_photo(photo, 9)
         replace, moved = Path.replace, []
 
@@ -120,9 +122,9 @@ class TestStopped:
 
         with monkeypatch.context() as patch:
             patch.setattr(Path, "replace", stopped)
-            assert segment("--model", model, photo, "--output", output) == 130
-        assert segment("--model", model, photo, "--output", output) == 0
-        assert segment("--model", model, photo, "--output", tmp_path / "undisturbed") == 0
+            assert segment(*arguments, output) == 130
+        assert segment(*arguments, output) == 0
+        assert segment(*arguments, tmp_path / "undisturbed") == 0
         assert contents(output) == contents(tmp_path / "undisturbed")
 
     def test_what_has_changed_is_done_anew(self, model, photos, tmp_path, read):
@@ -196,9 +198,26 @@ class TestManifest:
         table.mkdir()
         pq.write_table(pa.table({"a": [1]}), table / "part-0.parquet")
         arguments = ("--model", model, photos, "--output", tmp_path / "out", "--manifest", table)
-        assert segment(*arguments) == 1
-        assert "part-0.parquet, which is no manifest: give another folder" in capsys.readouterr().err
-        assert [path.name for path in table.iterdir()] == ["part-0.parquet"]
+        for _ in range(2):
+            assert segment(*arguments) == 1
+            assert "part-0.parquet, which is no manifest: give another folder" in capsys.readouterr().err
+            assert [path.name for path in table.iterdir()] == ["part-0.parquet"]
+            (table / "part-0.parquet").write_bytes(b"")
+        assert segment(*arguments[:-1], table / "part-0.parquet") == 1
+        assert "part-0.parquet is a file: give a folder" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+    def test_knows_what_was_kept_at_a_resolution_too(self, model, photos, tmp_path, capsys):
+        arguments = ("--model", model, photos, "--scale", "native", "--output", tmp_path / "out")
+        rows = []
+        for _ in range(2):
+            assert segment(*arguments, "--manifest", tmp_path / "manifest") == 0
+            rows.append(rows_of(tmp_path / "manifest").values())
+        assert all(row["status"] == "done" and row["seconds"] > 0 for row in rows[0])
+        assert all(row["status"] == "kept" and row["seconds"] is None for row in rows[1])
+        said = capsys.readouterr().err
+        assert "0 images to do, 6 were there" in said
+        assert " 0% of the time in the model" not in said
 
     def test_of_predictions(self, model, photos, tmp_path):
         (photos / "1.png").write_bytes(b"junk")
@@ -237,6 +256,11 @@ class TestComputing:
         assert "--dtype auto is float32" in capsys.readouterr().out
         assert main([*map(str, arguments), "--dtype", "float32"]) == 0
         assert main([*map(str, arguments), "--dtype", "bfloat16"]) == 2
+
+    def test_more_threads_than_any_computer_has_use_for(self, model, photos, tmp_path, capsys):
+        with pytest.raises(SystemExit):
+            segment("--model", model, photos, "--output", tmp_path / "out", "--threads", "5000000000")
+        assert "5000000000 are more than 1024: give as many as there are processors" in capsys.readouterr().err
 
     def test_threads(self, model, photos, tmp_path):
         before = torch.get_num_threads()

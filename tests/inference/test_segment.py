@@ -398,16 +398,18 @@ class TestFolders:
         expected = {"y.jpg", *(f"{name}{ending}" for name in "xy" for ending in RESULTS)}
         assert set(contents(tmp_path / "in/deep")) == expected
 
-    @pytest.mark.parametrize("name", ["x.json", "x_ids.png", "x_overlay.jpg"])
-    def test_nothing_but_results_is_replaced_beside_an_image(self, name, model, tmp_path, capsys):
+    @pytest.mark.parametrize("name", ["x.json", "x_ids.png", "x_overlay.jpg", "annotations/x.json"])
+    def test_nothing_but_results_is_replaced(self, name, model, tmp_path, capsys):
+        mine = tmp_path / name
+        mine.parent.mkdir(exist_ok=True)
         photo(0).save(tmp_path / "x.jpg")
         photo(0).save(tmp_path / "y.jpg")
-        (tmp_path / name).write_bytes(b"mine")
-        assert run("--model", model, tmp_path, "--output", tmp_path) == 1
-        assert (tmp_path / name).read_bytes() == b"mine"
-        assert (tmp_path / "y_ids.png").exists()
+        mine.write_bytes(b"mine")
+        assert run("--model", model, tmp_path, "--output", mine.parent) == 1
+        assert mine.read_bytes() == b"mine"
+        assert (mine.parent / "y_ids.png").exists()
         line = next(line for line in capsys.readouterr().err.splitlines() if str(tmp_path / "x.jpg") in line)
-        assert name in line
+        assert mine.name in line
         assert "give another --output" in line
 
     def test_a_picture_that_cannot_be_read_keeps_no_results_of_another(self, model, tmp_path):
@@ -514,12 +516,14 @@ class TestRefusals:
         err = self.fail(capsys, "--model", folder, photos / "rgb.png", "--output", tmp_path / "out")
         assert f"cannot load a model from {folder}" in err
 
-    def test_more_classes_than_a_byte_holds_of_videos(self, tmp_path, capsys):
+    def test_more_classes_than_a_byte_holds_of_videos(self, photos, tmp_path, capsys):
         folder = save_tiny_setr(tmp_path / "model", [*map(str, range(256))], semantic_loss_ignore_index=-100)
         (tmp_path / "clip.mp4").write_bytes(b"clip")
         capsys.readouterr()
-        assert run("--model", folder, tmp_path / "clip.mp4", "--output", tmp_path / "out") == 1
-        assert "256 classes" in capsys.readouterr().err.splitlines()[-1]
+        assert run("--model", folder, photos / "rgb.png", tmp_path / "clip.mp4", "--output", tmp_path / "out") == 1
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("skipped")]
+        assert "clip.mp4: the model has 256 classes, and the label maps of videos hold 255" in line
+        assert (tmp_path / "out/rgb_ids.png").exists()
 
     def test_no_cuda_device(self, model, photos, tmp_path, capsys, monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -4,6 +4,7 @@
 
 import json
 import resource
+import shutil
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -214,6 +215,41 @@ class TestResults:
         assert {"clip_overlay.mp4", "clip_overlay.jpg", "clip_labels.mov", "clip_frames/000007.png"} <= before
         assert run("--model", model, tmp_path, "--output", tmp_path) == 0
         assert files(tmp_path) == before
+
+    def test_are_kept_until_something_changes(self, model, lossless, tmp_path, monkeypatch, capsys):
+        output = tmp_path / "out"
+        done = []
+        segment_file = Videos.segment_file
+
+        def recorded(self, path, *arguments):
+            done.append(path.name)
+            return segment_file(self, path, *arguments)
+
+        monkeypatch.setattr(Videos, "segment_file", recorded)
+        for count, options in enumerate(([], ["--max-frames", "3"], ["--video", "labels"], ["--dtype", "bfloat16"])):
+            for _ in range(2):
+                assert run("--model", model, lossless, "--output", output, *options) == 0
+                assert len(done) == count + 1
+        (output / f"{lossless.stem}_overlay.mp4").unlink()
+        assert run("--model", model, lossless, "--output", output, "--dtype", "bfloat16") == 0
+        assert len(done) == 5
+
+    @pytest.mark.parametrize("kind", ["overlay", "labels", "frames"])
+    def test_of_a_clip_that_cannot_be_read_any_more_go(self, kind, model, lossless, tmp_path):
+        clip = tmp_path / "clip.mkv"
+        shutil.copy(lossless, clip)
+        for content, status in ((lossless.read_bytes(), 0), (b"junk", 1)):
+            clip.write_bytes(content)
+            arguments = ("--model", model, clip, "--video", kind, "--max-frames", "1", "--output", tmp_path / "out")
+            assert run(*arguments) == status
+        assert not list((tmp_path / "out").iterdir())
+
+    def test_a_name_costs_one_clip_at_most(self, model, lossless, tmp_path, capsys):
+        long = tmp_path / f"{'n' * 245}.mkv"
+        shutil.copy(lossless, long)
+        assert run("--model", model, long, lossless, "--output", tmp_path / "out") == 1
+        assert f"{long}: its results cannot be named after it" in capsys.readouterr().err
+        assert files(tmp_path / "out") == {f"{lossless.stem}_overlay.mp4", f"{lossless.stem}_frames.json"}
 
     def test_files_of_others_are_not_replaced(self, model, lossless, tmp_path, capsys):
         (tmp_path / "clip_overlay.mp4").write_bytes(b"mine")

@@ -21,7 +21,8 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from ..arguments import positive_int
 from ..bands import bands_of
-from ..label_maps import Palette, ignored_id, label_type, origin_of, overlay, with_legend
+from ..image_files import printable
+from ..label_maps import Palette, ignored_id, label_type, overlay, with_legend
 from ..models.configuration_semantic import InferenceProtocol
 from ..models.image_processing_semantic import WEIGHT_BITS, bilinear_taps, blend_bytes, confident_argmax
 from ..progress import progress_bar
@@ -42,16 +43,21 @@ from .results import (
     TIFF_RESULTS,
     area_report,
     check_replaceable,
+    is_complete,
+    move_results,
     picture_results,
-    remove_former,
+    remove_results,
 )
 from .sources import ImageSource, open_source
+from .stopwatch import Stopwatch
 from .unfinished import UnfinishedAnswer
 from .windows import Axis, Decide, Windows, answer_bands, highest
 
 
 # Logits of windows that go through the network together take at most so many bytes of the computer's memory.
 LOGITS_BYTES = 2**28
+# Nothing is seen better that is enlarged more; the windows alone would fill the memory.
+HIGHEST_SCALE = 100
 # The overlay of a larger image is an overview.
 OVERVIEW_SIDE = 2048  # pixels
 
@@ -77,10 +83,21 @@ class Resolution:
     value_range: tuple[float, float] | None = None
 
     def seen_size(self, source: ImageSource) -> tuple[int, int]:
-        """Height and width of an image as it is shown to the model."""
+        """
+        Height and width of an image as it is shown to the model.
+
+        Raises:
+            ValueError: if the image does not have this resolution, or would be enlarged beyond all measure.
+        """
         factors = (self.scale, self.scale) if self.scale else source.ground_resolution()
         if self.gsd:
             factors = factors[0] / self.gsd, factors[1] / self.gsd
+        if max(factors) > HIGHEST_SCALE:
+            asked, hint = (f"--gsd {self.gsd:g}", "a larger") if self.gsd else (f"--scale {self.scale:g}", "a smaller")
+            raise ValueError(
+                f"with {asked} its sides would be {max(factors):.3g} times as long, more than {HIGHEST_SCALE} times: "
+                f"give {hint} number"
+            )
         sides = zip((source.height, source.width), factors, strict=True)
         height, width = (max(int(side * factor + 0.5), 1) for side, factor in sides)
         return height, width
@@ -125,8 +142,11 @@ def resolution_of(args: argparse.Namespace, num_bands: int | None) -> Resolution
         args.usage_error(f"--bands names {len(args.bands)} bands, but the model takes {num_bands}")
     if num_bands is None and args.bands and len(args.bands) not in (1, 3):
         args.usage_error(f"--bands names {len(args.bands)} bands; expected red, green and blue, or a grey one")
-    if args.value_range and not args.value_range[0] < args.value_range[1]:
-        args.usage_error("--value-range takes the number that is black, and a larger one that is white")
+    if args.value_range and not -math.inf < args.value_range[0] < args.value_range[1] < math.inf:
+        black, white = args.value_range
+        args.usage_error(
+            f"--value-range {black:g} {white:g}: give the number that is black, and a larger one that is white"
+        )
     bands, value_range = (values and tuple(values) for values in (args.bands, args.value_range))
     return Resolution(args.scale, args.gsd, args.window, args.blend, bands, value_range)
 
@@ -220,9 +240,12 @@ class LargeImages:
         self.record = np.dtype(fields)
         self.protocol = window_protocol(model.config, resolution.window)
 
-    def segment(self, path: Path, target: Path) -> None:
+    def segment(self, path: Path, target: Path) -> float | None:
         """
         Write the results of an image file to files whose names begin like `target`. A run that was stopped goes on.
+
+        Returns:
+            The seconds that the model took, windows being blended; `None` if the results were there.
 
         Raises:
             OSError: if they cannot be written.
@@ -231,7 +254,7 @@ class LargeImages:
         """
         origin = identity(
             model=self.stamp,
-            image=file_stamp(path),
+            image=[printable(path), *file_stamp(path)],
             resolution=asdict(self.resolution),
             image_processor=self.image_processor.to_dict(),
             dtype=str(self.model.dtype),
@@ -239,20 +262,18 @@ class LargeImages:
         )
         with self._open(path, target.parent) as source:
             endings = self._endings(source)
-            sign = Path(f"{target}{endings[0]}")
-            if origin_of(sign) == origin and all(Path(f"{target}{ending}").exists() for ending in endings):
-                return
+            if is_complete(target, endings, origin):
+                return None
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.parent.resolve() == path.parent:
-                check_replaceable(target, endings)
+            check_replaceable(target, endings)
             with tempfile.TemporaryDirectory(prefix=".segment-", dir=target.parent) as folder:
                 (Path(folder) / f"{target.name}{max(endings, key=len)}").touch()  # while it has cost nothing
             windows = self._windows(source)
-            unfinished = beside(sign, "unfinished")
+            unfinished = beside(Path(f"{target}{endings[0]}"), "unfinished")
             size = source.height, source.width
             answer = UnfinishedAnswer(unfinished, origin, size, windows.strips, self.record)
             try:
-                self._answer(source, windows, answer, path.name)
+                seconds = self._answer(source, windows, answer, path.name)
                 self._save(path, source, answer, target, origin)
             except ValueError:  # It would be so again.
                 unfinished.unlink()
@@ -260,6 +281,7 @@ class LargeImages:
             except OSError as error:  # Pillow does not say of what.
                 raise OSError(error.errno, error.strerror, error.filename or str(target)) from error
             unfinished.unlink()
+            return seconds
 
     def _open(self, path: Path, folder: Path) -> AbstractContextManager[ImageSource]:
         bands, value_range = self.resolution.bands, self.resolution.value_range
@@ -280,25 +302,27 @@ class LargeImages:
         )
 
     @torch.inference_mode()
-    def _answer(self, source: ImageSource, windows: Windows, answer: UnfinishedAnswer, name: str) -> None:
-        """Append what is missing of the answer."""
+    def _answer(self, source: ImageSource, windows: Windows, answer: UnfinishedAnswer, name: str) -> float:
+        """Append what is missing of the answer; returns the seconds that making it took, without reading."""
         first_strip, row = answer.position
         missing = [(strip, 0) for strip in windows.strips[first_strip:]]
         if missing:
             missing[0] = missing[0][0], row
         total = sum(windows.count(*part) for part in missing)
+        watch = Stopwatch()
         with progress_bar(total=total, unit="window", desc=name, leave=False) as progress:
 
             def read(rows: slice, columns: slice) -> torch.Tensor | None:
                 progress.update()
-                return read_pixels(source, windows, self.image_processor, rows, columns)
+                with watch.during("reading"):
+                    return read_pixels(source, windows, self.image_processor, rows, columns)
 
             for strip, first in missing:
                 batch_size, device = self._batch_size(windows), self.model.device
                 bands = answer_bands(
                     windows, strip, first, self._predict, read, batch_size, self.record, self._decide(), device
                 )
-                for band in bands:
+                for band in watch.each("bands", bands):
                     if self.confidence:
                         band["label"][band["confidence"] < self.confidence.abstain] = self.ignored
                     valid = source.valid(slice(first, first + len(band)), slice(strip.start, strip.stop))
@@ -308,6 +332,7 @@ class LargeImages:
                             band["confidence"][~valid] = np.nan
                     answer.append(band)
                     first += len(band)
+        return watch.busy["bands"] - watch.busy["reading"]
 
     def _decide(self) -> Decide:
         if self.confidence is None:
@@ -347,9 +372,8 @@ class LargeImages:
                 source.save_polygons(f"{unfinished}{IDS_TIFF}", self.names, f"{unfinished}{POLYGONS}")
             with Path(f"{unfinished}{AREAS}").open("w", encoding="utf-8") as report_file:
                 json.dump(report, report_file, indent=2, ensure_ascii=False)
-            for ending in endings:
-                Path(f"{unfinished}{ending}").replace(f"{target}{ending}")
-        remove_former(target, kept=endings)
+            remove_results(target, kept=endings)
+            move_results(unfinished, target, endings)
 
     def _report(self, path: Path, answer: UnfinishedAnswer) -> dict[str, Any]:
         """The areas of the classes, with the mean confidence in each if that is wanted."""

@@ -38,14 +38,23 @@ def clear_manifest(folder: Path) -> None:
     Delete the manifest of an earlier run: that of this one has all images again.
 
     Raises:
-        ValueError: if the folder holds Parquet files of others.
+        ValueError: if it is no folder, or holds Parquet files of others.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--manifest {folder} is a file: give a folder, for Parquet files of 1000 images each")
     parts = sorted(folder.glob("*.parquet"))
     for part in parts:
-        if (pq.read_schema(part).metadata or {}).get(KEY) != MARK:
+        if not _is_manifest(part):
             raise ValueError(f"--manifest {folder} holds {part.name}, which is no manifest: give another folder")
     for part in parts:
         part.unlink()
+
+
+def _is_manifest(part: Path) -> bool:
+    try:
+        return (pq.read_schema(part).metadata or {}).get(KEY) == MARK
+    except pa.ArrowInvalid:  # It is no Parquet file.
+        return False
 
 
 class Manifest:

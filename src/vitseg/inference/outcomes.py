@@ -2,8 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of each image of a run."""
 
+import errno
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+
+# What a file system says of a name that it cannot store.
+NAME_ERRORS = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 
 
 @dataclass(frozen=True)
@@ -26,3 +32,19 @@ class Outcome:
     reason: str | None = None
     report: dict[str, Any] | None = None
     seconds: float | None = None
+
+
+def why_failed(error: Exception, path: Path) -> str:
+    """
+    Why there are no results of one file of many.
+
+    Raises:
+        OSError: the error, if it would be the same for others, such as on a full disk.
+    """
+    if not isinstance(error, OSError):
+        return str(error)
+    if str(error.filename) == str(path):
+        return error.strerror or str(error)
+    if error.errno in NAME_ERRORS:
+        return f"its results cannot be named after it: {error.strerror}"
+    raise error

@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files that `vitseg segment` and `vitseg predict` write: what they are called, and which of them are whose."""
 
+import itertools
+import json
 import os
+import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,7 +36,8 @@ OVERLAY_VIDEO = {"mp4": "_overlay.mp4", "mov": "_overlay.mov"}
 LABEL_VIDEO = "_labels.mov"
 LABEL_FRAMES = "_frames"
 FRAMES = "_frames.json"
-VIDEO_RESULTS = (*OVERLAY_VIDEO.values(), LABEL_VIDEO, LABEL_FRAMES)
+VIDEO_KINDS = {"overlay": tuple(OVERLAY_VIDEO.values()), "labels": (LABEL_VIDEO,), "frames": (LABEL_FRAMES,)}
+VIDEO_RESULTS = tuple(itertools.chain.from_iterable(VIDEO_KINDS.values()))
 PREDICTIONS = "predictions"
 
 
@@ -93,30 +97,37 @@ def is_written_video(path: Path) -> bool:
         return False
 
 
-def remove_results(target: Path) -> None:
-    """Delete the results of an earlier run, perhaps of another picture of this name."""
-    remove_former(target)
-    for endings in (RESULTS, TIFF_RESULTS):
+def remove_results(target: Path, kept: Sequence[str] = ()) -> None:
+    """
+    Delete the results of an earlier run, perhaps of another picture of this name, but those that are about to be
+    replaced, by how their names end. Where the one that stands for others goes, they all do.
+    """
+    for endings in (*((ending,) for ending in CONFIDENCE.values()), RESULTS, TIFF_RESULTS):
+        if origin_of(f"{target}{endings[0]}") is None:
+            continue
+        staying = kept if endings[0] in kept else ()
         for ending in reversed(endings):
-            file = Path(f"{target}{ending}")
-            if is_result(file):
-                file.unlink(missing_ok=True)
+            if ending not in staying:
+                Path(f"{target}{ending}").unlink(missing_ok=True)
+
+
+def read_video_report(target: Path, kind: str, origin: str) -> dict[str, Any] | None:
+    """What is known of the frames of a video of which there are all results of a kind, made of this; or `None`."""
+    try:
+        report = json.loads(Path(f"{target}{FRAMES}").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # There is none, or one of others.
+        return None
+    is_of_this = isinstance(report, dict) and report.get("origin") == origin
+    is_there = any(Path(f"{target}{ending}").exists() for ending in VIDEO_KINDS[kind])
+    return report if is_of_this and is_there else None
 
 
 def remove_video_results(target: Path) -> None:
     """Delete the videos of an earlier run, perhaps of another one of this name, and what was known of their frames."""
-    for ending in (FRAMES, *VIDEO_RESULTS):
-        file = Path(f"{target}{ending}")
-        if file.is_file() and is_result(file):
-            file.unlink()
-
-
-def remove_former(target: Path, kept: Sequence[str] = ()) -> None:
-    """Delete the maps of confidence, and in colour, of an earlier run, but what is kept, by how its name ends."""
-    for ending in (PALETTE, *CONFIDENCE.values()) if IDS in kept else CONFIDENCE.values():
-        file = Path(f"{target}{ending}")
-        if ending not in kept and is_result(file):
-            file.unlink(missing_ok=True)
+    places = (f"{target}{ending}" for ending in (FRAMES, *VIDEO_RESULTS))
+    for place in map(Path, filter(os.path.exists, places)):
+        if is_result(place):
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
 
 
 def check_replaceable(target: Path, endings: Sequence[str] = RESULTS) -> None:
@@ -127,7 +138,9 @@ def check_replaceable(target: Path, endings: Sequence[str] = RESULTS) -> None:
     files = (Path(f"{target}{ending}") for ending in endings)
     others = [file.name for file in files if os.path.lexists(file) and not is_result(file)]
     if others:
-        raise ValueError(f"{others[0]} beside it would be replaced, and is no result: give another --output")
+        raise ValueError(
+            f"{others[0]} in the output folder would be replaced, and is no result: give another --output"
+        )
 
 
 def area_report(path: Path, size: tuple[int, int], pixels: np.ndarray, names: Sequence[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `vitseg segment` writes for a picture: label maps, the overlay, areas, and how sure the model is."""
 
-import errno
 import json
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from PIL import Image
 
 from ..label_maps import Palette, overlay, save_palette_png, save_png, with_legend
 from .confidence import ConfidenceMap, add_confidence
-from .outcomes import Outcome
+from .outcomes import Outcome, why_failed
 from .reading import Picture
 from .results import (
     AREAS,
@@ -26,13 +25,10 @@ from .results import (
     check_replaceable,
     move_results,
     picture_results,
-    remove_former,
     remove_results,
 )
 
 
-# What a file system says of a name that it cannot store.
-NAME_ERRORS = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 LONGEST_JPEG_SIDE = 65500  # pixels, as libjpeg has it
 
 
@@ -78,12 +74,8 @@ class Writer:
         target = self.output / picture.name
         try:
             report = self._save(answer, target)
-        except ValueError as error:
-            reason = str(error)
-        except OSError as error:
-            if error.errno not in NAME_ERRORS:
-                raise
-            reason = f"its results cannot be named after it: {error.strerror}"
+        except (OSError, ValueError) as error:
+            reason = why_failed(error, picture.path)
         else:
             return Outcome(str(picture.path), "done", picture.name, report=report, seconds=answer.seconds)
         remove_results(target)
@@ -106,8 +98,7 @@ class Writer:
                 f"{LONGEST_JPEG_SIDE} in a direction at most: cut it into several"
             )
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.parent.resolve() == picture.path.parent:
-            check_replaceable(target, endings)
+        check_replaceable(target, endings)
         with tempfile.TemporaryDirectory(prefix=".segment-", dir=target.parent) as folder:
             unfinished = Path(folder) / target.name
             drawing.save(f"{unfinished}{OVERLAY}", quality=90, subsampling=0)
@@ -118,6 +109,6 @@ class Writer:
                 json.dump(report, report_file, indent=2, ensure_ascii=False)
             if confidence_map is not None:
                 confidence_map.save(unfinished)
+            remove_results(target, kept=endings)
             move_results(unfinished, target, endings)
-        remove_former(target, kept=endings)
         return report

@@ -44,6 +44,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -52,6 +53,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from ..arguments import add_computing_options
 from ..bands import describe_shown
+from ..extras import MissingExtraError
 from ..image_files import is_video_name
 from ..label_maps import label_type
 from ..models.image_processing_semantic import resized_argmax
@@ -61,9 +63,8 @@ from ..replacing import standing
 from ..stamps import identity, model_stamp
 from ..workers import default_workers
 from . import confidence, large, video
-from .ledger import Ledger, open_ledger
+from .ledger import Ledger, add_ledger_options, open_ledger
 from .loading import (
-    MOST_CLASSES,
     MOST_CLASSES_OF_PICTURES,
     bands_of_model,
     class_names,
@@ -72,12 +73,12 @@ from .loading import (
     palette_for,
 )
 from .names import result_names
-from .outcomes import Outcome
+from .outcomes import Outcome, why_failed
 from .pictures import find_images, wanted_by
 from .processes import join_processes
 from .reading import Picture, Reader, batches
 from .results import AREAS, CONFIDENCE, picture_results, remove_results
-from .saving import NAME_ERRORS, Answer, Writer
+from .saving import Answer, Writer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images of one size at a time (1)")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
     add_computing_options(parser)
-    parser.add_argument("--manifest", type=Path, metavar="DIR", help="write what becomes of each image, as Parquet")
+    add_ledger_options(parser)
     confidence.add_arguments(parser)
     large.add_arguments(parser)
     video.add_arguments(parser)
@@ -121,31 +122,16 @@ def run(args: argparse.Namespace) -> int:
         for line in filter(None, (note, choice, num_bands and describe_shown(num_bands))):
             print(f"note: {line}", file=sys.stderr)
     clips = list(filter(is_video_name, paths))
-    has_video = bool(clips) or args.camera is not None
-    if has_video and num_bands is not None:
+    if num_bands is not None and (clips or args.camera is not None):
         args.usage_error(f"{args.model} takes images of {num_bands} bands, and no videos")
-    most_classes = MOST_CLASSES if has_video else MOST_CLASSES_OF_PICTURES
-    model, image_processor = load_model(args.model, process.device, dtype, most_classes)
-    images = None
-    if resolution is not None:
-        classes = class_names(model)
-        images = large.LargeImages(
-            model,
-            image_processor,
-            classes,
-            palette_for(classes, model.config),
-            resolution,
-            model_stamp(args.model),
-            args.polygons,
-            confidence_options,
-        )
+    model, image_processor = load_model(args.model, process.device, dtype, MOST_CLASSES_OF_PICTURES)
     with open_ledger(args, paths, process, "skipped {image}: {reason}") as ledger:
         paths = list(itertools.filterfalse(is_video_name, paths))
         names = result_names(paths)
-        if images is None:
+        if resolution is None:
             segment_files(args, paths, names, model, image_processor, confidence_options, ledger)
         else:
-            segment_large_files(paths, names, args.output, images, ledger)
+            segment_large_files(args, paths, names, model, image_processor, resolution, confidence_options, ledger)
         video.segment_files(args, clips, result_names(clips), model, image_processor, confidence_options, ledger)
     if args.camera is not None and process.is_main:
         video.segment_camera(args, model, image_processor, confidence_options)
@@ -205,26 +191,31 @@ def segment_files(
 
 
 def segment_large_files(
-    paths: Sequence[str], names: Sequence[str], output: Path, images: large.LargeImages, ledger: Ledger
+    args: argparse.Namespace,
+    paths: Sequence[str],
+    names: Sequence[str],
+    model: PreTrainedModel,
+    image_processor: BaseImageProcessor,
+    resolution: large.Resolution,
+    options: confidence.ConfidenceOptions | None,
+    ledger: Ledger,
 ) -> None:
     """As `segment_files`, one image after the other at a resolution that was asked for."""
+    classes = class_names(model)
+    palette, stamp = palette_for(classes, model.config), model_stamp(args.model)
+    images = large.LargeImages(model, image_processor, classes, palette, resolution, stamp, args.polygons, options)
     for index in ledger.process.share(len(paths)):
-        path, target = Path(paths[index]), output / names[index]
-        reason = None
+        path, target = Path(paths[index]), args.output / names[index]
         try:
-            images.segment(path, target)
-        except OSError as error:
-            if str(error.filename) != str(path) and error.errno not in NAME_ERRORS:
-                raise
-            reason = error.strerror or str(error)
-        except ValueError as error:
-            reason = str(error)
-        if reason is None:
-            report = json.loads(Path(f"{target}{AREAS}").read_text(encoding="utf-8"))
-            ledger.add(Outcome(paths[index], "done", names[index], report=report))
-        else:
+            seconds = images.segment(path, target)
+        except (MissingExtraError, OSError, ValueError) as error:
+            reason = why_failed(error, path)
             remove_results(target)
             ledger.add(Outcome(paths[index], "failed", names[index], reason))
+        else:
+            report = json.loads(Path(f"{target}{AREAS}").read_text(encoding="utf-8"))
+            status: Literal["done", "kept"] = "kept" if seconds is None else "done"
+            ledger.add(Outcome(paths[index], status, names[index], report=report, seconds=seconds))
 
 
 def answers(

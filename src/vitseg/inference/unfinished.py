@@ -71,14 +71,21 @@ class UnfinishedAnswer:
         Write the next rows of a strip, records `(rows, columns)`.
 
         Raises:
-            OSError: if it cannot be written, such as on a full disk; the run can go on there.
+            OSError: if it cannot be written, such as on a full disk; the run can go on there. Or if another run has
+                written there.
         """
         try:
-            with self.path.open("ab") as file:
-                file.write(band.tobytes())
+            with self.path.open("r+b") as file:
+                is_alone = file.seek(0, os.SEEK_END) == len(self._header) + self.num_pixels * self.record.itemsize
+                if is_alone:
+                    file.write(band.tobytes())
+        except FileNotFoundError:
+            is_alone = False
         except OSError as error:
             hint = "; once there is room, the same command goes on there" if error.errno == errno.ENOSPC else ""
             raise OSError(error.errno, f"{error.strerror}{hint}", str(self.path)) from error
+        if not is_alone:
+            raise OSError(errno.EBUSY, "another run is at work on this image: wait until it has ended", str(self.path))
         self.num_pixels += band.size
 
     def rows(self, first: int, last: int) -> np.ndarray:

@@ -5,13 +5,11 @@
 import argparse
 import itertools
 import sys
-import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from contextlib import closing, nullcontext, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -26,11 +24,20 @@ from ..models.labels import IGNORE_INDEX
 from ..overlapping import overlapping
 from ..progress import progress_bar
 from ..replacing import replacing, write_json
+from ..stamps import file_stamp, identity, model_stamp
 from .confidence import ConfidenceOptions, label_with_confidence
 from .ledger import Ledger
-from .loading import class_names, palette_for
-from .outcomes import Outcome
-from .results import FRAMES, area_report, check_replaceable, remove_video_results
+from .loading import MOST_CLASSES, class_names, palette_for
+from .outcomes import Outcome, why_failed
+from .results import (
+    FRAMES,
+    VIDEO_KINDS,
+    area_report,
+    check_replaceable,
+    read_video_report,
+    remove_video_results,
+)
+from .stopwatch import Stopwatch
 
 
 if TYPE_CHECKING:
@@ -45,45 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("videos")
     group.add_argument(
         "--video",
-        choices=("overlay", "labels", "frames"),
+        choices=tuple(VIDEO_KINDS),
         default="overlay",
         help="what is written: an overlay with the sound, label maps as a lossless video, or as PNGs (overlay)",
     )
     group.add_argument("--camera", type=whole_number, metavar="N", help="segment what camera N sees, until Ctrl-C")
     group.add_argument("--max-frames", type=positive_int, metavar="N", help="the first N frames of each video alone")
-
-
-@dataclass
-class Stopwatch:
-    """For how many seconds each part of the work was busy. Parts may be so at the same time, in different threads."""
-
-    busy: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    start: float = field(default_factory=time.perf_counter)
-
-    @contextmanager
-    def during(self, part: str) -> Iterator[None]:
-        """Count what the context takes."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.busy[part] += time.perf_counter() - start
-
-    def each(self, part: str, items: Iterator[Any]) -> Iterator[Any]:
-        """The items; counted is what making them takes."""
-        while True:
-            with self.during(part):
-                item = next(items, None)
-            if item is None:
-                return
-            yield item
-
-    def describe(self, num_frames: int) -> str:
-        """A line on speed, and on the share of the time in which each part was busy."""
-        seconds = time.perf_counter() - self.start
-        shares = ", ".join(f"{part} {busy / seconds:.0%}" for part, busy in self.busy.items())
-        rate = f"{num_frames / seconds:.1f} frames/s"
-        return f"{num_frames} frames in {seconds:.1f} s, {rate}; at the same time: {shares}"
 
 
 class Videos:
@@ -118,10 +92,15 @@ class Videos:
         self.names = class_names(model)
         self.palette = palette_for(self.names, model.config)
 
-    def segment_file(self, path: Path, target: Path) -> tuple[dict[str, Any], float]:
+    def segment_file(self, path: Path, target: Path, origin: str = "") -> tuple[dict[str, Any], float]:
         """
         Write the results of a video file; their names begin like `target`. What had to be changed is printed, and how
         fast it went.
+
+        Args:
+            path: the file.
+            target: how the names of its results begin.
+            origin: what they are made of, for `read_video_report`.
 
         Returns:
             The content of `TARGET_frames.json`: size and classes as in an `area_report`, the times at which frames are
@@ -134,7 +113,7 @@ class Videos:
         from .clips import Clip
 
         with closing(Clip(path)) as clip:
-            return self._segment(clip, printable(path), target)
+            return self._segment(clip, printable(path), target, origin)
 
     def segment_camera(self, device: int | str, target: Path) -> None:
         """
@@ -147,13 +126,14 @@ class Videos:
         from .camera import Camera
 
         with closing(Camera(device)) as camera:
-            self._segment(camera, f"camera {device}", target, ends_at=KeyboardInterrupt)
+            self._segment(camera, f"camera {device}", target, origin="", ends_at=KeyboardInterrupt)
 
     def _segment(
         self,
         source: "Clip | Camera",
         name: str,
         target: Path,
+        origin: str,
         ends_at: type[BaseException] | None = None,
     ) -> tuple[dict[str, Any], float]:
         from .video_files import WRITERS
@@ -196,8 +176,10 @@ class Videos:
             with closing(read):
                 for _ in overlapping(write, self._scores(read, watch), threads=1, waiting=1):
                     pass
+            Path(f"{target}{FRAMES}").unlink(missing_ok=True)  # so that it never lies beside another's video
         report = area_report(Path(name), source.size, pixels, self.names)
         report = {"video": report.pop("image"), **report, "left_out": source.faults, "seconds": times}
+        report["origin"] = origin
         write_json(f"{target}{FRAMES}", report)
         for note in source.notes:
             print(f"note: {name}: {note}", file=sys.stderr)
@@ -280,18 +262,29 @@ def segment_files(
     Raises:
         OSError: if nothing can be written, such as on a full disk.
     """
+    work = identity(
+        model=model_stamp(args.model),
+        image_processor=image_processor.to_dict(),
+        dtype=str(model.dtype),
+        confidence=options and asdict(options),
+        max_frames=args.max_frames,
+    )
     for index in ledger.process.share(len(paths)):
-        target = args.output / names[index]
-        report = seconds = None
+        path, target = Path(paths[index]), args.output / names[index]
+        status: Literal["done", "kept"] = "kept"
+        seconds = None
         try:
-            videos = make_videos(args, model, image_processor, options)
-            report, seconds = videos.segment_file(Path(paths[index]), target)
+            origin = identity(work=work, video=[printable(path), *file_stamp(path)])
+            report = read_video_report(target, args.video, origin)
+            if report is None:
+                status = "done"
+                report, seconds = make_videos(args, model, image_processor, options).segment_file(path, target, origin)
             reason = "; ".join(report["left_out"])
-        except (MissingExtraError, ValueError) as error:
+        except (MissingExtraError, OSError, ValueError) as error:
+            report, reason = None, why_failed(error, path)
             remove_video_results(target)
-            reason = str(error)
         ledger.add(
-            Outcome(paths[index], "failed" if reason else "done", names[index], reason or None, report, seconds)
+            Outcome(paths[index], "failed" if reason else status, names[index], reason or None, report, seconds)
         )
 
 
@@ -323,9 +316,14 @@ def make_videos(
 
     Raises:
         MissingExtraError: if a package is missing.
-        ValueError: if an option is for images.
+        ValueError: if an option is for images, or the model has more classes than label maps of videos hold.
     """
     for name in ("scale", "gsd", "confidence"):
         if getattr(args, name) is not None:
             raise ValueError(f"--{name} is for images, not for videos")
+    if model.config.num_labels > MOST_CLASSES:
+        raise ValueError(
+            f"the model has {model.config.num_labels} classes, and the label maps of videos hold {MOST_CLASSES}: "
+            "segment its frames as pictures, as `ffmpeg -i CLIP %06d.png` takes them out"
+        )
     return Videos(model, image_processor, args.video, args.batch_size, args.max_frames, options)
