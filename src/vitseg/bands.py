@@ -138,17 +138,21 @@ def size_of(image: Image.Image | np.ndarray) -> tuple[int, int]:
     return (image.height, image.width) if isinstance(image, Image.Image) else (image.shape[-2], image.shape[-1])
 
 
-def picture_of(image: Image.Image | np.ndarray, image_processor: Any) -> Image.Image:
+def picture_of(image: Image.Image | np.ndarray, statistics: Any) -> Image.Image:
     """
     What people are shown of an image: a picture as it is; of bands the first three as red, green and blue, or the
-    first one in grey, from black to white around the means of the image processor.
+    first one in grey, from black to white around their means.
+
+    Args:
+        image: as `read_image` gives it.
+        statistics: what has `image_mean` and `image_std` of the bands, an image processor or `BandStatistics`.
     """
     if isinstance(image, Image.Image):
         return image
     shown = image[:_SHOWN] if len(image) >= _SHOWN else image[:1]
     mean, std = (
         np.asarray(values[: len(shown)], np.float32)[:, None, None]
-        for values in (image_processor.image_mean, image_processor.image_std)
+        for values in (statistics.image_mean, statistics.image_std)
     )
     scaled = 127.5 * (1 + (shown - mean) / (_CONTRAST * std))
     colors = np.broadcast_to(scaled.clip(0, 255).astype(np.uint8), (_SHOWN, *image.shape[1:]))

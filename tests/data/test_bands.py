@@ -112,8 +112,8 @@ def test_a_folder_of_bands_becomes_a_data_set_with_their_statistics(tmp_path, ca
     command = folder_of(tmp_path / "mine", files)
     assert main([*command, str(tmp_path / "data"), "--bands", "all"]) == 0
     bands = load_bands(tmp_path / "data")
-    np.testing.assert_allclose(bands.mean, np.stack(arrays[:3]).mean(axis=(0, 1, 2)), rtol=1e-6)
-    np.testing.assert_allclose(bands.std, np.stack(arrays[:3]).std(axis=(0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(bands.image_mean, np.stack(arrays[:3]).mean(axis=(0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(bands.image_std, np.stack(arrays[:3]).std(axis=(0, 1, 2)), rtol=1e-6)
     examples = load_examples(tmp_path / "data", "validation")
     np.testing.assert_array_equal(examples[0]["image"], np.moveaxis(arrays[3], -1, 0))
     np.testing.assert_array_equal(examples[0]["label_map"], MASK)
@@ -121,7 +121,7 @@ def test_a_folder_of_bands_becomes_a_data_set_with_their_statistics(tmp_path, ca
     assert "already complete" in capsys.readouterr().out
     # Other bands of the same files are another data set.
     assert main([*command, str(tmp_path / "data"), "--bands", "4", "2"]) == 0
-    np.testing.assert_allclose(load_bands(tmp_path / "data").mean, np.array(bands.mean)[[3, 1]])
+    np.testing.assert_allclose(load_bands(tmp_path / "data").image_mean, np.array(bands.image_mean)[[3, 1]])
     assert next(iter(SegmentationStream(tmp_path / "data", num_labels=2)))["pixel_values"].shape == (2, 6, 8)
 
 
@@ -159,7 +159,19 @@ def test_augmentation_moves_all_bands_and_recolours_none(num_bands, dtype):
 
 def test_statistics_that_are_none_are_refused(tmp_path):
     assert load_bands(tmp_path) is None
-    for content in ("{}", json.dumps({"mean": [1, 2], "std": [1]}), json.dumps({"mean": [1], "std": [0]})):
+    for content in (
+        "{}",
+        json.dumps({"image_mean": [1, 2], "image_std": [1]}),
+        json.dumps({"image_mean": [1], "image_std": [0]}),
+    ):
         (tmp_path / "bands.json").write_text(content)
         with pytest.raises(ValueError, match=r"bands.json does not hold"):
             load_bands(tmp_path)
+
+
+def test_inspection_shows_three_bands(tmp_path):
+    files = {f"{name}.npy": npy(np.random.default_rng(0).normal(9, 3, (6, 8, 4))) for name in "ab"}
+    command = [*folder_of(tmp_path / "mine", files), str(tmp_path / "data"), "--bands", "all"]
+    assert main(command) == 0
+    assert main(["inspect", str(tmp_path / "data"), "--output", str(tmp_path / "page")]) == 0
+    assert list((tmp_path / "page").rglob("*.jpg"))

@@ -3,15 +3,21 @@
 """Models for images of any number of bands, made of models for RGB."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
 import torch
+from data.test_bands import folder_of, npy
 from every_model import build
 from small_encoders import ENCODERS
+from training_runs import train
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
-from vitseg import SetrConfig, SetrForSemanticSegmentation, SetrImageProcessor
+from vitseg import SetrConfig, SetrForSemanticSegmentation, SetrImageProcessor, cli
+from vitseg.conversion.fingerprint import largest_difference, take_fingerprint
+from vitseg.data.bands import load_bands
+from vitseg.scenes import write_scenes
 from vitseg.training.bands import inflate, processor_of_bands, with_bands
 
 
@@ -94,3 +100,61 @@ def test_other_numbers_of_bands_are_refused():
         with_bands(with_bands(build("setr-pup"), 4), 5)
     with pytest.raises(ValueError, match="32 x 32 RGB pixels"):
         with_bands(build("cts-segmenter"), 4)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, tiny_recipe):
+    """Data sets of four bands, of three of them, and of pictures, and a recipe."""
+    folder = tmp_path_factory.mktemp("bands")
+    rng = np.random.default_rng(0)
+    files = {f"{name}.npy": npy(rng.normal(100, 20, (6, 8, 4)).astype(np.uint8)) for name in "abcdefgh"}
+    for name, bands in (("four", ["all"]), ("three", ["1", "4", "2"])):
+        assert cli.main([*folder_of(folder / name, files), str(folder / f"data-{name}"), "--bands", *bands]) == 0
+    write_scenes(folder / "scenes", num_train=8, num_validation=1)
+    tiny_recipe = copy.deepcopy(tiny_recipe)
+    tiny_recipe["training"] |= {"iterations": 2, "batch_size": 2, "warmup_iterations": 0}
+    (folder / "recipe.json").write_text(json.dumps(tiny_recipe))
+    return folder
+
+
+def train_on(folder, name, init, output, *options):
+    what = ["--recipe", folder / "recipe.json", "--dataset", folder / name, "--init", init, "--output", output]
+    return train(*what, "--workers", 0, "--validation-split", "none", *options)
+
+
+@pytest.mark.usefixtures("own_state")
+def test_training_goes_on_from_models_of_these_bands_or_of_rgb(tmp_path, data, capsys):
+    assert train_on(data, "scenes", "none", tmp_path / "rgb") == 0
+    runs = {"four": ("rgb", "data-four"), "more": ("four", "data-four"), "three": ("rgb", "data-three")}
+    for output, (init, dataset) in runs.items():
+        assert train_on(data, dataset, tmp_path / init / "model", tmp_path / output) == 0
+    processors = {name: AutoImageProcessor.from_pretrained(tmp_path / name / "model") for name in runs}
+    statistics = load_bands(data / "data-four")
+    for name in ("four", "more"):
+        assert tuple(processors[name].image_mean) == statistics.image_mean
+    assert [processor.num_bands for processor in processors.values()] == [4, 4, 3]
+    capsys.readouterr()
+    for init, dataset, *options, message in (
+        ("four", "scenes", "The model takes images of 4 bands, but"),
+        ("four", "data-three", "have 3 bands, but the model takes 4: only one for RGB"),
+        ("rgb", "data-four", "--save-adapter", "--freeze", "backbone", "--save-adapter"),
+    ):
+        assert train_on(data, dataset, tmp_path / init / "model", tmp_path / "refused", *options) == 1
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("own_state")
+def test_own_augmentation_moves_bands_and_recolouring_is_refused_by_name(tmp_path, data, capsys):
+    turns = '[{"name": "RandomAffine", "degrees": 20}, {"name": "GaussianBlur", "kernel_size": 3}]'
+    assert train_on(data, "data-four", "none", tmp_path / "turns", "--set", f"training.augmentation={turns}") == 0
+    colors = '[{"name": "ColorJitter", "hue": 0.2}]'
+    assert train_on(data, "data-four", "none", tmp_path / "colors", "--set", f"training.augmentation={colors}") == 1
+    assert "ColorJitter cannot be applied" in capsys.readouterr().err
+
+
+def test_a_fingerprint_is_of_all_bands():
+    model = with_bands(build("setr-pup"), 5).eval()
+    processor = processor_of_bands(SetrImageProcessor(), [9] * 5, [3] * 5)
+    fingerprint = take_fingerprint(model, processor)
+    assert fingerprint["input_shape"][1] == 5
+    assert largest_difference(fingerprint, take_fingerprint(model, processor)) == 0

@@ -39,7 +39,8 @@ Fingerprint = dict[str, Any]
 
 def take_fingerprint(model: Any, image_processor: Any) -> Fingerprint:
     """
-    What the image processor makes of a noisy picture, and what the model answers to noise, in float32.
+    What the image processor makes of a noisy picture, or of noise in all bands, and what the model answers to noise,
+    in float32.
 
     Args:
         model: of any task, in evaluation mode, on the CPU.
@@ -49,8 +50,11 @@ def take_fingerprint(model: Any, image_processor: Any) -> Fingerprint:
         ValueError: if an answer is not finite.
     """
     random = np.random.RandomState(SEED)
-    image = Image.fromarray(random.randint(0, 256, (*IMAGE_SIZE[::-1], 3), dtype=np.uint8))
-    pixel_values = torch.from_numpy(random.standard_normal((1, 3, *_input_size(image_processor)))).float()
+    num_bands = getattr(image_processor, "num_bands", None)
+    channels = num_bands or 3
+    noise = random.randint(0, 256, (*IMAGE_SIZE[::-1], channels), dtype=np.uint8)
+    image = Image.fromarray(noise) if num_bands is None else noise
+    pixel_values = torch.from_numpy(random.standard_normal((1, channels, *_input_size(image_processor)))).float()
     with torch.inference_mode():
         outputs = model(pixel_values)
     answers = {name: value for name, value in outputs.items() if torch.is_tensor(value) and value.is_floating_point()}

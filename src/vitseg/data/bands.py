@@ -56,8 +56,8 @@ class Bands:
 class BandStatistics:
     """Mean and standard deviation of each band over all pixels of the training images, in their own numbers."""
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    image_mean: tuple[float, ...]
+    image_std: tuple[float, ...]
 
     @classmethod
     def of_sums(cls, sums: np.ndarray, pixels: int) -> "BandStatistics":
@@ -128,9 +128,9 @@ def load_bands(source: str | Path | DataSource) -> BandStatistics | None:
         return None
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        mean, std = (tuple(map(float, content[name])) for name in ("mean", "std"))
+        mean, std = (tuple(map(float, content[name])) for name in ("image_mean", "image_std"))
         if not 0 < len(mean) == len(std) or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
             raise ValueError("expected as many finite means as positive standard deviations")
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} does not hold the mean and std of bands: {error}") from error
+        raise ValueError(f"{file} does not hold the image_mean and image_std of bands: {error}") from error
     return BandStatistics(mean, std)

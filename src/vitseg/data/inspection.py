@@ -17,11 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..images import Orientation, read_label_map, read_picture
+from ..bands import picture_of, read_image
+from ..images import Orientation, read_label_map
 from ..models.image_processing_semantic import reduce_labels
 from ..overlapping import overlapping
 from ..progress import progress_bar
 from ..workers import default_workers
+from .bands import load_bands
 from .dataset_labels import DatasetLabels
 from .mask_faults import mask_faults
 from .near_duplicates import BANDS, difference_hash, nearest_duplicates
@@ -138,6 +140,7 @@ class Inspection:
 
     def __post_init__(self) -> None:
         self.splits = {}
+        self.bands = load_bands(self.source)
         names = map(str, open_source(self.source).config.data_files or {})
         for split in sorted(names, key=lambda name: name != "train"):
             rows = RowGroups(self.source, split, COLUMNS)
@@ -218,7 +221,8 @@ def look_at(inspection: Inspection, orientation: Orientation | None, row: Exampl
     try:
         label_map = decode_labels(row, inspection.do_reduce_labels)
         height, width = label_map.shape
-        image = read_picture(row["image"], f"the image of {name}", orientation, (width, height))
+        stored = read_image(row["image"], f"the image of {name}", orientation, (width, height))
+        image = picture_of(stored, inspection.bands)
     except ValueError as error:
         return Look(name, None, {}, None, {UNREADABLE: str(error)})
     ids, counts = np.unique(label_map, return_counts=True)

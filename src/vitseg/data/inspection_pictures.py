@@ -11,7 +11,7 @@ import numpy as np
 import tqdm.std
 from PIL import Image
 
-from ..images import read_picture
+from ..bands import picture_of, read_image
 from ..models.labels import IGNORE_INDEX
 from ..recipes.colors import distinct_palette
 from .inspection import Inspection, Place, decode_labels
@@ -55,7 +55,7 @@ class Painter:
         row = split.row(place.number)
         label_map = decode_labels(row, inspection.do_reduce_labels)
         height, width = label_map.shape
-        image = read_picture(row["image"], None, split.rows.orientation, (width, height))
+        image = picture_of(read_image(row["image"], None, split.rows.orientation, (width, height)), inspection.bands)
         classes = self._classes(label_map)
         if is_close:
             left, top = _noisiest(label_map)

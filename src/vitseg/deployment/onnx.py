@@ -42,7 +42,7 @@ def export(source: str, output: Path) -> None:
         model = model.fuse()
     # What is traced; sides on which some map would have a single row could be taken for fixed.
     height, width = (max(side, 288) for side in as_pair(model.config.window_size))
-    program = to_onnx(model, torch.randn(2, 3, height, width))
+    program = to_onnx(model, torch.randn(2, model.num_channels, height, width))
     with replacing(output) as folder:
         folder.mkdir()
         onnx_ir.save(program, str(folder / PROGRAM))
@@ -118,12 +118,12 @@ def check(model: PreTrainedModel, file: Path, shapes: list[tuple[int, int, int]]
             f"ONNX Runtime does not take the program of this {model.config.model_type}: {reason}"
         ) from error
     for batch, height, width in shapes:
-        pixel_values = torch.randn(batch, 3, height, width)
+        pixel_values = torch.randn(batch, model.num_channels, height, width)
         with torch.inference_mode():
             expected = model(pixel_values, inference_mode="whole").logits.numpy()
         logits, *_ = session.run(["logits"], {"pixel_values": pixel_values.numpy()})
         difference = np.abs(logits - expected).max() / np.abs(expected).max()
-        shape = f"{batch} x 3 x {height} x {width}"
+        shape = " x ".join(map(str, pixel_values.shape))
         print(f"{shape} in ONNX Runtime: largest difference {difference:.1e} of the largest logit.")
         if not difference < TOLERANCE:
             raise ValueError(f"The exported program answers otherwise than the model, by {difference:.1e}.")

@@ -132,11 +132,11 @@ class SegmentationTask(LabelMapTask):
         if self.options.save_adapter:
             raise ValueError(
                 "An adapter is saved beside an encoder as it was published, which takes RGB, but the images have "
-                f"{len(bands.mean)} bands. Leave out --save-adapter."
+                f"{len(bands.image_mean)} bands. Leave out --save-adapter."
             )
-        model = with_bands(model, len(bands.mean))
+        model = with_bands(model, len(bands.image_mean))
         if known is None:
-            image_processor = processor_of_bands(image_processor, bands.mean, bands.std)
+            image_processor = processor_of_bands(image_processor, bands.image_mean, bands.image_std)
         return model, image_processor
 
     def build_model(self, init: str, resumes: bool) -> ModelToTrain:

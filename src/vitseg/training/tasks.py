@@ -99,9 +99,8 @@ class Task(ABC):
 
         self.bands = load_bands(options.dataset)
         if self.bands is not None and not self.takes_bands:
-            raise ValueError(
-                f"{options.dataset} holds images of {len(self.bands.mean)} bands, and {recipe.name} takes pictures."
-            )
+            count = len(self.bands.image_mean)
+            raise ValueError(f"{options.dataset} holds images of {count} bands, but {recipe.name} takes pictures.")
 
     def load_labels(self) -> DatasetLabels:
         """The class names that the data set brings; by default, those of a prepared one."""
