@@ -44,7 +44,7 @@ class Region:
         left: column where it begins.
         top: row where it begins.
         bitmap: its pixels from there, bool (rows, columns), with none but false ones around it left out.
-        polygon: its corners in the image, x and y, int32 (corners, 2); `None` if it is a mask.
+        polygon: its corners in the image, x and y, float64 (corners, 2); `None` if it is a mask.
     """
 
     class_id: int

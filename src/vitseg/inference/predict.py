@@ -248,20 +248,26 @@ def predict(args: argparse.Namespace, accelerator: Accelerator) -> int:
 def write_for_tool(
     args: argparse.Namespace, predictions: "Predictions", images: ImageFiles, complete: Sequence[int], result: Path
 ) -> None:
-    """Make of the predictions of these images what a labelling tool imports."""
+    """
+    Make of the predictions of these images what a labelling tool imports.
+
+    Raises:
+        ValueError: if a folder has a name that cannot be in there.
+    """
     from ..data.labelling_tools import pre_annotations
     from ..data.regions import RegionOptions
 
+    paths = [images.paths[index] for index in complete]
+    if (unsuitable := next((path for path in paths if printable(path) != path), None)) is not None:
+        raise ValueError(f"{printable(unsuitable)} is not UTF-8, as names in {result.name} are: rename its folder.")
     drawn = pre_annotations.Predictions(
-        [
-            (Path(images.paths[index]).relative_to(images.folder).as_posix(), predictions.file(index))
-            for index in complete
-        ],
-        images.folder.name,
-        predictions.classes,
-        predictions.palette,
-        RegionOptions(args.shapes, args.tolerance, args.min_area),
-        args.workers,
+        images=[Path(path).relative_to(images.folder).as_posix() for path in paths],
+        folder=images.folder.name,
+        label_maps=predictions.folder,
+        names=predictions.classes,
+        palette=predictions.palette,
+        options=RegionOptions(args.shapes, args.tolerance, args.min_area),
+        threads=args.workers,
     )
     pre_annotations.WRITERS[args.format](drawn, result)
 

@@ -45,9 +45,8 @@ def photos(tmp_path) -> Path:
 
 
 def write(kind: str, photos: Path, options: RegionOptions, name: str = "out.json") -> Path:
-    images = [(name, photos.parent / f"{Path(name).stem}.png") for name in LABEL_MAPS]
     path = photos / name
-    WRITERS[kind](Predictions(images, photos.name, NAMES, PALETTE, options, 0), path)
+    WRITERS[kind](Predictions([*LABEL_MAPS], photos.name, photos.parent, NAMES, PALETTE, options, 0), path)
     return path
 
 
@@ -144,8 +143,8 @@ def test_a_brush_is_encoded_as_label_studio_does():
 
 
 def test_what_xml_cannot_hold_is_named(photos):
-    images = [("a\x01.png", photos.parent / "full.png")]
-    predictions = Predictions(images, "photos", NAMES, PALETTE, RegionOptions(), 0)
+    Image.new("L", (4, 3)).save(photos.parent / "a\x01.png")
+    predictions = Predictions(["a\x01.jpg"], "photos", photos.parent, NAMES, PALETTE, RegionOptions(), 0)
     with pytest.raises(ValueError, match=r"a name has the character '\\x01', which XML cannot hold"):
         WRITERS["cvat"](predictions, photos / "out.xml")
     assert not (photos / "out.xml").exists()

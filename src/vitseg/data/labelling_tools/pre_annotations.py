@@ -48,17 +48,18 @@ class Predictions:
     What is written.
 
     Args:
-        images: the path of each image, in the folder that people load into their tool, with forward slashes; and the
-            PNG with its class ids.
+        images: their paths in the folder that people load into their tool, with forward slashes.
         folder: what that folder is called.
+        label_maps: where the PNGs with their class ids are, named after the images alone.
         names: of the classes.
         palette: their colours.
         options: what is made of a label map.
         threads: that read and trace.
     """
 
-    images: Sequence[tuple[str, Path]]
+    images: Sequence[str]
     folder: str
+    label_maps: Path
     names: Sequence[str]
     palette: Palette
     options: RegionOptions
@@ -70,13 +71,17 @@ class Predictions:
                 yield regions
                 bar.update()
 
-    def _read(self, image: tuple[str, Path]) -> "Regions":
-        name, file = image
+    def file(self, image: str) -> Path:
+        """The label map of an image."""
+        return self.label_maps / f"{without_image_suffix(PurePosixPath(image).name)}.png"
+
+    def _read(self, image: str) -> "Regions":
+        file = self.file(image)
         label_map = read_label_map(file.read_bytes(), str(file))
         background = background_of(self.names)
         found = find_regions(label_map, None if background is None else self.names.index(background), self.options)
         height, width = label_map.shape
-        return Regions(name, height, width, found)
+        return Regions(image, height, width, found)
 
 
 @dataclass(frozen=True)
@@ -98,16 +103,16 @@ def write_coco(predictions: Predictions, path: Path) -> None:
         names = enumerate(predictions.names, 1)
         categories = [{"id": number, "name": name, "supercategory": ""} for number, name in names]
         file.write(f'{{"categories": {_json(categories)},\n"images": [')
-        _write_items(file, map(_coco_image, range(1, len(predictions.images) + 1), predictions.images))
+        _write_items(file, map(partial(_coco_image, predictions), count(1), predictions.images))
         file.write('],\n"annotations": [')
         _write_items(file, _coco_annotations(predictions))
         file.write("]}\n")
 
 
-def _coco_image(number: int, image: tuple[str, Path]) -> dict[str, Any]:
-    with open_header(image[1]) as header:
+def _coco_image(predictions: Predictions, number: int, image: str) -> dict[str, Any]:
+    with open_header(predictions.file(image)) as header:
         width, height = header.size
-    return {"id": number, "file_name": image[0], "width": width, "height": height}
+    return {"id": number, "file_name": image, "width": width, "height": height}
 
 
 def _coco_annotations(predictions: Predictions) -> Iterator[dict[str, Any]]:
