@@ -60,12 +60,13 @@ def spread(images: ImageCounts) -> dict[str, Any]:
     scores = images.image_scores
     percentiles = np.percentile(scores[~np.isnan(scores)], IMAGE_PERCENTILES).tolist()
     return {
-        "intervals": {name: _interval(means[name]) for name in MEANS if name in means},
+        "intervals": {name: interval(means[name]) for name in MEANS if name in means},
         "image_percentiles": dict(zip(map(str, IMAGE_PERCENTILES), percentiles, strict=True)),
     }
 
 
-def _interval(values: np.ndarray) -> list[float] | list[None]:
+def interval(values: np.ndarray) -> list[float] | list[None]:
+    """The ends of the 95% interval of a figure, of each draw: `None` where it is nowhere defined."""
     defined = values[~np.isnan(values)]
     return np.percentile(defined, INTERVAL).tolist() if len(defined) else [None, None]
 

@@ -28,6 +28,11 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", required=True, type=standing, metavar="DIR_OR_ID", help="model folder, or name on the Hub"
     )
+    add_protocol_options(parser)
+
+
+def add_protocol_options(parser: argparse.ArgumentParser) -> None:
+    """Add those that say by which protocol a model is run, and how."""
     parser.add_argument("--recipe", metavar="NAME", help="test as this recipe, not as the model folder, says")
     add_view_options(parser)
     add_computing_options(parser)

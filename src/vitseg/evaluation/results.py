@@ -87,11 +87,11 @@ def console_table(record: Record, colored: bool) -> str:
     width = max(*(len(MEANS[key]) for key in record["scores"]), *(len(row["name"]) for row in record["classes"]))
     lines = [" ".join([f"{'class':{width}}", *(f"{COLUMNS[key]:>9}" for key in columns)])]
     for row in _sorted_classes(record):
-        cells = " ".join(f"{_percent(row[key]):>9}" for key in columns)
+        cells = " ".join(f"{percent(row[key]):>9}" for key in columns)
         lines.append(_colored(f"{row['name']:{width}} {cells}", row["iou"], colored))
     lines.append("")
     for key, value in record["scores"].items():
-        lines.append(f"{MEANS[key]:{width}} {_percent(value):>9}  {_interval(record, key)}".rstrip())
+        lines.append(f"{MEANS[key]:{width}} {percent(value):>9}  {_interval(record, key)}".rstrip())
     if "image_percentiles" in record:
         lines += ["", f"mean IoU of an image: {_percentiles(record)}"]
     if "calibration" in record:
@@ -124,18 +124,18 @@ def markdown_report(record: Record) -> str:
         facts["calibration"] = calibration_in_words(record)
     means = markdown_table(
         ("score", "%", "95% interval"),
-        [(MEANS[key], _percent(value), _interval(record, key)) for key, value in record["scores"].items()],
+        [(MEANS[key], percent(value), _interval(record, key)) for key, value in record["scores"].items()],
     )
     columns = _columns(record)
     classes = markdown_table(
         ("class", *(COLUMNS[key] for key in columns), "pixels"),
         [
-            (row["name"], *(_percent(row[key]) for key in columns), str(row["pixels"]))
+            (row["name"], *(percent(row[key]) for key in columns), str(row["pixels"]))
             for row in _sorted_classes(record)
         ],
     )
     listed = "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
-    return f"# {_percent(record['scores']['mean_iou'])} mean IoU\n\n{listed}\n\n{means}\n\n{classes}\n"
+    return f"# {percent(record['scores']['mean_iou'])} mean IoU\n\n{listed}\n\n{means}\n\n{classes}\n"
 
 
 def add_to_model_card(card_file: Path, record: Record) -> None:
@@ -182,7 +182,7 @@ def calibration_in_words(record: Record) -> str:
     """The figures of calibration, at the temperature that they are of."""
     figures = record["calibration"]
     return (
-        f"error {_percent(figures['ece'])}, class-wise {_percent(figures['classwise_ece'])}, negative log-likelihood "
+        f"error {percent(figures['ece'])}, class-wise {percent(figures['classwise_ece'])}, negative log-likelihood "
         f"{figures['nll']:.4f}, Brier score {figures['brier']:.4f}, at temperature {figures['temperature']:.4g}"
     )
 
@@ -194,19 +194,20 @@ def _columns(record: Record) -> list[str]:
 
 def _interval(record: Record, key: str) -> str:
     low, high = record.get("intervals", {}).get(key, (None, None))
-    return "" if low is None else f"{_percent(low)} to {_percent(high)}"
+    return "" if low is None else f"{percent(low)} to {percent(high)}"
 
 
 def _percentiles(record: Record) -> str:
     percentiles = record["image_percentiles"]
-    return f"{', '.join(map(_percent, percentiles.values()))} (percentiles {', '.join(percentiles)})"
+    return f"{', '.join(map(percent, percentiles.values()))} (percentiles {', '.join(percentiles)})"
 
 
 def _number(value: Any) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """A share, such as an IoU, in percent."""
     return "-" if share is None else f"{100 * share:.2f}"
 
 

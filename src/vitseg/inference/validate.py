@@ -77,27 +77,38 @@ from .report import Report
 # What can be measured beside the mean IoU: each is an option.
 MEASURES = ("boundary", "calibration", "calibrate", "report")
 
+# What it takes to ask the model for the same predictions again.
+ARGUMENTS = (
+    *("model", "recipe", "multi_scale", "flip", "window", "stride", "dtype", "threads", "window_batch_size", "workers"),
+    *("scores_dtype", "scores_device", "split", "reduce_labels", "match_classes"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_test_options(parser)
     parser.add_argument("--dataset", required=True, metavar="DIR_OR_ID", help="data set folder, or name on the Hub")
+    add_images_options(parser)
+    calibrate.add_arguments(parser)
+    parser.add_argument("--report", action="store_true", help="write a page that shows where the model fails")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write to, and to continue from")
+    parser.add_argument(
+        "--save-images", type=whole_number, default=0, metavar="N", help="draw the N worst and best images"
+    )
+    parser.add_argument("--update-model-card", action="store_true", help="add the result to the model folder's card")
+
+
+def add_images_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say on which images of a data set a model is measured, and what of them counts."""
     add_source_options(parser)
     parser.add_argument("--split", default="validation", metavar="NAME", help="split to measure on (validation)")
     parser.add_argument("--reduce-labels", action="store_true", help='label maps hold 0 for "no class", train id + 1')
     parser.add_argument("--boundary", action="store_true", help="measure boundary IoU, and pixels around borders, too")
-    calibrate.add_arguments(parser)
     parser.add_argument(
         "--match-classes",
         choices=("name", "id"),
         help="how the model's classes are found in the data set (by name where their order differs, else by id)",
     )
-    parser.add_argument("--report", action="store_true", help="write a page that shows where the model fails")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write to, and to continue from")
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be decoded")
-    parser.add_argument(
-        "--save-images", type=whole_number, default=0, metavar="N", help="draw the N worst and best images"
-    )
-    parser.add_argument("--update-model-card", action="store_true", help="add the result to the model folder's card")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -204,6 +215,7 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
             device=device_name(accelerator.device),
             processes=accelerator.num_processes,
             images_per_second=len(image_scores) / seconds,
+            arguments={name: getattr(args, name) for name in ARGUMENTS} | {"dataset": vars(args.dataset)},
             **classes.record(),
             **spread(images),
             **calibrate.calibration_of(sums, temperature),
