@@ -20,7 +20,14 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, p
 
 
 # Commands that need an extra, and which.
-EXTRA_OF_COMMANDS = {"prepare": "data", "validate": "eval", "predict": "eval", "train": "train", "publish": "eval"}
+EXTRA_OF_COMMANDS = {
+    "prepare": "data",
+    "validate": "eval",
+    "predict": "eval",
+    "compare": "eval",
+    "train": "train",
+    "publish": "eval",
+}
 
 
 def with_vitseg(folder: Path) -> None:

@@ -60,6 +60,8 @@ COMMANDS: Mapping[str, Command] = {
     "train": Command("training.command", "train a model"),
     "predict": Command("inference.predict", "predict label maps for a test server or a labelling tool", "eval"),
     "validate": Command("inference.validate", "measure a model on a labelled data set", "eval"),
+    "compare": Command("inference.compare", "compare models on the same images", "eval"),
+    "leaderboard": Command("inference.leaderboard", "make one table of many evaluations", "eval"),
     "prepare": Command("data.prepare", "prepare a data set for training and evaluation"),
     "inspect": Command("data.inspecting", "look at a data set before training"),
     "merge": Command("deployment.merge", "make an ordinary model folder of an adapter", "adapters"),

@@ -195,15 +195,13 @@ def markdown_comparison(comparison: Record) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def leaderboard_table(names: Sequence[str], records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a table of any evaluations, highest mean IoU first within a data set."""
+def leaderboard_table(results: Sequence[tuple[str, Record]]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table of evaluations by their names, highest mean IoU first within a data set."""
     header = ["data set", "model", "mean IoU", "95% interval", "pixel accuracy", "images", "protocol", "result"]
-    pairs = sorted(
-        zip(names, records, strict=True),
-        key=lambda pair: (pair[1]["dataset"], pair[1]["split"], -(pair[1]["scores"]["mean_iou"] or 0)),
-    )
     rows = []
-    for name, record in pairs:
+    for name, record in sorted(
+        results, key=lambda pair: (pair[1]["dataset"], pair[1]["split"], -(pair[1]["scores"]["mean_iou"] or 0))
+    ):
         low, high = record.get("intervals", {}).get("mean_iou", (None, None))
         rows.append(
             [

@@ -79,7 +79,18 @@ MEASURES = ("boundary", "calibration", "calibrate", "report")
 
 # What it takes to ask the model for the same predictions again.
 ARGUMENTS = (
-    *("model", "recipe", "multi_scale", "flip", "window", "stride", "dtype", "threads", "window_batch_size", "workers"),
+    *(
+        "model",
+        "recipe",
+        "multi_scale",
+        "flip",
+        "window",
+        "stride",
+        "dtype",
+        "threads",
+        "window_batch_size",
+        "workers",
+    ),
     *("scores_dtype", "scores_device", "split", "reduce_labels", "match_classes"),
 )
 
