@@ -34,7 +34,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     expected = {
         name
         for name in source
-        if name.endswith((".py", ".json", ".md", ".yaml", "py.typed", ".ttf", "LICENSE_DEJAVU"))
+        if name.endswith((".py", ".json", ".md", ".yaml", ".html", "py.typed", ".ttf", "LICENSE_DEJAVU"))
     }
     assert {"vitseg/py.typed", "vitseg/models/modeling_setr.py", "vitseg/recipes/labels/ade20k.json"} <= expected
     assert {name for name in names if ".dist-info/" not in name} == expected
