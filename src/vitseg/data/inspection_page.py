@@ -13,7 +13,7 @@ from ..models.labels import IGNORE_INDEX
 from ..pages import render
 from ..progress import progress_bar
 from .inspection import FAULTS, SIZE, UNREADABLE, Inspection, Place
-from .inspection_pictures import UNKNOWN_COLOR, Painter, css
+from .inspection_pictures import Painter
 from .near_duplicates import BITS, MAX_DIFFERENCE
 
 
@@ -110,7 +110,7 @@ def _texts(inspection: Inspection, num_shown: int) -> dict[str, Any]:
         f"{inspection.seed}). Near-duplicates were searched among these alone.",
         "shown_text": f"{_images(num_shown)}, drawn at random (seed {inspection.seed}) such that each class that "
         "occurs is among them. Where pixels are ignored, the image alone is seen.",
-        "unknown_color": css(UNKNOWN_COLOR) if has_unknown else None,
+        "has_unknown": has_unknown,
         "duplicates_text": f"{_images(len(duplicates)) if duplicates else 'No image'} of a split nearly the same as "
         "one of an earlier split. The method is a difference hash: brightness on a grid of 9 x 9 fields, each beside "
         f"the one to its left and the one above, {BITS} bits, of which up to {MAX_DIFFERENCE} may differ. It finds "
@@ -136,12 +136,12 @@ def _classes(inspection: Inspection, colors: dict[int, str]) -> dict[str, Any]:
     largest = max(split.pixels[label] / totals[name] for name, split in splits for label in labels) or 1
 
     def cell(name: str, text: str, share: float) -> dict[str, Any]:
-        return {"kind": kinds[name], "width": f"{100 * share:.2f}", "text": text, "is_absent": not share}
+        return {"kind": kinds[name], "width": round(100 * share, 2) or share, "text": text}
 
     rows = []
     for label in labels:
         shares = {name: split.pixels[label] / totals[name] for name, split in splits}
-        pixels = [cell(name, percent(share), share / largest) for name, share in shares.items()]
+        pixels = [cell(name, _percent(share), share / largest) for name, share in shares.items()]
         images = [
             cell(name, f"{split.images[label]:,}", split.images[label] / max(len(split), 1)) for name, split in splits
         ]
@@ -236,11 +236,11 @@ def _images(count: int) -> str:
     return f"{count:,} image{'' if count == 1 else 's'}"
 
 
-def percent(share: float) -> str:
+def _percent(share: float) -> str:
     """A share in [0, 1], with as many digits as a rare class needs."""
-    if 0 < share < 0.0001:
-        return "<0.01%"
-    return f"{share:.1%}" if share >= 0.01 or share == 0 else f"{share:.2%}"
+    if share == 0:
+        return "0"
+    return f"{share:.1%}" if share >= 0.01 else f"{share:.2%}" if share >= 0.0001 else "<0.01%"
 
 
 def _short(number: int) -> str:

@@ -18,10 +18,10 @@ from .inspection import Inspection, Place, decode_labels
 from .mask_faults import edge_noise
 
 
-UNKNOWN_COLOR = (255, 0, 255)
 _FOLDER = "pictures"
 _LONGEST = 480  # pixels of a picture's longer side
 _CLOSE = 48  # pixels of an image that are shown of noise
+_FIELD = 3  # pixels, of the chessboard that marks what is no class
 _LISTED = 6  # classes of a picture
 
 
@@ -38,7 +38,7 @@ class Painter:
     def __init__(self, inspection: Inspection, folder: Path, progress: tqdm.std.tqdm):
         self.inspection, self.folder, self.progress = inspection, folder, progress
         self.palette = inspection.labels.palette or distinct_palette(inspection.labels.names)
-        self.colors = {label: css(color) for label, color in enumerate(self.palette)}
+        self.colors = {label: _css(color) for label, color in enumerate(self.palette)}
         self._drawn: dict[tuple[Place, bool], dict[str, Any]] = {}
         (folder / _FOLDER).mkdir()
 
@@ -84,21 +84,27 @@ class Painter:
         order = np.argsort(-counts, kind="stable")
         largest = [(int(ids[index]), counts[index]) for index in order if 0 <= ids[index] < len(names)][:_LISTED]
         return [
-            {"name": names[label], "color": self.colors[label], "share": f"{count / label_map.size:.0%}"}
+            {"name": names[label], "color": self.colors[label], "share": _rounded(count / label_map.size)}
             for label, count in largest
         ]
 
     def _mask(self, label_map: np.ndarray, size: tuple[int, int]) -> Image.Image:
-        """The colours of a label map; what is ignored is transparent."""
-        opaque = [(*color, 255) for color in (*self.palette, UNKNOWN_COLOR)]
-        table = np.array([*opaque, (0, 0, 0, 0)], np.uint8)
+        """The colours of a label map; what is ignored is transparent, what is no class a chessboard."""
+        rows, columns = (np.arange(new) * old // new for new, old in zip(size[::-1], label_map.shape, strict=True))
+        label_map = label_map[np.ix_(rows, columns)]
         is_class = (label_map >= 0) & (label_map < len(self.palette))
-        indices = np.where(is_class, label_map, len(self.palette))
-        indices[label_map == IGNORE_INDEX] = len(table) - 1
-        return Image.fromarray(table[indices]).resize(size, Image.Resampling.NEAREST)
+        fields = np.add.outer(np.arange(len(rows)) // _FIELD, np.arange(len(columns)) // _FIELD) % 2
+        colors = np.asarray(self.palette, np.uint8)[np.where(is_class, label_map, 0)]
+        colors = np.where(is_class[..., None], colors, 255 * fields[..., None].astype(np.uint8))
+        opacity = np.where(label_map == IGNORE_INDEX, 0, 255).astype(np.uint8)
+        return Image.fromarray(np.dstack([colors, opacity]))
 
 
-def css(color: Sequence[int]) -> str:
+def _rounded(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else "<1%"
+
+
+def _css(color: Sequence[int]) -> str:
     """A colour as style sheets have it."""
     red, green, blue = color
     return f"rgb({red}, {green}, {blue})"
