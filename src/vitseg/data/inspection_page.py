@@ -72,7 +72,7 @@ def _fault(painter: Painter, kind: str, places: dict[Place, str]) -> dict[str, A
         "count": _images(len(places)),
         "is_close": is_close,
         "pictures": [painter.picture(place, what, is_close=is_close) for place, what in pictures],
-        "lines": _listed(lines),
+        "lines": _listed(lines, len(pictures)),
     }
 
 
@@ -121,7 +121,8 @@ def _texts(inspection: Inspection, num_shown: int) -> dict[str, Any]:
                 f"{pair.image.split}: {inspection.name_of(pair.image)} = {pair.original.split}: "
                 f"{inspection.name_of(pair.original)} ({pair.difference} bits)"
                 for pair in duplicates
-            ]
+            ],
+            _SHOWN_PAIRS,
         ),
         "version": __version__,
     }
@@ -222,8 +223,9 @@ def _sizes_in_words(sizes: Counter[tuple[int, int]]) -> str:
     return f"{len(sizes):,} sizes, from {smallest} to {largest} (width x height). Most often: {common}."
 
 
-def _listed(lines: Sequence[str]) -> dict[str, Any]:
-    return {"first": lines[:_LISTED], "total": len(lines)}
+def _listed(lines: Sequence[str], num_shown: int) -> dict[str, Any]:
+    """The first of some lines; none if there are pictures of all."""
+    return {"first": lines[:_LISTED] if len(lines) > num_shown else [], "total": len(lines)}
 
 
 def _tick_step(largest: int) -> int:
