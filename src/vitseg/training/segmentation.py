@@ -99,6 +99,8 @@ class SegmentationTask(LabelMapTask):
         commonest = sorted(shares, key=lambda name: -shares[name])[:10]
         listed = ", ".join(f"{name} {shares[name]:.1%}" for name in commonest)
         described = f"Labels of {len(examples)} images: {listed}."
+        if self.bands is not None:
+            described += f" Images have {len(self.bands.image_mean)} bands, whose numbers are moved but not changed."
         if (factors := self.repeat_factors) is not None:
             described += (
                 f" For rare classes, {(factors > 1).sum()} of {len(factors)} images are repeated, up to "
