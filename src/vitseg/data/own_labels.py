@@ -109,7 +109,9 @@ def parse_lines(text: str) -> list[str] | dict[str, str]:
         if entries and len(entries) == len(lines) - has_header:
             table = {re.sub(r"[\s,;]+", ",", match["value"]): match["name"].strip() for match in entries}
             if len(table) < len(entries):
-                raise ValueError("a value or colour stands there twice")
+                values = [re.sub(r"[\s,;]+", ",", match["value"]) for match in entries]
+                twice = next(value for value in values if values.count(value) > 1)
+                raise ValueError(f"the value or colour {twice} stands there twice")
             _check_columns(list(table.values()))
             return table
         if entries and pattern is _COLOR_LINES[0]:

@@ -103,7 +103,8 @@ def test_roboflow_has_a_file_in_each_split(tmp_path):
 
 def test_of_coco_itself_the_files_of_instances_count(tmp_path):
     for split in ("train2017", "val2017"):
-        file = write_coco(tmp_path, [], [image(1, f"{split}/1.jpg")], f"instances_{split}.json")
+        annotations = [part(1, 3, box(0, 0, 8, 6))]
+        file = write_coco(tmp_path, annotations, [image(1, f"{split}/1.jpg")], f"instances_{split}.json")
         write_text(file.with_name(f"person_keypoints_{split}.json"), file.read_text())
     dataset = open_export("coco", tmp_path)
     assert [pair.name for pair in dataset.splits["validation"]] == ["val2017/1"]
@@ -211,3 +212,25 @@ def test_too_few_images_and_no_classes_are_said(tmp_path):
     write_coco(tmp_path, [], categories=[])
     with pytest.raises(ValueError, match="names a class"):
         open_export("coco", tmp_path)
+
+
+def test_an_outline_may_be_a_list_of_corners(tmp_path):
+    """COCO has a list of polygons, each a list of numbers; some write the corners of one."""
+    corners = [[1, 1], [4, 1], [4, 4], [1, 4]]
+    write_coco(tmp_path, [part(1, 3, corners), part(2, 3, [corners])])
+    for name in "ab":
+        assert read("coco", tmp_path, name).sum() == 9
+
+
+def test_a_file_without_annotations_beside_others_is_of_images_that_nobody_labelled(tmp_path):
+    write_coco(tmp_path, [part(1, 3, [box(1, 1, 4, 4)])])
+    write_coco(tmp_path, [], [image(1, "c.png")], name="instances_test.json")
+    dataset = open_export("coco", tmp_path)
+    assert sorted(pairs_of(dataset)) == ["a", "b"]
+    assert any("instances_test.json, which lists images and no annotations" in note for note in dataset.notes)
+
+
+def test_a_file_without_its_images_is_said(tmp_path):
+    file = write_coco(tmp_path, [part(1, 3, [box(1, 1, 4, 4)])])
+    with pytest.raises(ValueError, match=r"None of the 2 images of which .* such as a\.png: put them into one folder"):
+        open_export("coco", file)

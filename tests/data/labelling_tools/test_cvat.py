@@ -99,6 +99,9 @@ def test_entities_and_tracks_and_broken_files_are_refused(tmp_path):
     file.write_text('<annotations><version>1.1</version><track id="0" label="road"></track></annotations>')
     with pytest.raises(ValueError, match="it has tracks, as of a video"):
         open_export("cvat", tmp_path)
+    file.write_text('<annotations><version>1.1</version><image name="a.png"></image></annotations>')
+    with pytest.raises(ValueError, match=r"an image has no .height"):
+        open_export("cvat", tmp_path)
     file.write_text("<annotations><version>1.1</version><image")
     with pytest.raises(ValueError, match=r"annotations\.xml cannot be read"):
         open_export("cvat", tmp_path)

@@ -22,7 +22,7 @@ def region(kind: str, label: str, **value: object) -> dict:
     return {"id": "x1", "type": f"{kind}labels", "from_name": "a", "to_name": "image", "value": value | names, **SIZE}
 
 
-def task(number: int, image: str, result: list | None, **more: object) -> dict:
+def task(number: int, image: str | list[str], result: list | None, **more: object) -> dict:
     annotations = [] if result is None else [{"id": 9, "was_cancelled": False, "result": result, **more}]
     return {"id": number, "data": {"image": image}, "annotations": annotations, "predictions": []}
 
@@ -137,3 +137,10 @@ def test_tasks_with_predictions_alone_are_said(tmp_path):
         ValueError, match=r"no image with annotations in .*2 tasks without annotation \(task 0, task 1\)"
     ):
         open_export("label-studio", write_tasks(tmp_path, [None, None]))
+
+
+def test_a_task_of_several_images_is_named(tmp_path):
+    tasks = [task(1, "a.jpg", []), task(7, ["a.jpg", "b.jpg"], [])]
+    write_text(tmp_path / "tasks.json", tasks)
+    with pytest.raises(ValueError, match=r"tasks\.json .*the image of task 7 is not one address but \['a\.jpg'"):
+        open_export("label-studio", tmp_path)

@@ -56,14 +56,22 @@ class CocoReader:
                 raise ValueError(f"its mask is of {size} (height, width), and the image of {[height, width]}")
             return masks.from_run_lengths(segmentation["counts"], height, width)
         if segmentation:
-            is_flat = not isinstance(segmentation[0], list)
-            return masks.from_polygons([segmentation] if is_flat else segmentation, height, width)
+            return masks.from_polygons([segmentation] if _is_one(segmentation) else segmentation, height, width)
         if not takes_box(self.boxes):
             return None
         if not annotation.get("bbox"):
             raise ValueError("it has neither a segmentation nor a bbox")
         left, top, box_width, box_height = annotation["bbox"]
         return masks.from_box(left, top, left + box_width, top + box_height, height, width)
+
+
+def _is_one(segmentation: list[Any]) -> bool:
+    """Whether it is the one polygon itself, as numbers or as corners, and not the list of polygons that COCO has."""
+    if not isinstance(segmentation[0], list):
+        return True
+    return len(segmentation) > 2 and all(
+        len(part) == 2 and not any(isinstance(number, list) for number in part) for part in segmentation
+    )
 
 
 def is_coco(content: bytes) -> bool:
@@ -85,6 +93,9 @@ def open_coco(tree: FileTree, options: Options) -> Export:
     for file in files:
         try:
             table = json.loads(decode_text(file.read()))
+            if not table["annotations"] and len(files) > 1:
+                notes.append(f"Left out: {file}, which lists images and no annotations.")
+                continue
             categories = _categories(table["categories"], table["annotations"])
             names += [name for name in categories.values() if name not in names]
             own, orphans = _entries(file, table, categories, images)

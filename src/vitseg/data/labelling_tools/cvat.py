@@ -139,7 +139,8 @@ def open_cvat(tree: FileTree, options: Options) -> Export:
             parser.close()
             entries += [_entry(file, image, content, images) for image, content in collector.images]
         except (ParseError, KeyError, ValueError) as error:
-            raise ValueError(f"{file} cannot be read as CVAT's annotations: {error}") from error
+            reason = f"an image has no {error}" if isinstance(error, KeyError) else error
+            raise ValueError(f"{file} cannot be read as CVAT's annotations: {reason}") from error
         names += [name for name in collector.names if name not in names]
         left_out += collector.without_area
     notes = []

@@ -164,6 +164,11 @@ def to_dataset(source: Path, export: Export, options: Options) -> RawDataset:
     """
     if not export.entries:
         raise ValueError(" ".join([f"There is no image with annotations in {source}.", *export.notes]))
+    if all(entry.image is None for entry in export.entries):
+        raise ValueError(
+            f"None of the {len(export.entries)} images of which {source} tells is in it, such as "
+            f"{export.entries[0].reference}: put them into one folder with the label files, and name that."
+        )
     if not export.names and not options.labels:
         raise ValueError(f"Nothing in {source} names a class. Name those that it has in a file of --labels.")
     names, canvas = _classes(export, options)

@@ -212,7 +212,8 @@ def open_label_studio(tree: FileTree, options: Options) -> Export:
                 entries.append(_entry(file, task, regions, images))
                 names |= {name for region in regions for name in _labels_if_any(region)}
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"{file} cannot be read as Label Studio's tasks: {error!r}") from error
+            reason = error if isinstance(error, ValueError) else repr(error)
+            raise ValueError(f"{file} cannot be read as Label Studio's tasks: {reason}") from error
     notes = [f"Left out: {len(unlabelled)} tasks without annotation ({listed(unlabelled)})."] if unlabelled else []
     if left_out:
         notes.append(f"Left out: {left_out} results that are no polygon, rectangle, ellipse or brush with a label.")
@@ -252,6 +253,8 @@ def _labels_if_any(region: Mapping[str, Any]) -> list[str]:
 def _entry(file: File, task: Mapping[str, Any], regions: list[dict[str, Any]], images: Images) -> Entry:
     texts = [value for value in task["data"].values() if isinstance(value, str)]
     address = task["data"].get("image") or (texts[0] if texts else "")
+    if not isinstance(address, str):
+        raise ValueError(f"the image of task {task.get('id')} is not one address but {str(address)[:60]}")
     references = [*_references(address), *_references(str(task.get("file_upload") or ""))]
     found = next((image for reference in references if (image := images.find(reference, file.name))), None)
     reference = references[0] if references else str(task.get("id"))

@@ -156,7 +156,10 @@ def _names(tree: FileTree, table: Mapping[str, Any], options: Options) -> dict[i
         return {index: str(name) for index, name in enumerate(names)}
     if isinstance(names, Mapping) and all(str(index).isdecimal() for index in names):
         return {int(index): str(name) for index, name in names.items()}
-    raise ValueError(f"Nothing names the classes of {tree.source}: neither names in data.yaml nor classes.txt.")
+    raise ValueError(
+        f"Nothing names the classes of {tree.source}: neither names in data.yaml nor classes.txt. "
+        "Name them in a file of --labels, by their numbers."
+    )
 
 
 def _lists_of_names(tree: FileTree) -> list[File]:
