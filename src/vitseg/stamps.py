@@ -5,6 +5,7 @@
 import hashlib
 import json
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
@@ -33,6 +34,14 @@ def model_stamp(name: str) -> list[Any]:
 
 
 def file_stamp(file: Path) -> list[Any]:
-    """What tells whether a file has changed: its name, size and time of modification."""
+    """
+    What tells whether a file has changed: its name, size and time of modification.
+
+    Raises:
+        OSError: if there is none.
+        ValueError: if it is a pipe, or the like, from which nothing may ever come.
+    """
     stat = file.stat()
+    if not S_ISREG(stat.st_mode):
+        raise ValueError("it is no file: save what comes from it in one")
     return [file.name, stat.st_size, stat.st_mtime_ns]

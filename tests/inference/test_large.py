@@ -151,6 +151,12 @@ class TestConfidence:
         assert run("--model", model, png, "--scale", "0.6", "--output", png.parent) == 0
         assert not (png.parent / "photo_confidence.png").exists()
 
+    def test_of_a_picture_without_a_place_on_earth_is_no_reason_to_warn(self, model, png, recwarn):
+        pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
+        arguments = ["--model", model, png, "--scale", "0.3", "--output", png.parent, "--confidence", "tiff"]
+        assert run(*arguments) == 0
+        assert not [warning for warning in recwarn if "georeferenc" in str(warning.category).lower()]
+
     def test_goes_on_where_a_run_was_killed(self, model, png, monkeypatch):
         arguments = ["--model", model, png, "--scale", "native", "--confidence", "png", "--output"]
         assert run(*arguments, png.parent / "whole") == 0

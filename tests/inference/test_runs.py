@@ -18,6 +18,7 @@ from tiny_setr import save_tiny_setr
 
 from vitseg.cli import main
 from vitseg.inference import manifest, reading, saving
+from vitseg.stamps import file_stamp
 
 
 NAMES = ["wall", "sky", "tree", "road", "car"]
@@ -126,6 +127,11 @@ class TestStopped:
         assert segment(*arguments, output) == 0
         assert segment(*arguments, tmp_path / "undisturbed") == 0
         assert contents(output) == contents(tmp_path / "undisturbed")
+
+    def test_pipes_are_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe.png")
+        with pytest.raises(ValueError, match="it is no file"):
+            file_stamp(tmp_path / "pipe.png")
 
     def test_what_has_changed_is_done_anew(self, model, photos, tmp_path, read):
         output = tmp_path / "out"

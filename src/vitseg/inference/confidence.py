@@ -18,7 +18,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import cached_file
 
 from ..label_maps import ORIGIN, ignored_id, label_type, save_png
-from ..models.image_processing_semantic import mean_confidence, resized_confidence
+from ..models.image_processing_semantic import mean_confidence, resized_argmax, resized_confidence
 from ..models.labels import IGNORE_INDEX
 from .results import CONFIDENCE
 
@@ -147,22 +147,28 @@ def read_temperature(model: str) -> float:
     return float(temperature)
 
 
-def label_with_confidence(
-    logits: torch.Tensor, size: tuple[int, int], image_processor: BaseImageProcessor, options: ConfidenceOptions
-) -> tuple[np.ndarray, ConfidenceMap]:
+def label_picture(
+    logits: torch.Tensor,
+    size: tuple[int, int],
+    image_processor: BaseImageProcessor,
+    options: ConfidenceOptions | None = None,
+) -> tuple[np.ndarray, ConfidenceMap | None]:
     """
-    The label map of an image, and how sure of it the model is.
+    The label map of a picture, or of a frame, and how sure of it the model is, if that is wanted.
 
     Args:
         logits: scores `(num_labels, h, w)`.
-        size: height and width of the image.
+        size: height and width of the picture.
         image_processor: the model's, which may say that scores are no logits.
-        options: see `ConfidenceOptions`.
+        options: what is wanted of the confidence, if anything.
 
     Returns:
         Class ids, and 255 where the model abstains, uint8 `(height, width)`, or 65535 and uint16 where 255 may be a
         class; and the confidence.
     """
+    dtype, logits = label_type(len(logits)), logits.float()
+    if options is None:
+        return resized_argmax(logits, size).cpu().numpy().astype(dtype), None
     are_logits = getattr(image_processor, "scores_are_logits", True)
     label_map, confidence = resized_confidence(logits, size, options.temperature, are_logits)
     ignored = ignored_id(len(logits))
@@ -170,4 +176,4 @@ def label_with_confidence(
     by_class = mean_confidence(label_map, confidence)
     by_class.pop(ignored, None)
     confidence_map = ConfidenceMap(confidence.cpu().numpy(), by_class, options)
-    return label_map.cpu().numpy().astype(label_type(len(logits))), confidence_map
+    return label_map.cpu().numpy().astype(dtype), confidence_map

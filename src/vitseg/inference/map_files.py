@@ -13,6 +13,7 @@ import numpy as np
 
 from ..extras import require
 from ..label_maps import ORIGIN, Palette, lookup_table
+from .rasters import without_georeference_warnings
 
 
 # Yields a whole map in bands of rows, `(rows, width)`; those of PNG files are uint8 or uint16.
@@ -103,7 +104,8 @@ def save_tiff(
     from rasterio.enums import Resampling
 
     height, width = size
-    with rasterio.open(path, "w", height=height, width=width, dtype=dtype, nodata=nodata, **STORAGE, **place) as file:
+    profile = {"height": height, "width": width, "dtype": dtype, "nodata": nodata, **STORAGE, **place}
+    with without_georeference_warnings(), rasterio.open(path, "w", **profile) as file:
         file.update_tags(TIFFTAG_SOFTWARE=ORIGIN, TIFFTAG_IMAGEDESCRIPTION=note)
         if palette is not None:
             file.write_colormap(1, dict(enumerate(map(tuple, lookup_table(palette).tolist()))))
@@ -122,7 +124,7 @@ def _is_written(path: str, bands: Bands, width: int) -> bool:
     from rasterio.errors import RasterioError
 
     try:
-        with rasterio.open(path) as file:
+        with without_georeference_warnings(), rasterio.open(path) as file:
             return all(
                 np.array_equal(file.read(1, window=window), band, equal_nan=True)
                 for window, band in _placed(bands, width)

@@ -412,8 +412,8 @@ def claim(output: Path, work: str, accelerator: Accelerator) -> None:
     note = output / "predictions.json"
     if note.exists() and read_record(note).get("fingerprint") != work:
         raise ValueError(
-            f"{output} holds predictions of another model, protocol or format, or of another folder of images: give "
-            "another folder."
+            f"{output} holds predictions of another model, protocol or format, in another --dtype, or of another "
+            "folder of images: give another folder."
         )
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:

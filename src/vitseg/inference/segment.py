@@ -55,8 +55,6 @@ from ..arguments import add_computing_options
 from ..bands import describe_shown
 from ..extras import MissingExtraError
 from ..image_files import is_video_name
-from ..label_maps import label_type
-from ..models.image_processing_semantic import resized_argmax
 from ..overlapping import overlapping
 from ..processor import choose_computing
 from ..replacing import standing
@@ -243,13 +241,7 @@ def segment(
     """The label map of each picture, and how sure the model is of it, if that is wanted."""
     pixel_values = torch.cat([picture.pixel_values for picture in pictures])
     outputs = model(pixel_values.to(model.device, model.dtype))
-    outputs.logits = outputs.logits.float()
-    sizes = [(picture.image.height, picture.image.width) for picture in pictures]
-    if options is not None:
-        return [
-            confidence.label_with_confidence(logits, size, image_processor, options)
-            for logits, size in zip(outputs.logits, sizes, strict=True)
-        ]
-    dtype = label_type(outputs.logits.shape[1])
-    label_maps = (resized_argmax(logits, size) for logits, size in zip(outputs.logits, sizes, strict=True))
-    return [(label_map.cpu().numpy().astype(dtype), None) for label_map in label_maps]
+    return [
+        confidence.label_picture(logits, (picture.image.height, picture.image.width), image_processor, options)
+        for logits, picture in zip(outputs.logits, pictures, strict=True)
+    ]

@@ -19,13 +19,12 @@ from transformers.image_processing_utils import BaseImageProcessor
 from ..arguments import positive_int, whole_number
 from ..extras import MissingExtraError, require
 from ..image_files import printable
-from ..models.image_processing_semantic import resized_argmax
 from ..models.labels import IGNORE_INDEX
 from ..overlapping import overlapping
 from ..progress import progress_bar
 from ..replacing import replacing, write_json
 from ..stamps import file_stamp, identity, model_stamp
-from .confidence import ConfidenceOptions, label_with_confidence
+from .confidence import ConfidenceOptions, label_picture
 from .ledger import Ledger
 from .loading import MOST_CLASSES, class_names, palette_for
 from .outcomes import Outcome, why_failed
@@ -152,13 +151,15 @@ class Videos:
             suppress(ends_at) if ends_at else nullcontext(),
         ):
 
+            @torch.inference_mode()
             def write(answer: tuple[Any, torch.Tensor | None]) -> None:
                 item, logits = answer
                 if logits is None:
                     writer.copy(item)
                     return
                 with watch.during("classes"):
-                    label_map = self._label(item, logits)
+                    size = item.image.height, item.image.width
+                    label_map, _ = label_picture(logits, size, self.image_processor, self.confidence_options)
                 with watch.during("drawing"):
                     present = np.bincount(label_map.ravel(), minlength=IGNORE_INDEX)[:IGNORE_INDEX]
                     picture = writer.draw(item, label_map, present)
@@ -230,14 +231,6 @@ class Videos:
             if self.model.device.type == "cuda":
                 torch.cuda.synchronize()
         return zip(frames, logits, strict=True)
-
-    @torch.inference_mode()
-    def _label(self, frame: "Frame", logits: torch.Tensor) -> np.ndarray:
-        """Class ids, uint8 (height, width) of the frame."""
-        size = (frame.image.height, frame.image.width)
-        if self.confidence_options is not None:
-            return label_with_confidence(logits.float(), size, self.image_processor, self.confidence_options)[0]
-        return resized_argmax(logits.float(), size).cpu().numpy().astype(np.uint8)
 
 
 def segment_files(
