@@ -16,9 +16,7 @@ The intervals of differences are those of a paired bootstrap over images: both m
 """
 
 import argparse
-import base64
 import functools
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,7 +42,7 @@ from ..evaluation.results import Record, percent
 from ..evaluation.results_folder import COUNTS_FILE
 from ..label_maps import overlay
 from ..models.images import to_rgb
-from ..pages import render
+from ..pages import data_address, render
 from ..recipes.cards import markdown_table
 from ..replacing import replacing, standing, write_json
 from .validate import add_images_options, drawn_ids, load_subject, validate
@@ -164,8 +162,7 @@ def panel(picture: Image.Image, caption: str) -> Record:
     """A picture in a page."""
     picture = picture.copy()
     picture.thumbnail((WIDEST, WIDEST))
-    picture.save(file := io.BytesIO(), format="JPEG", quality=88)
-    return {"source": f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}", "caption": caption}
+    return {"source": data_address(picture), "caption": caption}
 
 
 def write_comparison(output: Path, comparison: Record, pictures: Sequence[Record]) -> None:

@@ -2,9 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vitseg validate --report`: a page that shows where a model fails, with its pictures in it."""
 
-import base64
-import html
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from ..evaluation.results import Record
 from ..label_maps import Palette, overlay
 from ..models.images import to_rgb
 from ..models.labels import IGNORE_INDEX
+from ..pages import data_address, render
 from ..replacing import replacing
 
 
@@ -27,10 +25,8 @@ NUM_PAIRS = 8
 CROP = 160  # pixels around an example, at least
 WRONG = (214, 40, 40)
 WIDEST = 1200  # pixels of a picture
-STYLE = (
-    "body{font:15px/1.5 sans-serif;color:#22262e;max-width:1200px;margin:2em auto;padding:0 1em}"
-    "img{max-width:100%}td,th{padding:.2em 1em .2em 0;text-align:right}td:first-child,th:first-child{text-align:left}"
-)
+
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]  # header and rows
 
 
 class Report:
@@ -77,36 +73,42 @@ class Report:
 
     def save(self, path: Path, record: Record, sums: Mapping[str, torch.Tensor]) -> None:
         """Write the page, complete or not at all."""
-        parts = [
-            f"<h1>Where {html.escape(str(record['model']))} fails</h1>",
-            f"<p>{html.escape(record['dataset'])}, {html.escape(record['split'])}, {record['images']} images; "
-            f"{html.escape(record['protocol_in_words'])}</p>",
-            "<h2>Worst images</h2><p>Image, truth, prediction, and in red what is wrong; white is ignored.</p>",
-            *(self.figure(index, f"mean IoU {100 * score:.1f}") for index, score in self.worst.items()),
-            "<h2>Largest confusions</h2><p>With an example of each.</p>",
-            *(
-                self.figure(pair, f"{self.names[pair[0]]} taken for {self.names[pair[1]]}: {100 * share:.1f}% of it")
-                for pair, share in self.shares.items()
-            ),
-            "<h2>By distance to a border</h2><p>Of the pixels so far from the nearest true border.</p>",
-            distance_table(sums["by_distance"].numpy()),
-            "<h2>By size of an object</h2><p>Objects are connected parts of a class; mean of their own IoU.</p>",
-            size_table(sums["by_size"].numpy()),
+        worst = [self.figure(index, f"mean IoU {100 * score:.1f}") for index, score in self.worst.items()]
+        confusions = [
+            self.figure(pair, f"{self.names[pair[0]]} taken for {self.names[pair[1]]}: {100 * share:.1f}% of it")
+            for pair, share in self.shares.items()
         ]
-        page = f'<!doctype html><meta charset="utf-8"><title>Where it fails</title><style>{STYLE}</style>'
+        page = render(
+            "failures.html",
+            model=str(record["model"]),
+            summary=f"{record['dataset']}, {record['split']}, {record['images']} images; "
+            f"{record['protocol_in_words']}",
+            pictures=[
+                ("Worst images", "Image, truth, prediction, and in red what is wrong; white is ignored.", worst),
+                ("Largest confusions", "With an example of each.", confusions),
+            ],
+            tables=[
+                (
+                    "By distance to a border",
+                    "Of the pixels so far from the nearest true border.",
+                    *distance_table(sums["by_distance"].numpy()),
+                ),
+                (
+                    "By size of an object",
+                    "Objects are connected parts of a class; mean of their own IoU.",
+                    *size_table(sums["by_size"].numpy()),
+                ),
+            ],
+        )
         with replacing(path) as unfinished:
-            unfinished.write_text(page + "\n".join(parts) + "\n", encoding="utf-8")
+            unfinished.write_text(page, encoding="utf-8")
 
-    def figure(self, key: int | tuple[int, int], caption: str) -> str:
+    def figure(self, key: int | tuple[int, int], caption: str) -> dict[str, str | None]:
         """A picture with its caption; without one, the caption alone."""
-        text = f"<p>{html.escape(caption)}</p>"
         picture = self.pictures.get(key)
-        if picture is None:
-            return text
-        picture.thumbnail((WIDEST, WIDEST))
-        picture.save(file := io.BytesIO(), format="JPEG", quality=88)
-        data = base64.b64encode(file.getvalue()).decode()
-        return f'{text}<img alt="{html.escape(caption)}" src="data:image/jpeg;base64,{data}">'
+        if picture is not None:
+            picture.thumbnail((WIDEST, WIDEST))
+        return {"caption": caption, "source": None if picture is None else data_address(picture)}
 
 
 def side_by_side(image: Image.Image, prediction: np.ndarray, truth: np.ndarray, palette: Palette) -> list[Image.Image]:
@@ -150,7 +152,7 @@ def box_of(mask: np.ndarray) -> tuple[int, int, int, int] | None:
     )
 
 
-def distance_table(by_distance: np.ndarray) -> str:
+def distance_table(by_distance: np.ndarray) -> Table:
     """Mean IoU and accuracy of the pixels at each distance."""
     rows, last = [], 0.0
     for distance, counts in zip(DISTANCES, by_distance, strict=True):
@@ -159,24 +161,17 @@ def distance_table(by_distance: np.ndarray) -> str:
             scores = mean_scores({"pixels": counts})
             rows.append((name, f"{pixels:,}", percent(scores["mean_iou"]), percent(scores["overall_accuracy"])))
         last = distance
-    return table(("distance in pixels", "pixels", "mean IoU", "accuracy"), rows)
+    return ("distance in pixels", "pixels", "mean IoU", "accuracy"), rows
 
 
-def size_table(by_size: np.ndarray) -> str:
+def size_table(by_size: np.ndarray) -> Table:
     """Mean IoU of the objects of each size."""
     rows = [
         (f"{2**size:,} to {2 ** (size + 1) - 1:,}", f"{count:,}", percent(total / UNIT / count))
         for size, (count, total) in enumerate(by_size.tolist())
         if count
     ]
-    return table(("area in pixels", "objects", "mean IoU"), rows)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of HTML."""
-    lines = ["".join(f"<th>{cell}</th>" for cell in header)]
-    lines += ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    return ("area in pixels", "objects", "mean IoU"), rows
 
 
 def percent(share: float | np.ndarray) -> str:
