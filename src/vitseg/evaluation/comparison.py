@@ -149,7 +149,11 @@ def _most_different_first(names: Sequence[str], images: Sequence[ImageCounts]) -
 
 def models_table(comparison: Record) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table of models."""
-    means = [key for key in comparison["models"][0]["scores"] if key != "mean_iou"]
+    means = [
+        key
+        for key in ("mean_accuracy", "overall_accuracy", "boundary_iou")
+        if key in comparison["models"][0]["scores"]
+    ]
     header = ["model", "mean IoU", "95% interval", f"against {comparison['baseline']}", "95% interval"]
     header += [*(MEANS[key] for key in means), "images/s", "protocol"]
     rows = []

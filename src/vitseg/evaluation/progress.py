@@ -5,6 +5,7 @@ How far an evaluation has come, kept on disk, so that one that was stopped conti
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,13 @@ class EvaluationProgress:
         with replacing(self.file) as unfinished:
             packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
             save_file(packed, unfinished, {"state": json.dumps(state, allow_nan=False)})
+
+
+def dataset_revision(name: str | DataSource, split: str) -> str | None:
+    """The commit of a data set on the Hub, or `None` for a local one."""
+    first = parquet_files(name, split)[0]
+    match = re.match(r"hf://datasets/[^@]+@([^/]+)/", first)
+    return match.group(1) if match else None
 
 
 def summed(parts: Iterable[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

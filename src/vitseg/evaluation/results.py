@@ -156,6 +156,7 @@ def add_to_model_card(card_file: Path, record: Record) -> None:
             dataset_type=dataset,
             dataset_name=dataset,
             dataset_split=record["split"],
+            dataset_revision=record.get("dataset_revision"),
             metric_type=key,
             metric_name=f"{MEANS[key]} ({record['protocol_in_words']})",
             metric_value=round(100 * record["scores"][key], 2),

@@ -52,7 +52,7 @@ from ..evaluation.image_counts import ImageCounts
 from ..evaluation.inference import predict_images
 from ..evaluation.metric import MeanIoU
 from ..evaluation.options import add_test_options, choose_protocol, run_options, run_work, settle_dtype
-from ..evaluation.progress import EvaluationProgress, dataset_stamp, summed
+from ..evaluation.progress import EvaluationProgress, dataset_revision, dataset_stamp, summed
 from ..evaluation.results import (
     Record,
     add_to_model_card,
@@ -218,6 +218,7 @@ def validate(args: argparse.Namespace, accelerator: Accelerator) -> int:
             model=args.model,
             weights=weights_digest(args.model),
             dataset=str(args.dataset),
+            dataset_revision=dataset_revision(args.dataset, args.split),
             split=args.split,
             limit=args.limit,
             images=len(image_scores),

@@ -8,7 +8,8 @@ Publish a model folder on the Hugging Face Hub, with a model card, after checkin
 
 The folder is loaded in fresh processes, with vitseg and without it, which must print no warning and answer as its
 fingerprint says. The card states what conversion.json and the recipe say of the weights, published figures as
-published, and measured ones from the results.json files of `vitseg validate` alone. All files go up in one commit.
+published, and measured ones from the results.json files of `vitseg validate` alone; those of data sets on the Hub go
+into .eval_results, too, where the Hub's leaderboards read them. All files go up in one commit.
 A run that failed is started again, and uploads only what is missing; what is there already is not uploaded twice.
 
 With --dry-run nothing leaves the machine: FOLDER gets what the repository would. To log in, `hf auth login`.
@@ -31,6 +32,7 @@ from ..inference.confidence import CALIBRATION_FILE
 from ..models.adapters import ADAPTER_CONFIG, ADAPTER_FILES, ENCODER_FILE
 from ..replacing import replacing, standing, write_json
 from .card import read_results, write_model_card
+from .eval_results import write_eval_results
 from .fresh_process import load_in_fresh_process
 from .upload import upload
 
@@ -87,6 +89,7 @@ def publish(args: argparse.Namespace) -> None:
         # Before the processes, which take seconds: it may be refused.
         files[CARD] = Path(name) / CARD
         write_model_card(files[CARD], model, args.repo, records, args.license)
+        files |= write_eval_results(Path(name), records)
         files[fingerprint.FILE] = Path(name) / fingerprint.FILE
         if ENCODER_FILE in files:
             files[ADAPTER_CONFIG] = Path(name) / ADAPTER_CONFIG
@@ -164,6 +167,7 @@ def copy(files: Mapping[str, Path], output: Path) -> None:
     with replacing(output) as unfinished:
         unfinished.mkdir()
         for name, path in files.items():
+            (unfinished / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(path, unfinished / name)
     for name in sorted(files):
         print(f"{(output / name).stat().st_size:12,} {name}")
