@@ -144,7 +144,7 @@ PATHS: dict[str, Callable[[Path], np.ndarray]] = {
     "classifier": lambda folder: np.asarray(load_labelled_images(folder / "classes", "test")[0]["image"]),
     "detector": lambda folder: np.asarray(load_images_with_objects(folder / "maps", "test")[0]["image"]),
     "segment": lambda folder: np.asarray(read_image(folder / "pictures/picture.png")),
-    "predict, a folder": lambda folder: np.asarray(ImageFiles(folder / "pictures", folder / "out")[0]["image"]),
+    "predict, a folder": lambda folder: np.asarray(ImageFiles(folder / "pictures", folder / "out", None)[0]["image"]),
     "predict, a data set": lambda folder: np.asarray(DatasetImages(str(folder / "maps"), "test")[0]["image"]),
 }
 

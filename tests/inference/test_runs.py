@@ -76,15 +76,15 @@ def segment_until_killed(count: int, arguments: list[str]) -> None:
 
 class TestStopped:
     @pytest.fixture
-    def read(self, monkeypatch) -> list[str]:
-        """The files that are read."""
-        files, read_image = [], reading.read_image
+    def read(self, photos, monkeypatch) -> list[str]:
+        """The photos that are decoded."""
+        files, read_model_image = [], reading.read_model_image
 
-        def recorded(path):
-            files.append(path.name)
-            return read_image(path)
+        def recorded(content, num_bands):
+            files.extend(photo.name for photo in photos.iterdir() if photo.read_bytes() == content)
+            return read_model_image(content, num_bands)
 
-        monkeypatch.setattr(reading, "read_image", recorded)
+        monkeypatch.setattr(reading, "read_model_image", recorded)
         return files
 
     @pytest.mark.slow
