@@ -253,6 +253,14 @@ def test_images_are_never_replaced_by_predictions(model, tmp_path, capsys):
         assert (folder / "x.png").read_bytes() == content
 
 
+def test_an_annotation_of_others_is_never_replaced(model, photos, capsys):
+    (photos / "coco.json").write_text("{}")
+    for wanted in ("cvat", "coco"):
+        assert run("--model", model, "--images", photos, "--format", wanted, "--output", photos) == 2
+        assert "coco.json would be replaced, and is no result" in capsys.readouterr().err
+    assert (photos / "coco.json").read_text() == "{}"
+
+
 def test_a_name_costs_one_image(model, tmp_path, capsys):
     folder, output = tmp_path / "photos", tmp_path / "out"
     folder.mkdir()
@@ -304,6 +312,12 @@ def test_refusals(model, photos, tmp_path, capsys):
     (photos / "berlin" / same.name).write_bytes(same.read_bytes())
     assert run(*arguments, "--images", photos) == 2
     assert f"such as {same.stem}" in capsys.readouterr().err
-    assert run(*arguments, "--dataset", tmp_path, "--format", "cvat") == 2
-    assert "is of image files, which the tool shows: give --images" in capsys.readouterr().err
+    for wrong, message in (
+        (("--dataset", tmp_path, "--format", "cvat"), "is of image files, which the tool shows: give --images"),
+        (("--images", photos, "--tolerance", "2"), "--tolerance is for labelling tools: --format coco, cvat"),
+        (("--images", photos, "--format", "coco", "--tolerance", "-1"), "-1 is no distance in pixels"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            run(*arguments, *wrong)
+        assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

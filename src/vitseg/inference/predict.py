@@ -27,6 +27,7 @@ well, 1 if images were left out, and 2 if the work failed.
 import argparse
 import functools
 import hashlib
+import itertools
 import math
 import os
 import time
@@ -64,8 +65,15 @@ from .results import PREDICTIONS, area_report
 
 LONGEST_NAME = 255  # bytes, on most file systems
 # Format -> what is made of all predictions: for labelling tools, or else for a test server.
-TOOLS = {"coco": "coco.json", "cvat": "cvat.xml", "label-studio": "label-studio.json", "labelme": "labelme.zip"}
-SUBMISSION = "submission.zip"
+TOOLS = {
+    "coco": ("coco.json",),
+    "cvat": ("cvat.xml", "cvat.json"),
+    "label-studio": ("label-studio.json", "label-studio.xml"),
+    "labelme": ("labelme.zip",),
+}
+TOOL_OPTIONS = ("shapes", "tolerance", "min_area")  # those of `RegionOptions`, which has the defaults
+SUBMISSION = ("submission.zip",)
+MADE_OF_ALL = (*SUBMISSION, *itertools.chain(*TOOLS.values()))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,20 +91,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--shapes",
         choices=("polygons", "masks"),
-        default="polygons",
         help="a polygon for each connected part of a class, of those with holes a mask, or a mask for each class "
-        "(%(default)s)",
+        "(polygons)",
     )
     group.add_argument(
         "--tolerance",
         type=pixels,
-        default=1.0,
         metavar="PIXELS",
-        help="by how much polygons may be off; 0 is exact (%(default)s)",
+        help="by how much polygons may be off; 0 is exact (1)",
     )
-    group.add_argument(
-        "--min-area", type=positive_int, default=1, metavar="PIXELS", help="leave out smaller parts and holes (1)"
-    )
+    group.add_argument("--min-area", type=positive_int, metavar="PIXELS", help="leave out smaller parts and holes (1)")
 
 
 def pixels(text: str) -> float:
@@ -116,6 +120,12 @@ def pixels(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.format in TOOLS:
+        require("labels")
+        if args.dataset:
+            args.usage_error(f"--format {args.format} is of image files, which the tool shows: give --images")
+    elif given := [option for option in TOOL_OPTIONS if getattr(args, option) is not None]:
+        args.usage_error(f"--{given[0].replace('_', '-')} is for labelling tools: --format {', '.join(TOOLS)}")
     if args.dataset:
         args.dataset = source_of(args)
     return run_work(functools.partial(predict, args))
@@ -189,12 +199,7 @@ def predict(args: argparse.Namespace, accelerator: Accelerator) -> int:
 
     Raises:
         OSError, ValueError: saying why there are no predictions, or not all.
-        MissingExtraError: if they are for a labelling tool, and what writes its files is not installed.
     """
-    if args.format in TOOLS:
-        require("labels")
-        if args.dataset:
-            raise ValueError(f"--format {args.format} is of image files, which the tool shows: give --images.")
     label_format = "ids" if args.format in TOOLS else args.format
     model, image_processor = load_model(args.model, accelerator.device, settle_dtype(args, accelerator))
     check_classes(label_format, model.config.num_labels)
@@ -227,8 +232,8 @@ def predict(args: argparse.Namespace, accelerator: Accelerator) -> int:
     with open_ledger(args, names, process, "left out: {reason}") as ledger:
         missing = find_missing(predictions, process.share(len(names)), args.workers, ledger)
         if any(process.gather(bool(missing))) and process.is_main:
-            for result in (SUBMISSION, *TOOLS.values()):  # There is none of outdated predictions, should the run stop.
-                (args.output / result).unlink(missing_ok=True)
+            for name in MADE_OF_ALL:  # There is nothing of outdated predictions, should the run be stopped.
+                (args.output / name).unlink(missing_ok=True)
         predicted = predict_images(model, image_processor, images, missing, accelerator, protocol, **run_options(args))
         answers = usable(predicted, args.skip_broken)
         for outcome in overlapping(predictions.save, answers, args.workers, waiting=args.workers):
@@ -236,7 +241,7 @@ def predict(args: argparse.Namespace, accelerator: Accelerator) -> int:
     failed = ledger.sum_up()
     if process.is_main:
         complete = [index for index in range(len(names)) if origin_of(predictions.file(index)) is not None]
-        result = args.output / TOOLS.get(args.format, SUBMISSION)
+        result = args.output / TOOLS.get(args.format, SUBMISSION)[0]
         if isinstance(images, ImageFiles) and args.format in TOOLS:
             write_for_tool(args, predictions, images, complete, result)
         else:
@@ -257,6 +262,7 @@ def write_for_tool(
     from ..data.labelling_tools import pre_annotations
     from ..data.regions import RegionOptions
 
+    given = {option: value for option in TOOL_OPTIONS if (value := getattr(args, option)) is not None}
     paths = [images.paths[index] for index in complete]
     if (unsuitable := next((path for path in paths if printable(path) != path), None)) is not None:
         raise ValueError(f"{printable(unsuitable)} is not UTF-8, as names in {result.name} are: rename its folder.")
@@ -266,7 +272,7 @@ def write_for_tool(
         label_maps=predictions.folder,
         names=predictions.classes,
         palette=predictions.palette,
-        options=RegionOptions(args.shapes, args.tolerance, args.min_area),
+        options=RegionOptions(**given),
         threads=args.workers,
     )
     pre_annotations.WRITERS[args.format](drawn, result)
@@ -407,9 +413,12 @@ def claim(output: Path, work: str, accelerator: Accelerator) -> None:
     Note in the output folder what its predictions are made with.
 
     Raises:
-        ValueError: if it holds those of something else.
+        ValueError: if it holds those of something else, or a file of others that would be replaced.
     """
     note = output / "predictions.json"
+    others = [name for name in MADE_OF_ALL if (output / name).exists()]
+    if others and not note.exists():
+        raise ValueError(f"{output / others[0]} would be replaced, and is no result: give another --output.")
     if note.exists() and read_record(note).get("fingerprint") != work:
         raise ValueError(
             f"{output} holds predictions of another model, protocol or format, in another --dtype, or of another "
