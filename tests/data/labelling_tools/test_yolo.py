@@ -123,12 +123,20 @@ def test_a_split_that_nobody_has_labelled_is_left_out(tmp_path):
     labels = {"train/a": f"0 {POLYGON}", "train/b": None, "val/c": "", "test/d": None}
     dataset = open_export("yolo", write_yolo(tmp_path, labels))
     assert sorted(pairs_of(dataset)) == ["train/a", "train/b", "val/c"]
-    assert "Left out: 1 images of splits without label files (images/test/d.jpg)." in dataset.notes
+    assert any("(images/test/d.jpg)" in note for note in dataset.notes)
+    # Nor are pictures of anything else taken for images with nothing on them.
+    write_picture(tmp_path / "masks/a.png")
+    dataset = open_export("yolo", tmp_path)
+    assert sorted(pairs_of(dataset)) == ["train/a", "train/b", "val/c"]
+    assert any("(images/test/d.jpg, masks/a.png)" in note for note in dataset.notes)
 
 
-def test_key_points_are_refused_and_images_of_one_name_told(tmp_path):
+def test_key_points_and_names_that_yaml_changes_are_refused_and_images_of_one_name_told(tmp_path):
     folder = write_yolo(tmp_path, {"a": "0 .5 .5 .2 .2 .1 .1 1 .2 .3 1", "b": ""}, f"kpt_shape: [2, 3]\n{NAMES}")
     with pytest.raises(ValueError, match=r"data\.yaml is of key points"):
+        open_export("yolo", folder)
+    write_text(folder / "data.yaml", "names: [yes, no]")
+    with pytest.raises(ValueError, match="put it in quotes"):
         open_export("yolo", folder)
     write_text(folder / "data.yaml", NAMES)
     write_picture(folder / "images/a.png")

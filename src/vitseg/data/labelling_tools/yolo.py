@@ -94,15 +94,14 @@ def open_yolo(tree: FileTree, options: Options) -> Export:
     if not any(labels.values()):
         raise ValueError(f"No image in {tree.source} has a label file of its name (.txt), beside it or in labels/.")
     splits = _splits(tree, table, images)
-    # A split of which nothing is labelled, often that for testing, is one that nobody has labelled yet.
-    labelled = {splits[path] for path, label in labels.items() if label}
-    unlabelled = [path for path in images.files if splits[path] not in labelled]
-    entries = [
-        Entry(image, label or b"", str(label or f"{image} without label file"), splits[path], path)
-        for (path, image), label in zip(images.files.items(), labels.values(), strict=True)
-        if splits[path] in labelled
-    ]
-    empty = [path for path, label in labels.items() if label is None and splits[path] in labelled]
+    left_out = _left_out(labels, splits)
+    for path in left_out:
+        del labels[path]
+    entries = []
+    for path, label in labels.items():
+        image = images.files[path]
+        entries.append(Entry(image, label or b"", str(label or f"{image} without label file"), splits[path], path))
+    empty = [path for path, label in labels.items() if label is None]
     used = {file.name for file in labels.values() if file} | {file.name for file in _lists_of_names(tree)}
     alone = [path for path in tree.files if "labels/" in path and path.endswith(".txt") and path not in used]
     # Without its image there is no telling its size; the preparation says that it is missing.
@@ -110,8 +109,10 @@ def open_yolo(tree: FileTree, options: Options) -> Export:
         Entry(None, tree.files[path], str(tree.files[path]), split_in(path.split("/")[:-1]), path) for path in alone
     ]
     notes = [f"Without label file, so all background: {len(empty)} images ({listed(empty)})."] if empty else []
-    if unlabelled:
-        notes.append(f"Left out: {len(unlabelled)} images of splits without label files ({listed(unlabelled)}).")
+    if left_out:
+        notes.append(
+            f"Left out: {len(left_out)} images in splits without label files or outside images/ ({listed(left_out)})."
+        )
     return Export(
         names=[names[index] for index in sorted(names)],
         order="in the order of their numbers",
@@ -120,6 +121,17 @@ def open_yolo(tree: FileTree, options: Options) -> Export:
         overlaps="area",
         notes=notes,
     )
+
+
+def _left_out(labels: Mapping[str, File | None], splits: Mapping[str, str | None]) -> list[str]:
+    """
+    The images without label file that are not for that reason images with nothing on them: of a split of which
+    nothing is labelled, often that for testing; and those beside folders called images, such as masks.
+    """
+    labelled = {splits[path] for path, label in labels.items() if label}
+    outside = [path for path in labels if "/images/" not in f"/{path}"]
+    others = set(outside) if len(outside) < len(labels) else set()
+    return [path for path, label in labels.items() if not label and (splits[path] not in labelled or path in others)]
 
 
 def find_table(tree: FileTree) -> File | None:
@@ -153,13 +165,17 @@ def _names(tree: FileTree, table: Mapping[str, Any], options: Options) -> dict[i
     if names is None and options.labels:
         names = list(read_own_labels(options.labels)[0].names)
     if isinstance(names, list):
-        return {index: str(name) for index, name in enumerate(names)}
-    if isinstance(names, Mapping) and all(str(index).isdecimal() for index in names):
-        return {int(index): str(name) for index, name in names.items()}
-    raise ValueError(
-        f"Nothing names the classes of {tree.source}: neither names in data.yaml nor classes.txt. "
-        "Name them in a file of --labels, by their numbers."
-    )
+        names = dict(enumerate(names))
+    if not isinstance(names, Mapping) or not all(str(index).isdecimal() for index in names):
+        raise ValueError(
+            f"Nothing names the classes of {tree.source}: neither names in data.yaml nor classes.txt. "
+            "Name them in a file of --labels, by their numbers."
+        )
+    if any(isinstance(name, bool) for name in names.values()):
+        raise ValueError(
+            "A name in data.yaml is yes, no, on or off, which mean true and false in YAML: put it in quotes."
+        )
+    return {int(index): str(name) for index, name in names.items()}
 
 
 def _lists_of_names(tree: FileTree) -> list[File]:
