@@ -35,6 +35,8 @@ def test_ids_hold_where_names_do_not_say_otherwise():
         "1 of 2 class names are others in the data set: class 1 is 'way' in the model and 'road' in the data set"
     ]
     assert match_classes(["a", "b"], ["b", "c"], by="id").ids is None
+    assert match_classes(["a", "b"], ["b", "c"]).ids.tolist() == [2, 0]
+    assert match_classes(["step, stair", "stairway", "wall"], ["step", "stair", "wall"]).ids is None
     assert match_classes(["sky", "way"], ["sky", "road"], by="name").ids.tolist() == [0, 2]
 
 

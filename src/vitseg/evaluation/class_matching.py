@@ -66,19 +66,23 @@ def match_classes(model_names: Sequence[str], data_names: Sequence[str], by: str
     Args:
         model_names: by class id.
         data_names: likewise.
-        by: `"name"` or `"id"`; by default the id, unless names are found elsewhere or there are not as many.
+        by: `"name"` or `"id"`; by default the id, unless the same names stand elsewhere or there are not as many.
 
     Raises:
         ValueError: if there are not as many and they are not to be, or cannot be, found by name.
     """
     if list(model_names) == list(data_names):
         return ClassMatch(list(data_names))
-    pairs = {} if by == "id" else _pairs(model_names, data_names)
     has_as_many = len(model_names) == len(data_names)
-    if by == "id" or (by is None and has_as_many and all(here == there for here, there in pairs.items())):
+    if by is None and has_as_many:
+        # Of two lists of the same classes, one with synonyms, a synonym alone is no reason to doubt the order.
+        sure = _pairs(model_names, data_names, (_all_synonyms,))
+        by = "id" if all(here == there for here, there in sure.items()) else "name"
+    if by == "id":
         if not has_as_many:
             raise ValueError(f"has {len(data_names)} classes, but the model has {len(model_names)}.")
         return ClassMatch(list(model_names), renamed=tuple(data_names))
+    pairs = _pairs(model_names, data_names, (_all_synonyms, _first_synonym, _synonyms))
     if not pairs:
         raise ValueError(
             f"has {len(data_names)} classes, but the model has {len(model_names)}, and none has the same name: "
@@ -94,11 +98,15 @@ def match_classes(model_names: Sequence[str], data_names: Sequence[str], by: str
     )
 
 
-def _pairs(model_names: Sequence[str], data_names: Sequence[str]) -> dict[int, int]:
-    """The id in the data set of each class of the model that is found there."""
+def _pairs(
+    model_names: Sequence[str], data_names: Sequence[str], ways: Sequence[Callable[[str], list[str]]]
+) -> dict[int, int]:
+    """
+    The id in the data set of each class of the model that is found there, in one way or else in the next: so door is
+    "door, double door", and not "screen door, door".
+    """
     pairs: dict[int, int] = {}
-    # What is surest first: door is "door, double door", and not "screen door, door".
-    for keys in (_all_synonyms, _first_synonym, _synonyms):
+    for keys in ways:
         here = _only(model_names, keys, set(pairs))
         there = _only(data_names, keys, set(pairs.values()))
         for key in filter(there.__contains__, here):
