@@ -177,12 +177,11 @@ def check_bands(image: Image.Image | np.ndarray, image_processor: Any, what: str
     """
     expected, found = bands_of(image_processor), None if isinstance(image, Image.Image) else len(image)
     if expected != found:
-        kinds = [
-            "a picture in RGB" if number is None else f"an image of {number} bands" for number in (found, expected)
-        ]
+        kinds = ("in RGB" if number is None else f"of {number} bands" for number in (found, expected))
         raise ValueError(
-            f"{what} is {kinds[0]}, but the model takes {kinds[1].removeprefix('a ').removeprefix('an ')}: give it "
-            "what it was trained on, or train one on images like this."
+            "{} is an image {}, but the model takes images {}: give it such, or train one on images like this.".format(
+                what, *kinds
+            )
         )
 
 

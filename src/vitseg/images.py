@@ -135,7 +135,7 @@ def _decode(encoded: bytes | dict[str, Any], what: str, convert: Callable[[Image
         raise ValueError(f"{what} {error}") from error
     except UnidentifiedImageError:
         hint = (
-            ", as a file of bands is, which are for models that were trained on such (vitseg prepare folder --bands)"
+            ". Bands of a TIFF or NumPy file are read by models that were trained on them (vitseg prepare --bands)"
             if data.startswith((NUMPY_START, *TIFF_STARTS))
             else ""
         )

@@ -8,7 +8,6 @@ import zipfile
 
 import numpy as np
 import pytest
-import rasterio
 import torch
 from PIL import Image
 
@@ -31,6 +30,7 @@ def npy(array, **options):
 
 def tiff(array, **options):
     """`(bands, height, width)` as a GeoTIFF that rasterio writes."""
+    rasterio = pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
     bands, height, width = array.shape
     profile = {"driver": "GTiff", "count": bands, "height": height, "width": width, "dtype": array.dtype, **options}
     with rasterio.MemoryFile() as memory:
@@ -155,6 +155,23 @@ def test_augmentation_moves_all_bands_and_recolours_none(num_bands, dtype):
         torch.testing.assert_close(example["pixel_values"], expected.float())
     with pytest.raises(ValueError, match=rf"\({num_bands}, height, width\)"):
         transform(torch.zeros(num_bands + 1, 40, 50), label_map, np.random.default_rng(0))
+
+
+def test_masks_may_be_arrays_too_but_images_no_pictures(tmp_path, capsys):
+    command = folder_of(tmp_path / "mine", {f"{name}.npy": npy(np.ones((6, 8, 4))) for name in "ab"})
+    for mask in (tmp_path / "mine").glob("*/masks/*.png"):
+        np.save(mask.with_suffix(".npy"), MASK)
+        mask.unlink()
+    assert main([*command, str(tmp_path / "data"), "--bands", "all"]) == 0
+    np.testing.assert_array_equal(load_examples(tmp_path / "data", "validation")[0]["label_map"], MASK)
+    np.save(tmp_path / "mine/train/masks/a.npy", MASK / 2)
+    assert main([*command, str(tmp_path / "halves"), "--bands", "all"]) == 1
+    assert "a.npy has the shape (6, 8) and type float64; expected an integer per pixel" in capsys.readouterr().err
+    photo = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(photo, "PNG")
+    command = folder_of(tmp_path / "photos", {f"{name}.png": photo.getvalue() for name in "ab"})
+    assert main([*command, str(tmp_path / "photos-data"), "--bands", "all"]) == 1
+    assert "With --bands, images are TIFF files or NumPy's" in capsys.readouterr().err
 
 
 def test_statistics_that_are_none_are_refused(tmp_path):

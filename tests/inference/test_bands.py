@@ -4,7 +4,6 @@
 
 import numpy as np
 import pytest
-import rasterio
 import torch
 from data.test_bands import folder_of, npy, tiff
 from every_model import build
@@ -66,6 +65,7 @@ def test_segment_and_predict_take_tiff_and_numpy(tmp_path, models, array, capsys
 
 
 def test_a_geotiff_at_its_own_resolution_lies_where_it_lay(tmp_path, models, array):
+    rasterio = pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
     (tmp_path / "scene.tif").write_bytes(tiff(np.moveaxis(array, -1, 0)))
     # Five bands, in another order, with a border without data.
     shuffled = np.moveaxis(array, -1, 0)[[3, 0, 0, 2, 1]].copy()
@@ -99,7 +99,7 @@ def test_validate_draws_three_bands(tmp_path, models, capsys):
     assert len(list((tmp_path / "out/images").glob("*.png"))) == 1
     validate[2] = models / "pictures"
     assert run(*validate) != 0
-    assert "b is an image of 4 bands, but the model takes picture" in capsys.readouterr().err
+    assert "b is an image of 4 bands, but the model takes images in RGB" in capsys.readouterr().err
 
 
 def test_other_bands_are_refused_by_name(tmp_path, models, array, capsys):
@@ -119,8 +119,8 @@ def test_other_bands_are_refused_by_name(tmp_path, models, array, capsys):
 
     assert "the image has the shape (140, 200, 3), but 4 bands are expected" in refusal("bands", "three.npy")
     assert "neither a TIFF file nor one of NumPy" in refusal("bands", "photo.png")
-    assert "for models that were trained on such" in refusal("pictures", "four.npy")
-    assert "for models that were trained on such" in refusal("pictures", "four.tif")
+    assert "are read by models that were trained on them" in refusal("pictures", "four.npy")
+    assert "are read by models that were trained on them" in refusal("pictures", "four.tif")
     assert "it has 2 bands, but the model takes 4" in refusal("bands", "two.tif", "--scale", "native")
     (tmp_path / "clip.mp4").touch()
     for name, *options, message in (

@@ -13,6 +13,8 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from ..bands import read_bands
+from ..image_files import is_array_name
 from ..images import read_label_map
 from .archives import File
 
@@ -66,7 +68,7 @@ class _AnnotationFile:
 @dataclass(frozen=True)
 class MaskFile(_AnnotationFile):
     """
-    An image file whose pixel values, or positions in a palette, are the annotation.
+    An image file whose pixel values, or positions in a palette, are the annotation, or an array of NumPy.
 
     Args:
         file: the file.
@@ -76,7 +78,16 @@ class MaskFile(_AnnotationFile):
     is_colored: bool = False
 
     def read(self) -> np.ndarray:
+        if is_array_name(self.file.name):
+            return self._read_array()
         return read_label_map(self.file.read(), str(self), self.is_colored)
+
+    def _read_array(self) -> np.ndarray:
+        values = read_bands(self.file.read(), str(self))
+        if self.is_colored or values.ndim != 2 or (values != np.trunc(values)).any():
+            expected = "colours, which arrays are not read for" if self.is_colored else "an integer per pixel"
+            raise ValueError(f"{self} has the shape {values.shape} and type {values.dtype}; expected {expected}.")
+        return values.astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..image_files import is_array_name, is_image_name, without_image_suffix
+from ..image_files import is_array_name, is_band_file_name, is_image_name, without_image_suffix
 from .archives import File, FileTree
 
 
@@ -129,7 +129,7 @@ def find_pairs(tree: FileTree, is_image: Callable[[str], bool] = is_image_name) 
 
     Args:
         tree: the folder.
-        is_image: whether a file is an image by its path; masks are image files in any case.
+        is_image: whether a file is an image by its path. Masks are such files, or image files in any case.
 
     Returns:
         The pairs in the order of their names, and the paths of other files among them.
@@ -137,10 +137,14 @@ def find_pairs(tree: FileTree, is_image: Callable[[str], bool] = is_image_name) 
     Raises:
         ValueError: if there are no images or no masks, or two have the same name but for the suffix.
     """
+
+    def is_mask(path: str) -> bool:
+        return is_image_name(path) or is_image(path)
+
     places = {path: place for path in tree.files if (place := place_of(path))}
-    if not any(is_image(path) or is_image_name(path) for path in places):
+    if not any(map(is_mask, places)):
         places = _beside_each_other(tree, is_image)
-    wanted = ((_IMAGES, is_image), (_MASKS, is_image_name))
+    wanted = ((_IMAGES, is_image), (_MASKS, is_mask))
     kinds = [_first_folder(tree, places, folders, is_wanted) for folders, is_wanted in wanted]
     images, masks = (
         _by_key(tree, {path: place for path, place in places.items() if place.folder == kind and is_wanted(path)})
@@ -152,8 +156,7 @@ def find_pairs(tree: FileTree, is_image: Callable[[str], bool] = is_image_name) 
         image, mask = images.get(key), masks.get(key)
         name, place = (image or masks[key])[1:]
         pairs.append(FoundPair(name, image and image[0], mask and mask[0], place.split_folder))
-    is_read = {path for path in places if is_image(path) or is_image_name(path)}
-    others = [path for path, place in places.items() if place.folder in kinds and path not in is_read]
+    others = [path for path, place in places.items() if place.folder in kinds and not is_mask(path)]
     return sorted(pairs, key=lambda pair: pair.name), others
 
 
@@ -177,8 +180,11 @@ def _first_folder(
     if chosen is None:
         parents = sorted({path.rpartition("/")[0] or "." for path in tree.files if is_wanted(path)})
         listed = ", ".join(parents[:_EXAMPLES]) + (", ..." if len(parents) > _EXAMPLES else "")
-        has_arrays = is_wanted is is_image_name and any(map(is_array_name, tree.files))
-        hint = " Files of NumPy are read for their bands alone: say --bands all." if has_arrays else ""
+        hint = ""
+        if is_wanted is is_image_name and any(map(is_array_name, tree.files)):
+            hint = " Files of NumPy are read for their bands alone: say --bands all."
+        elif is_wanted is is_band_file_name:
+            hint = " With --bands, images are TIFF files or NumPy's (.npy, .npz)."
         raise ValueError(
             f"There is no folder {folders[0]!r} with image files in {tree.source} (nor {', '.join(folders[1:])}). "
             f"Image files are in: {listed or 'none of its folders'}.{hint}"

@@ -13,6 +13,7 @@ from ..bands import read_bands
 from ..extras import MissingExtraError
 from ..image_files import (
     describe_left_out,
+    is_array_name,
     is_band_file_name,
     is_image_name,
     printable,
@@ -97,7 +98,7 @@ def open_folder(
         )
     if left_out := describe_left_out(others):
         notes.append(left_out)
-    chosen = None if bands is None else choose_bands(bands, _count_bands(found))
+    chosen = None if bands is None else choose_bands(bands, _count_bands(found, train_ids.is_colored))
     return RawDataset(
         title=Path(source).resolve().stem,
         labels=labels,
@@ -109,16 +110,15 @@ def open_folder(
     )
 
 
-def _count_bands(pairs: Sequence[FoundPair]) -> int:
+def _count_bands(pairs: Sequence[FoundPair], is_colored: bool) -> int:
     """How many bands the images have, by the first that can be read; the preparation refuses others."""
     reasons = []
     for pair in pairs:
         if pair.image is None or pair.mask is None:
             continue
         try:
-            with pair.mask.open() as file, open_header(file) as mask:
-                size = mask.height, mask.width
-            return count_bands(read_bands(pair.image.read(), str(pair.image)).shape, size)
+            height, width = MaskFile(pair.mask, is_colored).read().shape
+            return count_bands(read_bands(pair.image.read(), str(pair.image)).shape, (height, width))
         except MissingExtraError:
             raise
         except Exception as error:  # The preparation says what is wrong with each.
@@ -129,6 +129,8 @@ def _count_bands(pairs: Sequence[FoundPair]) -> int:
 def _has_colors(pairs: Sequence[FoundPair]) -> bool:
     """Whether masks have colours, by the first one."""
     first = next(pair.mask for pair in pairs if pair.mask)
+    if is_array_name(first.name):
+        return False
     try:
         with first.open() as file, open_header(file) as image:
             return not image.mode.startswith(_GREY_MODES)

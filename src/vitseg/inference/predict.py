@@ -134,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
 class ImageFiles:
     """The images of a folder and the folders in it."""
 
-    def __init__(self, folder: Path, output: Path, num_bands: int | None):
+    def __init__(self, folder: Path, output: Path, num_bands: int | None = None):
         self.folder = Path(os.path.realpath(folder if folder.is_dir() else folder.parent))
         self.paths, self.note = find_images([folder], wanted_by(num_bands))
         self.num_bands = num_bands
