@@ -575,6 +575,7 @@ class TestTiff:
         (folder / "cut.tif").write_bytes(encoded[: len(encoded) * 2 // 3])
         claim = {"height": 10**6, "width": 10**6, "tiled": True, "blockxsize": 4096, "blockysize": 4096}
         write("sparse.tif", pixels[:, :16, :16], **claim, compress="deflate", sparse_ok=True)
+        (folder / os.fsdecode(b"caf\xe9.tif")).write_bytes(encoded)
         assert run("--model", model, folder, "--gsd", "1", "--output", folder / "out") == 1
         said = capsys.readouterr().err
         for name, reason in {
@@ -585,6 +586,7 @@ class TestTiff:
             "bands5": "say which are red, green and blue, as in --bands 3 2 1",
             "cut": "Cannot decode the image: ",
             "sparse": "its 1000000 x 1000000 pixels",
+            "caf\\xe9": "is not UTF-8, as those are that GDAL reads: rename it",
         }.items():
             line = next(line for line in said.splitlines() if f"/{name}.tif: " in line)
             assert reason in line

@@ -317,9 +317,12 @@ class TestBadInputs:
         assert files(tmp_path) == set()
 
     def test_options_for_images(self, model, lossless, tmp_path, capsys):
+        assert run("--model", model, lossless, "--output", tmp_path / "out") == 0
+        made = files(tmp_path / "out")
         for options in (("--scale", "native"), ("--confidence", "png")):
             line = self.segment(model, lossless, tmp_path / "out", capsys, *options)
             assert f"{options[0]} is for images, not for videos" in line
+            assert files(tmp_path / "out") == made, "what took hours is gone"
 
     def test_missing_packages_are_named_and_images_segmented(self, model, lossless, tmp_path, capsys, monkeypatch):
         monkeypatch.setattr(extras, "find_spec", lambda module: None if module == "av" else module)

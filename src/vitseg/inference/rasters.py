@@ -255,6 +255,8 @@ def _named_errors() -> Iterator[None]:
         yield
     except RasterioError as error:
         raise ValueError(f"Cannot decode the image: {error.__cause__ or error}") from error
+    except UnicodeEncodeError as error:
+        raise ValueError("its name, or a folder's, is not UTF-8, as those are that GDAL reads: rename it") from error
 
 
 def _right_handed(geometry: dict[str, Any]) -> dict[str, Any]:

@@ -262,7 +262,14 @@ def segment_files(
         confidence=options and asdict(options),
         max_frames=args.max_frames,
     )
-    for index in ledger.process.share(len(paths)):
+    share = ledger.process.share(len(paths))
+    try:
+        videos = make_videos(args, model, image_processor, options)
+    except (MissingExtraError, ValueError) as error:  # It says nothing of results that are there.
+        for index in share:
+            ledger.add(Outcome(paths[index], "failed", names[index], str(error)))
+        return
+    for index in share:
         path, target = Path(paths[index]), args.output / names[index]
         status: Literal["done", "kept"] = "kept"
         seconds = None
@@ -271,9 +278,9 @@ def segment_files(
             report = read_video_report(target, args.video, origin)
             if report is None:
                 status = "done"
-                report, seconds = make_videos(args, model, image_processor, options).segment_file(path, target, origin)
+                report, seconds = videos.segment_file(path, target, origin)
             reason = "; ".join(report["left_out"])
-        except (MissingExtraError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             report, reason = None, why_failed(error, path)
             remove_video_results(target)
         ledger.add(
