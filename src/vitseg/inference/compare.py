@@ -40,7 +40,7 @@ from ..evaluation.inference import predict_images
 from ..evaluation.options import add_protocol_options, run_work
 from ..evaluation.results import Record, percent
 from ..evaluation.results_folder import COUNTS_FILE
-from ..label_maps import overlay
+from ..label_maps import Palette, overlay
 from ..models.images import to_rgb
 from ..pages import data_address, render
 from ..recipes.cards import markdown_table
@@ -101,8 +101,8 @@ def compare(args: argparse.Namespace, accelerator: Accelerator) -> int:
     print(f"\n{markdown_table(*models_table(comparison))}")
     for line in comparison["warnings"]:
         print(f"warning: {line}")
-    pictures = differing_pictures(comparison["images"][: args.images], names, records, accelerator)
-    write_comparison(args.output, comparison, pictures)
+    pictures, colors = differing_pictures(comparison["images"][: args.images], names, records, accelerator)
+    write_comparison(args.output, comparison, pictures, colors)
     print(f"\n{args.output / 'comparison.html'}")
     return 0
 
@@ -116,7 +116,7 @@ def measuring(args: argparse.Namespace, model: str, output: Path) -> argparse.Na
 
 def differing_pictures(
     images: Sequence[Record], names: Sequence[str], records: Sequence[Record], accelerator: Accelerator
-) -> list[Record]:
+) -> tuple[list[Record], Palette]:
     """
     Pictures, what is true there, and what each model says once more.
 
@@ -127,16 +127,18 @@ def differing_pictures(
         accelerator: where the models run.
 
     Returns:
-        For the template `name`, and `panels` of `source` and `caption`; none where the evaluations do not say how to
-        repeat them, or left out images, so that those have other numbers.
+        For the template `name`, and `panels` of `source` and `caption`, none where the evaluations do not say how to
+        repeat them, or left out images, so that those have other numbers; and the colours of the classes.
     """
     if not images or any("arguments" not in record or record["broken"] for record in records):
-        return []
+        return [], []
+    palette: Palette = []
     pictures: list[Record] = [{"name": image["file_name"], "panels": []} for image in images]
     for name, record in zip(names, records, strict=True):
         arguments = argparse.Namespace(**record["arguments"])
         arguments.dataset = DataSource(**arguments.dataset)
         subject = load_subject(arguments, accelerator)
+        palette = palette or subject.palette
         predictions = predict_images(
             subject.model,
             subject.image_processor,
@@ -150,12 +152,12 @@ def differing_pictures(
                 raise ValueError(f"{prediction.file_name} cannot be read any more: {prediction.error}")
             shown = to_rgb(picture_of(subject.examples[prediction.index]["image"], subject.image_processor))
             if not picture["panels"]:
-                truth = overlay(shown, prediction.reference.numpy().astype(np.uint8), subject.palette)
+                truth = overlay(shown, prediction.reference.numpy().astype(np.uint8), palette)
                 picture["panels"] += [panel(shown, "image"), panel(truth, "truth")]
             label_map = drawn_ids(prediction.label_map, subject).astype(np.uint8)
             caption = f"{name}: mean IoU {percent(image['mean_iou'][name])}"
-            picture["panels"].append(panel(overlay(shown, label_map, subject.palette), caption))
-    return pictures
+            picture["panels"].append(panel(overlay(shown, label_map, palette), caption))
+    return pictures, palette
 
 
 def panel(picture: Image.Image, caption: str) -> Record:
@@ -165,8 +167,9 @@ def panel(picture: Image.Image, caption: str) -> Record:
     return {"source": data_address(picture), "caption": caption}
 
 
-def write_comparison(output: Path, comparison: Record, pictures: Sequence[Record]) -> None:
+def write_comparison(output: Path, comparison: Record, pictures: Sequence[Record], colors: Palette) -> None:
     """Write the page, the tables, and last the record."""
+    names = [row["name"] for row in comparison["classes"]]
     page = render(
         "comparison.html",
         title=f"{len(comparison['models'])} models compared",
@@ -182,6 +185,7 @@ def write_comparison(output: Path, comparison: Record, pictures: Sequence[Record
             ("IoU of each class", "Where the models differ most first.", *classes_table(comparison)),
         ],
         pictures=pictures,
+        colors=[(name, "rgb({}, {}, {})".format(*color)) for name, color in zip(names, colors, strict=False)],
     )
     for name, text in (("comparison.html", page), ("comparison.md", markdown_comparison(comparison))):
         with replacing(output / name) as unfinished:

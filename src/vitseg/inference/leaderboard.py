@@ -43,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
         title, summary = "Leaderboard", f"{len(pairs)} evaluations"
         if args.output.suffix == ".html":
             tables = [("Models", "", header, rows)]
-            text = render("comparison.html", title=title, summary=summary, warnings=lines, tables=tables, pictures=[])
+            text = render(
+                "comparison.html", title=title, summary=summary, warnings=lines, tables=tables, pictures=[], colors=[]
+            )
         else:
             text = "\n\n".join([f"# {title}", *(f"- warning: {line}" for line in lines), table]) + "\n"
         with replacing(args.output) as unfinished:
