@@ -76,4 +76,4 @@ def test_archives_that_are_not_read_as_they_are_are_named(tmp_path, capsys):
     assert "mine.tar.gz is packed in a way that is not read as it is" in capsys.readouterr().err
     outer = shutil.make_archive(str(tmp_path / "outer"), "zip", tmp_path / "packed")
     assert prepare(outer, "--output", tmp_path / "out") == 1
-    assert "outer.zip holds the archive mine.zip, which is not read in another" in capsys.readouterr().err
+    assert "outer.zip holds mine.zip, which is not read in an archive" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from data.exported import drawn, label_map, pairs_of, write_text
 from datasets import ClassLabel, Dataset, Features, List, Value
 from datasets import Image as ImageFeature
 from PIL import Image
+from pycocotools import mask as coco
 
 from vitseg.data.labelling_tools import Options, open_export, recognize
 from vitseg.data.pairs import encode_pair
@@ -87,3 +88,19 @@ def test_other_columns_and_broken_files_are_named(tmp_path):
     (tmp_path / "data/train-00000-of-00001.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(ValueError, match="is not a complete Parquet file"):
         open_export("hub", tmp_path)
+
+
+def test_run_lengths_may_be_bytes_and_images_in_objects_are_named(tmp_path):
+    rle = coco.encode(np.asfortranarray(np.array(drawn(DRAWN)) > 0).astype(np.uint8))
+    kinds = {
+        "bytes": ("segmentation", rle, {"size": List(Value("int32")), "counts": Value("binary")}),
+        "pictures": ("mask", PICTURE, ImageFeature()),
+    }
+    for name, (key, value, feature) in kinds.items():
+        columns = {"image": [PICTURE] * 2, "objects": [[{key: value, "category": "car"}], []]}
+        features = {"image": ImageFeature(), "objects": List({key: feature, "category": Value("string")})}
+        write_shard(tmp_path / name, "train", columns, features)
+    dataset = open_export("hub", tmp_path / "bytes")
+    assert label_map(dataset, min(pairs_of(dataset))).tolist() == drawn(DRAWN.replace("2", "1"))
+    with pytest.raises(ValueError, match=r"objects of image of row 0 .* neither polygons nor run lengths"):
+        open_export("hub", tmp_path / "pictures")

@@ -48,6 +48,9 @@ def test_cvat_names_colours_and_the_border_is_ignored(tmp_path, as_palette):
     ignoring = open_export("cvat", tmp_path, Options(background="ignore"))
     assert ignoring.labels.names == ("road", "car")
     assert label_map(ignoring, "a").tolist() == drawn("x.1 x.1")
+    ignoring = open_export("cvat", tmp_path, Options(ignore=["road"]))
+    assert ignoring.labels.names == ("background", "car")
+    assert label_map(ignoring, "a").tolist() == drawn(".x1 xx1")
     with pytest.raises(ValueError, match="are for shapes"):
         open_export("cvat", tmp_path, Options(overlaps="area"))
 
@@ -91,3 +94,10 @@ def test_roboflow_has_a_table_in_each_split(tmp_path):
     write_text(tmp_path / "valid/_classes.csv", "Pixel Value, Class\n0, background\n1, car\n")
     with pytest.raises(ValueError, match="do not say the same of masks"):
         open_export("roboflow", tmp_path)
+
+
+def test_an_empty_table_is_named(tmp_path):
+    write_voc(tmp_path, ROWS, True)
+    write_text(tmp_path / "labelmap.txt", "# label:color_rgb:parts:actions\n")
+    with pytest.raises(ValueError, match=r"labelmap\.txt is not a label table: it is empty"):
+        open_export("cvat", tmp_path)

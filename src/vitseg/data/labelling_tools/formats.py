@@ -124,10 +124,9 @@ def recognize(source: str | Path) -> tuple[str, str]:
     say_which = f"vitseg prepare FORMAT --source {source} --output DIR"
     if found:
         raise ValueError(f"{source} may be one of these: {listed}. Say which: {say_which}")
-    if packed := next(
-        (file for file in tree.files.values() if is_archive(file.name) and (file.member or file.offset)), None
-    ):
-        raise ValueError(f"{source} holds the archive {packed.name}, which is not read in another: unpack {source}.")
+    packed = [path for path, file in tree.files.items() if file.member or file.offset]
+    if inner := next((path for path in packed if is_archive(path) or path.endswith(".parquet")), None):
+        raise ValueError(f"{source} holds {inner}, which is not read in an archive: unpack {source}.")
     raise ValueError(
         f"{source} is in none of these formats: {', '.join(FORMATS)}. If it is a folder of images and masks, or a "
         f"benchmark's download, say so: {say_which} (folder with --labels FILE)"

@@ -134,8 +134,11 @@ def _objects(tree: FileTree, files: Sequence[File], image: str, objects: str, op
         for cell, row in zip(_cells(file, image), _rows(file, objects), strict=True):
             annotations = [_annotation(part, known) for part in _parts(row)]
             found |= {str(part["label"]) for part in annotations if part["label"] is not None}
-            record = {"height": None, "width": None, "annotations": annotations}
-            entries.append(Entry(cell, compact(record), f"{objects} of {cell}", split, cell.name))
+            try:
+                content = compact({"height": None, "width": None, "annotations": annotations})
+            except TypeError as error:
+                raise ValueError(f"{objects} of {cell} holds neither polygons nor run lengths: {error}") from error
+            entries.append(Entry(cell, content, f"{objects} of {cell}", split, cell.name))
     return Export(
         names=known or sorted(found),
         order="in the order of the data set" if known else "in alphabetical order",
@@ -161,6 +164,8 @@ def _annotation(part: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]
     if isinstance(category, int):
         label = names[category] if 0 <= category < len(names) else None
     segmentation = next((part[key] for key in _SEGMENTATIONS if part.get(key)), None)
+    if isinstance(segmentation, Mapping) and isinstance(segmentation.get("counts"), bytes):
+        segmentation = {**segmentation, "counts": segmentation["counts"].decode("ascii", "replace")}
     kept = {"id": part.get("id"), "bbox": part.get("bbox"), "iscrowd": part.get("iscrowd"), "category_id": category}
     return kept | {"segmentation": segmentation, "label": label}
 

@@ -61,14 +61,15 @@ def open_masks(tree: FileTree, options: Options) -> RawDataset:
     if options.labels:
         return open_folder(tree.source, options.labels, ignore=options.ignore)
     table, is_colored = _table(tree)
-    ignore = list(options.ignore)
+    is_background = {name for name in table.values() if name.strip("_ ").lower() == "background"}
+    ignored = {*options.ignore} | (is_background if options.background == "ignore" else set())
+    values = [value for value, name in table.items() if name in ignored]
+    # What is no name of a class is a value or a colour.
+    ignore = [*(text for text in options.ignore if text not in table.values()), *values]
     border = _BORDER if is_colored else "255"
-    if border not in table and not find_table(("_classes.csv",))(tree):
+    if border not in (*table, *ignore) and not find_table(("_classes.csv",))(tree):
         ignore.append(border)
-    if options.background == "ignore":
-        background = [value for value, name in table.items() if name.strip("_ ").lower() == "background"]
-        table = {value: name for value, name in table.items() if value not in background}
-        ignore += background
+    table = {value: name for value, name in table.items() if value not in values}
     return open_folder(tree.source, table, ignore=ignore)
 
 
@@ -89,6 +90,8 @@ _TABLES = ("labelmap.txt", "class_names.txt", "_classes.csv")
 
 def _parse(file: File) -> list[str] | dict[str, str]:
     try:
-        return parse_lines(decode_text(file.read()))
+        if table := parse_lines(decode_text(file.read())):
+            return table
     except ValueError as error:
         raise ValueError(f"{file} is not a label table: {error}") from error
+    raise ValueError(f"{file} is not a label table: it is empty.")
