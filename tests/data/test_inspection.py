@@ -211,6 +211,7 @@ def test_counts_and_what_is_shown(tmp_path):
             {"value": 1, "class": "second", "pixels": 16, "images": 1},
             {"value": 255, "class": None, "pixels": 30 * 16, "images": 30},
         ],
+        "pixels_of_further_values": 0,
         "sizes": [{"width": 8, "height": 8, "images": 30}],
     }
     # The only image with the second class shows both classes; another one is drawn.
@@ -229,6 +230,19 @@ def test_a_limit_draws_whole_row_groups(tmp_path):
         looked_at.append([fault["file_name"] for fault in record["faults"]["single"]])
     assert looked_at[0] != looked_at[1]
     assert "up to 7 images were looked at" in (tmp_path / "page/index.html").read_text(encoding="utf-8")
+
+
+def test_maps_of_instances_that_someone_takes_for_classes(tmp_path):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
+    rows = [
+        row(str(start), image, np.arange(start, start + 2400, dtype=np.uint16).reshape(40, 60)) for start in (0, 9000)
+    ]
+    data = write(tmp_path / "data", {"train": rows}, ["first", "second"])
+    assert main(["inspect", str(data), "--output", str(tmp_path / "page")]) == 0
+    train = json.loads((tmp_path / "page/inspect.json").read_text(encoding="utf-8"))["splits"]["train"]
+    assert len(train["values"]) == 1000
+    assert sum(value["pixels"] for value in train["values"]) + train["pixels_of_further_values"] == 2 * 2400
+    assert "the 200 most frequent are shown" in (tmp_path / "page/index.html").read_text(encoding="utf-8")
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path, capsys):

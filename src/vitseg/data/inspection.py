@@ -23,6 +23,7 @@ from ..models.image_processing_semantic import reduce_labels
 from ..overlapping import overlapping
 from ..progress import progress_bar
 from ..workers import default_workers
+from .augmentation import IGNORE_INDEX
 from .bands import load_bands
 from .dataset_labels import DatasetLabels
 from .mask_faults import mask_faults
@@ -41,6 +42,8 @@ FAULTS = {
     "single": "One class alone",
     "noise": "Noise at borders",
 }
+# How many values of label maps are counted one by one, in maps of instances that someone takes for classes.
+MAX_VALUES = 1000
 # How many images are kept in mind to show a class by, and how much of one it fills where it can be seen.
 _CANDIDATES, _VISIBLE = 4, 0.01
 
@@ -88,6 +91,7 @@ class Split:
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.pixels: Counter[int] = Counter()  # of each value
         self.images: Counter[int] = Counter()  # that show it
+        self.further_pixels = 0  # of values that are more than can be counted
         self.faults: dict[str, dict[int, str]] = {kind: {} for kind in FAULTS}
         self.hashes, self.hashed = bytearray(), array("q")
 
@@ -99,8 +103,12 @@ class Split:
         self.names.append(look.name)
         if look.size:
             self.sizes[look.size] += 1
-        self.pixels.update(look.pixels)
-        self.images.update(look.pixels.keys())
+        for value, count in look.pixels.items():
+            if 0 <= value <= IGNORE_INDEX or value in self.pixels or len(self.pixels) < MAX_VALUES:
+                self.pixels[value] += count
+                self.images[value] += 1
+            else:
+                self.further_pixels += count
         for kind, fault in look.faults.items():
             self.faults[kind][index] = fault
         if look.hash is not None:
@@ -194,8 +202,9 @@ class Inspection:
 
     def _remember(self, place: Place, pixels: Mapping[int, int], num_shown: int) -> None:
         drawn, total = self._rng.random(), sum(pixels.values())
-        shares = {value: count / total for value, count in pixels.items()}
-        for label in (None, *shares) if shares else ():
+        is_class = range(len(self.labels.names)).__contains__
+        shares = {value: count / total for value, count in pixels.items() if is_class(value)}
+        for label in (None, *shares) if pixels else ():
             candidates = self._candidates.setdefault(label, [])
             heapq.heappush(candidates, (drawn, place, shares))
             if len(candidates) > (num_shown if label is None else _CANDIDATES):
@@ -268,6 +277,7 @@ def record_of(inspection: Inspection) -> dict[str, Any]:
                     }
                     for value in sorted({*range(len(names)), *split.pixels})
                 ],
+                "pixels_of_further_values": split.further_pixels,
                 "sizes": [
                     {"width": width, "height": height, "images": count}
                     for (width, height), count in split.sizes.most_common()

@@ -18,6 +18,7 @@ from .near_duplicates import BITS, MAX_DIFFERENCE
 
 
 _SHOWN_PAIRS, _SHOWN_FAULTS, _LISTED = 12, 6, 200
+_MOST_OTHERS = 200  # values that are no class, in the histogram
 _KINDS = ("train", "other1", "other2")  # of splits, in the template's style
 _EXPLANATIONS = {
     UNREADABLE: "Training stops at such an image or label map.",
@@ -147,15 +148,18 @@ def _classes(inspection: Inspection, colors: dict[int, str]) -> dict[str, Any]:
             cell(name, f"{split.images[label]:,}", split.images[label] / max(len(split), 1)) for name, split in splits
         ]
         name = inspection.labels.names[label]
-        rows.append({"id": label, "name": name, "color": colors[label], "cells": pixels + images})
+        occurs = any(split.images[label] for _, split in splits)
+        row = {"id": label, "name": name, "color": colors[label], "occurs": occurs, "cells": pixels + images}
+        rows.append(row)
     return {"classes": rows, "splits": [{"name": name, "kind": kinds[name]} for name, _ in splits]}
 
 
 def _values(inspection: Inspection, colors: dict[int, str]) -> dict[str, Any]:
-    """The histogram of values: those of classes, whether they occur or not, and whatever else occurs."""
+    """The histogram of values: those of classes, whether they occur or not, and the most frequent of others."""
     pixels = sum((split.pixels for split in inspection.splits.values()), Counter[int]())
     names = inspection.labels.names
-    values = sorted({*range(len(names)), *pixels})
+    others = Counter({value: count for value, count in pixels.items() if not 0 <= value < len(names)})
+    values = sorted([*range(len(names)), *(value for value, _ in others.most_common(_MOST_OTHERS))])
     bar_width = max(4, min(28, 1000 // len(values) - 2))
     top = max(1.0, math.log10(max(pixels.values(), default=1)))
     every = math.ceil(28 / (bar_width + 2))  # so that numbers have room
@@ -177,7 +181,14 @@ def _values(inspection: Inspection, colors: dict[int, str]) -> dict[str, Any]:
         )
     exponents = range(0, math.floor(top) + 1, max(1, math.ceil(top / 5)))
     ticks = [{"y": round(170 - 150 * exponent / top, 1), "text": _short(10**exponent)} for exponent in exponents]
-    return {"bars": bars, "bar_width": bar_width, "width": 60 + len(values) * (bar_width + 2), "ticks": ticks}
+    text = f"Of others than classes, the {_MOST_OTHERS} most frequent are shown." if len(others) > _MOST_OTHERS else ""
+    return {
+        "text": text,
+        "bars": bars,
+        "bar_width": bar_width,
+        "width": 60 + len(values) * (bar_width + 2),
+        "ticks": ticks,
+    }
 
 
 def _sizes(inspection: Inspection) -> dict[str, Any]:
