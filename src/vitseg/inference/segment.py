@@ -51,7 +51,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
-from ..arguments import add_computing_options
+from ..arguments import add_computing_options, positive_int
 from ..bands import describe_shown
 from ..extras import MissingExtraError
 from ..image_files import is_video_name
@@ -85,7 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", required=True, type=standing, metavar="DIR_OR_ID", help="model folder, or name on the Hub"
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write to")
-    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images of one size at a time (1)")
+    parser.add_argument(
+        "--batch-size", type=positive_int, default=1, metavar="N", help="images of one size at a time (1)"
+    )
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
     add_computing_options(parser)
     add_ledger_options(parser)
@@ -95,8 +97,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.batch_size < 1:
-        args.usage_error(f"--batch-size is {args.batch_size}; expected at least 1")
     if args.output.exists() and not args.output.is_dir():
         args.usage_error(f"--output {args.output} is a file; give a folder")
     if not is_model_name(args.model):
