@@ -10,6 +10,7 @@ from every_model import build
 from PIL import Image
 
 from vitseg import SetrImageProcessor, cli
+from vitseg.publishing.card import write_model_card
 from vitseg.training.bands import processor_of_bands, with_bands
 
 
@@ -131,3 +132,13 @@ def test_other_bands_are_refused_by_name(tmp_path, models, array, capsys):
         with pytest.raises(SystemExit):
             run("segment", "--model", models / "bands", tmp_path / name, *out, *options)
         assert message in capsys.readouterr().err
+
+
+def test_its_card_says_how_bands_are_given(tmp_path, models):
+    texts = {}
+    for name in ("bands", "pictures"):
+        write_model_card(tmp_path / "README.md", models / name, "me/model", [], "mit")
+        texts[name] = (tmp_path / "README.md").read_text()
+    assert "It takes images of 4 bands" in texts["bands"]
+    assert "photo.jpg" not in texts["bands"]
+    assert "photo.jpg" in texts["pictures"]

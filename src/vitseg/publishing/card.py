@@ -15,6 +15,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
 
+from ..bands import bands_of
 from ..conversion.fingerprint import auto_class_of
 from ..conversion.provenance import read_conversion, read_training, weights_digest
 from ..evaluation.results import MEANS, Record, add_to_model_card
@@ -105,7 +106,7 @@ def write_model_card(
         _opening(config, recipe, conversion),
         family.beginning,
         _family_section(family, "Licence") if recipe else "",
-        "## Use\n\n" + _snippets(config, repository),
+        "## Use\n\n" + _snippets(config, repository, bands_of(AutoImageProcessor.from_pretrained(folder))),
         "## Results\n\n" + _results(recipe, records),
         _protocol(config, folder),
         "## Where the weights come from\n\n" + _provenance(recipe, conversion, training),
@@ -174,10 +175,11 @@ def _opening(config: PreTrainedConfig, recipe: PublishedRecipe | None, conversio
     return f"A `{architecture}` with {config.num_labels} classes, {origin} with vitseg."
 
 
-def _snippets(config: PreTrainedConfig, repository: str) -> str:
+def _snippets(config: PreTrainedConfig, repository: str, num_bands: int | None) -> str:
     auto_class = _auto_class(config)
     snippets = []
-    if task := PIPELINES.get(auto_class):
+    # Pipelines open pictures.
+    if num_bands is None and (task := PIPELINES.get(auto_class)):
         call = f'pipeline("{task}", model="{repository}")("photo.jpg")'
         snippets.append(f"```python\nimport vitseg\nfrom transformers import pipeline\n\nanswer = {call}\n```")
     snippets.append(
@@ -186,6 +188,9 @@ def _snippets(config: PreTrainedConfig, repository: str) -> str:
         f'processor = AutoImageProcessor.from_pretrained("{repository}", trust_remote_code=True)\n'
         f'model = {auto_class}.from_pretrained("{repository}", trust_remote_code=True)\n```'
     )
+    if num_bands is not None:
+        call = 'model(**processor(array, return_tensors="pt"))'
+        snippets.append(f"It takes images of {num_bands} bands, arrays with bands first or last: `{call}`.")
     return "\n\n".join(snippets)
 
 
