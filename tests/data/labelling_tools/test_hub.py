@@ -85,6 +85,11 @@ def test_other_columns_and_broken_files_are_named(tmp_path):
     )
     with pytest.raises(ValueError, match="has the columns image, text; expected"):
         open_export("hub", tmp_path)
+    write_shard(
+        tmp_path, "test", {"image": [PICTURE], "mask": [PICTURE]}, {"image": ImageFeature(), "mask": ImageFeature()}
+    )
+    with pytest.raises(ValueError, match=r"train-00000-of-00001\.parquet has the columns image, text, without mask"):
+        open_export("hub", tmp_path, Options(labels=write_text(tmp_path / "names.txt", "road\ncar\n")))
     (tmp_path / "data/train-00000-of-00001.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(ValueError, match="is not a complete Parquet file"):
         open_export("hub", tmp_path)

@@ -106,6 +106,13 @@ def open_hub(tree: FileTree, options: Options) -> Export | RawDataset:
             f"{files[0]} has the columns {', '.join(schema.names)}; expected one of images ({', '.join(_IMAGES)}) and "
             f"one of masks ({', '.join(_MASKS)}) or of what was drawn ({', '.join(_OBJECTS)})."
         )
+    for file in files:
+        names = _schema(file).names
+        if missing := {image, mask or objects} - {*names}:
+            raise ValueError(
+                f"{file} has the columns {', '.join(names)}, without {missing.pop()}, which {files[0]} has. "
+                "Prepare files of different columns one by one."
+            )
     return _masks(tree, files, image, mask, options) if mask else _objects(tree, files, image, str(objects), options)
 
 
