@@ -115,8 +115,8 @@ def _texts(inspection: Inspection, num_shown: int) -> dict[str, Any]:
         "duplicates_text": f"{_images(len(duplicates)) if duplicates else 'No image'} of a split "
         f"{'are' if len(duplicates) > 1 else 'is'} nearly the same as one of an earlier split. The method is a "
         "difference hash: brightness on a grid of 9 x 9 fields, each beside the one to its left and the one above, "
-        f"{BITS} bits, of which up to {MAX_DIFFERENCE} may differ. It finds images that were encoded anew, resized, or "
-        "made brighter or darker, not those cropped or mirrored."
+        f"{BITS} bits, of which up to {MAX_DIFFERENCE} may differ. It finds images that were encoded anew, resized, "
+        "or made brighter or darker, not those cropped or mirrored."
         + (f" {_images(uncompared)} could not be compared: too even, or not readable." if uncompared else ""),
         "duplicates_lines": _listed(
             [
