@@ -62,7 +62,9 @@ def with_bands(model: PreTrainedModel, num_bands: int) -> PreTrainedModel:
     try:
         inflated = type(model)(_with_channels(model.config, num_bands))
     except ValueError as error:
-        raise ValueError(f"The images have {num_bands} bands, which this model cannot take: {error}") from error
+        raise ValueError(
+            f"The images have {num_bands} bands, which this model cannot take: {error.__cause__ or error}"
+        ) from error
     weights = model.state_dict()
     for name, weight in inflated.state_dict().items():
         if weight.shape != weights[name].shape:
