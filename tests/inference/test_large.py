@@ -349,6 +349,7 @@ class TestBadInput:
         assert message in capsys.readouterr().err
 
     def test_of_pictures(self, model, tmp_path, capsys):
+        pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
         photo().save(tmp_path / "photo.png")
         encoded = (tmp_path / "photo.png").read_bytes()
         (tmp_path / "cut.png").write_bytes(encoded[: len(encoded) // 2])
@@ -482,6 +483,7 @@ class TestTiff:
         assert latitude == pytest.approx(52.35, abs=0.01)
 
     def test_stands_as_its_tag_says(self, tmp_path):
+        pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = 6
         photo().save(tmp_path / "photo.tif", exif=exif)
