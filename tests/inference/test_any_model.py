@@ -5,6 +5,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
+from transformers.processing_utils import ProcessorMixin
 
 from vitseg.cli import main
 from vitseg.data.streaming import load_examples
@@ -223,7 +225,7 @@ FAMILIES = [
     eomt_dinov3,
 ]
 # What shows a model its images: an image processor, or one with a tokenizer.
-Processor = BaseImageProcessor | transformers.ProcessorMixin
+Processor: TypeAlias = BaseImageProcessor | ProcessorMixin
 Family = Callable[[], tuple[PreTrainedModel, Processor]]
 
 
@@ -264,7 +266,7 @@ def counted(label_maps: list[np.ndarray], examples: list[dict]) -> np.ndarray:
 
 def own_scores(model: PreTrainedModel, processor: Processor, image: Image.Image, flip: bool = False) -> torch.Tensor:
     """Scores of all classes at the size of an image, as the documentation of the family has it."""
-    image_processor = getattr(processor, "image_processor", processor)
+    image_processor: Any = getattr(processor, "image_processor", processor)
     whole = {"do_center_crop": False} if getattr(image_processor, "do_center_crop", None) else {}
     task = {} if image_processor is processor else {"task_inputs": ["semantic"]}
     shown = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
