@@ -101,3 +101,16 @@ def test_an_empty_table_is_named(tmp_path):
     write_text(tmp_path / "labelmap.txt", "# label:color_rgb:parts:actions\n")
     with pytest.raises(ValueError, match=r"labelmap\.txt is not a label table: it is empty"):
         open_export("cvat", tmp_path)
+
+
+@pytest.mark.parametrize("table", [("labelmap.txt", LABELMAP), ("class_names.txt", "background\nroad\ncar\n")])
+def test_the_order_of_classes_may_be_said_but_not_what_values_mean(tmp_path, table):
+    """As of other exports: names in another order are other ids, and not other classes."""
+    write_voc(tmp_path, ROWS, True)
+    write_text(tmp_path / table[0], table[1])
+    order = write_text(tmp_path.parent / "order.txt", "car\ntree\nroad\nbackground\n")
+    dataset = open_export("voc", tmp_path, Options(labels=order))
+    assert dataset.labels.names == ("car", "tree", "road", "background")
+    assert label_map(dataset, "a").tolist() == drawn("32. x2.")
+    with pytest.raises(ValueError, match=r"labels that .*few\.txt does not: road"):
+        open_export("voc", tmp_path, Options(labels=write_text(tmp_path.parent / "few.txt", "car\nbackground\n")))

@@ -155,6 +155,17 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_EXAMPLES]) + more
 
 
+def check_named(labels: Iterable[str], names: Sequence[str], file: str | Path | None) -> None:
+    """
+    Refuse the names of a file, which is to decide on the order of classes, if labels of the export are not among them.
+
+    Raises:
+        ValueError: if so.
+    """
+    if missing := [label for label in labels if label not in names]:
+        raise ValueError(f"The export has labels that {file} does not: {listed(missing)}. Add or --ignore them.")
+
+
 def to_dataset(source: Path, export: Export, options: Options) -> RawDataset:
     """
     The data set that an export is.
@@ -225,10 +236,7 @@ def _classes(export: Export, options: Options) -> tuple[list[str], Canvas]:
     if unknown := sorted({*options.ignore} - {*known}):
         raise ValueError(f"To be ignored, but no label of the export: {listed(unknown)}. It has {', '.join(known)}.")
     ignored = {_IGNORED, *options.ignore}
-    if missing := [name for name in known if name not in ignored and name not in names]:
-        raise ValueError(
-            f"The export has labels that {options.labels} does not: {listed(missing)}. Add or --ignore them."
-        )
+    check_named([name for name in known if name not in ignored], names, options.labels)
     names = [name for name in names if name not in ignored]
     background = options.background
     if background is None:

@@ -10,15 +10,19 @@ LabelMe converts to VOC `class_names.txt`. Roboflow's has `_classes.csv` (values
 
 import re
 from collections.abc import Callable
-from pathlib import PurePosixPath
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from ...image_files import is_image_name
+from ..annotations import TrainIds
 from ..archives import File, FileTree
+from ..augmentation import IGNORE_INDEX
+from ..dataset_labels import DatasetLabels
 from ..own_folder import open_folder
-from ..own_labels import parse_lines
+from ..own_labels import parse_lines, read_own_labels
 from ..pairs import RawDataset
 from ..texts import decode_text
-from .exports import Options
+from .exports import Options, check_named
 
 
 # PASCAL VOC's classes by their value, and the colour of the border around objects, which is 255.
@@ -58,7 +62,8 @@ def open_masks(tree: FileTree, options: Options) -> RawDataset:
         raise ValueError(
             f"{tree.source} holds masks: --overlaps, --boxes and a name of the --background are for shapes."
         )
-    if options.labels:
+    if options.labels and (not find_table(_TABLES)(tree) or read_own_labels(options.labels)[1].is_colored):
+        # There it is the file that says what values or colours mean.
         return open_folder(tree.source, options.labels, ignore=options.ignore)
     table, is_colored = _table(tree)
     is_background = {name for name in table.values() if name.strip("_ ").lower() == "background"}
@@ -70,7 +75,20 @@ def open_masks(tree: FileTree, options: Options) -> RawDataset:
     if border not in (*table, *ignore) and not find_table(("_classes.csv",))(tree):
         ignore.append(border)
     table = {value: name for value, name in table.items() if value not in values}
-    return open_folder(tree.source, table, ignore=ignore)
+    dataset = open_folder(tree.source, table, ignore=ignore)
+    return _in_order(dataset, read_own_labels(options.labels)[0], options.labels) if options.labels else dataset
+
+
+def _in_order(dataset: RawDataset, labels: DatasetLabels, file: str | Path) -> RawDataset:
+    """A data set whose masks its own table explains, with its classes in the order of others."""
+    check_named(dataset.labels.names, labels.names, file)
+    ids = [labels.names.index(name) for name in dataset.labels.names]
+    raw_to_train = {
+        raw: IGNORE_INDEX if train == IGNORE_INDEX else ids[train]
+        for raw, train in dataset.train_ids.raw_to_train.items()
+    }
+    train_ids = TrainIds(raw_to_train, dataset.train_ids.default, dataset.train_ids.is_colored)
+    return replace(dataset, labels=labels, train_ids=train_ids)
 
 
 def _table(tree: FileTree) -> tuple[dict[str, str], bool]:
