@@ -10,6 +10,7 @@ In memory such an image is an array `(bands, height, width)` of bytes or float32
 import math
 import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from io import BytesIO
 from typing import IO, Any
@@ -57,13 +58,13 @@ def read_bands(content: bytes, what: str) -> np.ndarray:
             array = _read_tiff(content)
         else:
             raise ValueError("it is neither a TIFF file nor one of NumPy (.npy, .npz), which are read for their bands")
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"Cannot read the bands of {what}: {error}") from error
     if array.dtype.kind not in "uif":
         raise ValueError(f"{what} holds numbers of type {array.dtype}; expected integers or floating-point numbers.")
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise ValueError(f"{what} has the shape {array.shape}; expected height and width, and bands first or last.")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if array.dtype.kind == "f" and not np.abs(array).max() <= np.finfo(np.float32).max:
         raise ValueError(f"{what} holds NaN or infinite numbers: fill them, as with the mean of their band.")
     return array
 
@@ -177,11 +178,10 @@ def check_bands(image: Image.Image | np.ndarray, image_processor: Any, what: str
     """
     expected, found = bands_of(image_processor), None if isinstance(image, Image.Image) else len(image)
     if expected != found:
-        kinds = ("in RGB" if number is None else f"of {number} bands" for number in (found, expected))
+        given, taken = ("in RGB" if number is None else f"of {number} bands" for number in (found, expected))
         raise ValueError(
-            "{} is an image {}, but the model takes images {}: give it such, or train one on images like this.".format(
-                what, *kinds
-            )
+            f"{what} is an image {given}, but the model takes images {taken}: give it such, or train one on images "
+            "like this."
         )
 
 

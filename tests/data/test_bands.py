@@ -80,6 +80,7 @@ def test_pixels_without_data_are_zero():
         (npy(np.zeros((4, 5, 3), complex)), "complex128"),
         (npy(np.zeros((2, 2, 4, 5))), r"shape \(2, 2, 4, 5\)"),
         (npy(np.full((4, 5, 3), np.nan)), "NaN"),
+        (npy(np.full((4, 5, 3), 1e300)), "infinite"),
         (npy(np.zeros((64, 64, 3)))[:-9], "expected 98304 bytes got 98295"),
         (npy(np.zeros((0, 5, 3))), r"shape \(0, 5, 3\)"),
         (b"GIF89a", "neither a TIFF file nor one of NumPy"),
@@ -97,6 +98,12 @@ def test_archives_of_several_arrays_or_of_nothing_are_refused():
     np.savez(archive, red=np.zeros((4, 5)), green=np.zeros((4, 5)))
     with pytest.raises(ValueError, match=r"2 arrays \(red, green\)"):
         read_bands(archive.getvalue(), "x")
+    damaged = io.BytesIO()
+    np.savez_compressed(damaged, np.random.default_rng(0).integers(0, 9, (40, 50, 3)))
+    content = bytearray(damaged.getvalue())
+    content[200:260] = bytes(60)
+    with pytest.raises(ValueError, match="Cannot read the bands of x"):
+        read_bands(bytes(content), "x")
     huge = io.BytesIO()
     with zipfile.ZipFile(huge, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a.npy", npy(np.zeros((1, 6, 6))).replace(b"(1, 6, 6), }  ", b"(9,6000,9999)}"))
