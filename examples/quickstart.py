@@ -30,6 +30,7 @@ from vitseg.evaluation.metric import MeanIoU
 from vitseg.evaluation.plots import plot_class_bars
 from vitseg.label_maps import comparison
 from vitseg.processor import computes_bfloat16
+from vitseg.progress import library_bars_hidden
 from vitseg.scenes import SCENE_CLASSES, SCENE_PALETTE, write_scenes
 
 
@@ -119,4 +120,5 @@ def print_next_steps(output: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with library_bars_hidden():
+        sys.exit(main())

@@ -6,10 +6,13 @@ import io
 import re
 import sys
 
+import datasets
+import huggingface_hub
 import pytest
+import transformers
 
 from vitseg import progress
-from vitseg.progress import progress_bar
+from vitseg.progress import library_bars_hidden, progress_bar
 
 
 class Terminal(io.StringIO):
@@ -66,6 +69,28 @@ def test_nothing_is_written_where_a_bar_would_not_stay(options, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     list(progress_bar(range(5), **options))
     assert sys.stderr.getvalue() == ""
+
+
+def test_a_command_leaves_the_bars_of_libraries_as_they_were(monkeypatch):
+    monkeypatch.delenv("HF_DATASETS_DISABLE_PROGRESS_BARS", raising=False)
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+
+    def shown() -> list[bool]:
+        hidden = [datasets.are_progress_bars_disabled(), huggingface_hub.utils.are_progress_bars_disabled()]
+        return [transformers.utils.logging.is_progress_bar_enabled(), *(not is_hidden for is_hidden in hidden)]
+
+    before = shown()
+    with library_bars_hidden():
+        assert shown() == [False] * 3
+    assert shown() == before
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with library_bars_hidden():
+        assert shown() == [False, *before[1:]]
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "0")
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with library_bars_hidden():
+        assert shown() == [before[0], False, before[2]]
 
 
 def test_a_terminal_has_a_bar_that_is_drawn_in_place(monkeypatch):

@@ -33,7 +33,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from . import __version__
 from .extras import is_of_extra, require
-from .progress import hide_bars_of_libraries
+from .progress import library_bars_hidden
 from .recipes.lookup import unknown_name
 
 
@@ -74,12 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (those of the process by default); returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
-    hide_bars_of_libraries()
     try:
-        args, unknown = build_parser(chosen).parse_known_args(arguments)
-        if unknown:
-            args.usage_error(_unknown_argument(unknown[0], args.options))
-        return args.run(args)
+        with library_bars_hidden():
+            args, unknown = build_parser(chosen).parse_known_args(arguments)
+            if unknown:
+                args.usage_error(_unknown_argument(unknown[0], args.options))
+            return args.run(args)
     except (ImportError, OSError, StrictDataclassError, ValueError) as error:
         if isinstance(error, ImportError) and not is_of_extra(error):
             raise

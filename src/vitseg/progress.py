@@ -5,7 +5,8 @@
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import huggingface_hub
@@ -14,6 +15,8 @@ import tqdm.std
 import transformers
 
 
+_HUB_VARIABLE = "HF_HUB_DISABLE_PROGRESS_BARS"
+_DATASETS_VARIABLE = "HF_DATASETS_DISABLE_PROGRESS_BARS"
 _SECONDS_BETWEEN_LINES = 1
 _SECONDS_WITHOUT_TOTAL = 60
 _LINE = "{l_bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
@@ -36,19 +39,46 @@ def progress_bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm.
     return ProgressLines(iterable, **options)
 
 
-def hide_bars_of_libraries() -> None:
+@contextmanager
+def library_bars_hidden() -> Iterator[None]:
     """
-    Hide the bars of transformers, which come with every load and save and are over in a moment, and, where they would
-    go to a file, those of downloads from the Hub and of datasets.
+    A context without the bars of transformers, which come with every load and save and are over in a moment, and,
+    where they would go to a file, without those of downloads from the Hub and of datasets. If environment variables
+    say whether there are some, nothing is changed.
     """
-    transformers.utils.logging.disable_progress_bar()
-    if not sys.stderr.isatty():
-        huggingface_hub.utils.disable_progress_bars()
-        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-        if "datasets" in sys.modules:  # which takes a second to import, and has read its environment by now
-            import datasets
+    is_terminal = sys.stderr.isatty()
+    with ExitStack() as restored:
+        if _HUB_VARIABLE not in os.environ:
+            _hide_bars_of_transformers(restored, hides_downloads=not is_terminal)
+        if _DATASETS_VARIABLE not in os.environ and not is_terminal:
+            _hide_bars_of_datasets(restored)
+        yield
 
+
+def _hide_bars_of_transformers(restored: ExitStack, hides_downloads: bool) -> None:
+    """Hide them, and those of the Hub with them, which transformers hides and shows along with its own."""
+    bars, hub = transformers.utils.logging, huggingface_hub.utils
+    if not bars.is_progress_bar_enabled():
+        return
+    shows_downloads = not hub.are_progress_bars_disabled()
+    bars.disable_progress_bar()
+    if shows_downloads and not hides_downloads:
+        hub.enable_progress_bars()
+    if not shows_downloads:
+        restored.callback(hub.disable_progress_bars)
+    restored.callback(bars.enable_progress_bar)
+
+
+def _hide_bars_of_datasets(restored: ExitStack) -> None:
+    if "datasets" in sys.modules:
+        import datasets
+
+        if not datasets.are_progress_bars_disabled():
             datasets.disable_progress_bars()
+            restored.callback(datasets.enable_progress_bars)
+    else:  # It takes a second to import, not all need it, and it reads its environment then.
+        os.environ[_DATASETS_VARIABLE] = "1"
+        restored.callback(os.environ.pop, _DATASETS_VARIABLE)
 
 
 class ProgressLines(tqdm.std.tqdm):
