@@ -633,3 +633,19 @@ def test_label_maps_from_files_are_read_as_everywhere(tmp_path):
     two_greys.putpalette([0, 0, 0, 255, 255, 255])
     with pytest.raises(ValueError, match="palette of grey levels"):
         SetrImageProcessor()(RGB, two_greys)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(
+    ("old", "new"), [((24, 32), (190, 250)), ((40, 31), (13, 64)), ((1, 9), (7, 50)), ((9, 1), (30, 1))]
+)
+def test_classes_are_those_of_all_scores_where_few_pixels_lie_between_classes(old, new, align_corners, monkeypatch):
+    coarse = torch.randn(1, 20, 3, 3, generator=torch.Generator().manual_seed(old[0]))
+    logits = nn.functional.interpolate(coarse, size=old, mode="bilinear", align_corners=True)
+    scores = nn.functional.interpolate(logits, size=new, mode="bilinear", align_corners=align_corners)[0]
+    monkeypatch.setattr(image_processing_semantic, "resized_bands", None)  # which would resize the scores of all
+    label_map = image_processing_semantic.resized_argmax(logits[0], new, align_corners)
+    assert label_map.dtype == torch.int64
+    lacking = scores.max(dim=0).values - scores.gather(0, label_map[None])[0]
+    assert lacking.max() < 1e-5  # of scores around 1: another class only where two are as high
+    assert (label_map == scores.argmax(dim=0)).float().mean() > 0.999

@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..bands import check_bands, size_of
-from ..models.image_processing_semantic import SemanticImageProcessor, resized_bands
+from ..models.image_processing_semantic import SemanticImageProcessor, resized_argmax, resized_bands
 from ..models.layers import resize
 from ..models.sliding_window import slide_inference
 from ..overlapping import overlapping
@@ -182,12 +182,12 @@ def _summarized(
     The class of the highest score at each pixel after resizing, as `resized_argmax` has it, and what is to be kept of
     the scores, if the annotation fits them.
     """
+    if summarize is None or reference is None or tuple(reference.shape) != size:
+        return resized_argmax(scores, size, align_corners), []
     label_maps, summaries = [], []
-    is_annotated = reference is not None and reference.shape == size
     for rows, band in resized_bands(scores, size, align_corners):
         label_maps.append(band.max(dim=0).indices)
-        if summarize is not None and reference is not None and is_annotated:
-            summaries.append(summarize(Band(rows, band, label_maps[-1], reference[rows], size)))
+        summaries.append(summarize(Band(rows, band, label_maps[-1], reference[rows], size)))
     return torch.cat(label_maps), summaries
 
 
