@@ -42,6 +42,7 @@ changed. `datasets.load_dataset(OUTPUT)` loads it.
 import argparse
 import sys
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -68,7 +69,7 @@ UNNAMED_SHARE = 0.001
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="FORMAT", help=f"{', '.join(_FORMATS)}; or an export, to be recognized")
-    parser.add_argument("--source", type=Path, metavar="PATH", help="folder, or the archive")
+    parser.add_argument("--source", type=Path, metavar="PATH", help="folder or archive; of hub also a name on the Hub")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write")
     parser.add_argument("--classes", type=int, choices=(59, 60), help="pascal-context: with background or not (60)")
     parser.add_argument("--workers", type=int, default=num_processors(), metavar="N", help="processes (%(default)s)")
@@ -115,11 +116,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_arguments(args)
     try:
+        title = None
+        if args.dataset == "hub" and not args.source.exists():
+            title = args.source.as_posix()
+            print(f"Downloading {title}", flush=True)
+            args.source = labelling_tools().download(title)
         print(f"Looking through {args.source}", flush=True)
         if args.dataset is None:
             args.dataset, file = labelling_tools().recognize(args.source)
             print(f"Taken for {args.dataset}, by {file}", flush=True)
         dataset = open_dataset(args)
+        if title is not None:
+            dataset = replace(dataset, title=title)
         options = {"limit": args.limit, "on_error": args.on_error, "workers": args.workers}
         report = prepare(dataset, args.output, orientation=args.orientation, **options)
         print_report(dataset, report)
@@ -143,6 +151,11 @@ def check_arguments(args: argparse.Namespace) -> None:
         args.usage_error(f"{args.dataset} is neither a file or folder nor one of {', '.join(_FORMATS)}")
     if args.source is None:
         args.usage_error(f"{args.dataset} needs --source")
+    if args.dataset == "hub" and not args.source.exists():
+        try:
+            validate_repo_id(args.source.as_posix())
+        except HFValidationError:
+            args.usage_error(f"--source {args.source} is neither a folder nor the name of a data set of the Hub")
     if args.dataset == "folder" and args.labels is None:
         args.usage_error("folder needs --labels")
     lists = args.train_list or args.val_list or args.test_list

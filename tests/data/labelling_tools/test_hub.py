@@ -7,10 +7,12 @@ import pytest
 from data.exported import drawn, label_map, pairs_of, write_text
 from datasets import ClassLabel, Dataset, Features, List, Value
 from datasets import Image as ImageFeature
+from huggingface_hub import HfApi
 from PIL import Image
 from pycocotools import mask as coco
 
-from vitseg.data.labelling_tools import Options, open_export, recognize
+from vitseg.cli import main
+from vitseg.data.labelling_tools import Options, hub, open_export, recognize
 from vitseg.data.pairs import encode_pair
 
 
@@ -109,3 +111,41 @@ def test_run_lengths_may_be_bytes_and_images_in_objects_are_named(tmp_path):
     assert label_map(dataset, min(pairs_of(dataset))).tolist() == drawn(DRAWN.replace("2", "1"))
     with pytest.raises(ValueError, match=r"objects of image of row 0 .* neither polygons nor run lengths"):
         open_export("hub", tmp_path / "pictures")
+
+
+@pytest.mark.parametrize("is_converted", [False, True])
+def test_a_name_is_downloaded(tmp_path, monkeypatch, capsys, is_converted):
+    """A stand-in for the Hub, whose repository holds Parquet files, or pictures that it has converted to some."""
+    stored = tmp_path / "cache"
+    mask = Image.fromarray(np.array(MASK, np.uint8))
+    for split in ("train", "validation"):
+        columns = {"image": [PICTURE], "mask": [mask]}
+        write_shard(stored, split, columns, {"image": ImageFeature(), "mask": ImageFeature()})
+    asked = {}
+
+    def list_repo_files(self, name, *, repo_type):
+        assert (name, repo_type) == ("org/streets", "dataset")
+        return ["README.md", "pictures.zip" if is_converted else "data/train-00000-of-00001.parquet"]
+
+    def snapshot_download(name, **options):
+        asked.update(options, name=name)
+        snapshot = tmp_path / "snapshots" / "0123abcd"  # of links, as the cache has them
+        (snapshot / "data").mkdir(parents=True)
+        for file in (stored / "data").iterdir():
+            (snapshot / "data" / file.name).symlink_to(file)
+        return str(snapshot)
+
+    monkeypatch.setattr(HfApi, "list_repo_files", list_repo_files)
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    labels = write_text(tmp_path / "names.json", {"0": "sky", "1": "road", "2": "car"})
+    arguments = ["--source", "org/streets", "--labels", str(labels), "--workers", "0"]
+    assert main(["prepare", "hub", *arguments, "--output", str(tmp_path / "out")]) == 0
+    assert (asked["name"], asked["repo_type"]) == ("org/streets", "dataset")
+    assert asked["revision"] == ("refs/convert/parquet" if is_converted else None)
+    assert "org/streets\nImages are in the column 'image', masks in 'mask'." in capsys.readouterr().out
+
+
+def test_a_source_that_is_nothing_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["prepare", "hub", "--source", "no/such/folder", "--output", str(tmp_path)])
+    assert "--source no/such/folder is neither a folder nor the name of a data set" in capsys.readouterr().err

@@ -14,6 +14,7 @@ require("labels")
 
 from .exports import Options
 from .formats import FORMATS, open_export, recognize
+from .hub import download
 
 
-__all__ = ["FORMATS", "Options", "open_export", "recognize"]
+__all__ = ["FORMATS", "Options", "download", "open_export", "recognize"]

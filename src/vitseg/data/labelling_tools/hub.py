@@ -1,7 +1,7 @@
 # Copyright 2026 The vitseg authors.
 # SPDX-License-Identifier: Apache-2.0
 """
-Data sets of the Hugging Face Hub as they were downloaded: Parquet files of any columns.
+Data sets of the Hugging Face Hub, by name or as they were downloaded: Parquet files of any columns.
 
 Of the columns, one holds the images, and one the masks (`annotation`, `label`, `mask`, `segmentation`), or what was
 drawn: `objects`, a list or a table with `segmentation` (polygons or run lengths, as in COCO's files), `bbox` and
@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from huggingface_hub import HfApi, snapshot_download
 
 from ...image_files import without_image_suffix
 from ..annotations import MaskFile
@@ -34,6 +35,8 @@ _MASKS = ("annotation", "label", "mask", "segmentation", "labels", "masks", "seg
 _OBJECTS = ("objects", "annotations")
 _CATEGORIES = ("category", "label", "category_id", "categories", "labels", "class")
 _SEGMENTATIONS = ("segmentation", "segmentations", "polygons", "polygon", "mask")
+# Where the Hub puts the Parquet files that it makes of other data sets.
+_CONVERTED = "refs/convert/parquet"
 # Where a data set may name its classes.
 _TABLES = ("labels.json", "id2label.json")
 
@@ -80,6 +83,25 @@ def _column(path: Path, version: int | str, group: int, column: str) -> pa.Chunk
         return file.read_row_group(group, columns=[column]).column(column)
 
 
+def download(name: str) -> Path:
+    """
+    Download a data set of the Hub into its cache, which is there once for all programs.
+
+    Args:
+        name: of the repository. If it holds no Parquet files, those that the Hub converted it to are taken.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OSError: if it cannot be had, saying why.
+    """
+    files = HfApi().list_repo_files(name, repo_type="dataset")
+    revision = None if any(file.endswith(".parquet") for file in files) else _CONVERTED
+    patterns = ["*.parquet", *_TABLES]
+    return Path(snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=patterns))
+
+
 def find_shard(tree: FileTree) -> str | None:
     """A Parquet file with images."""
     files = (file for path, file in sorted(tree.files.items()) if path.endswith(".parquet") and file.member is None)
@@ -96,7 +118,7 @@ def open_hub(tree: FileTree, options: Options) -> Export | RawDataset:
     files = [file for path, file in sorted(tree.files.items()) if path.endswith(".parquet") and file.member is None]
     if not files:
         raise ValueError(
-            f"There is no Parquet file in {tree.source}. Download the data set: hf download --repo-type dataset"
+            f"There is no Parquet file in {tree.source}. A data set of the Hub is had by its name: --source ORG/NAME"
         )
     schema = _schema(files[0])
     image, mask = _image_column(schema, _IMAGES), _image_column(schema, _MASKS)
