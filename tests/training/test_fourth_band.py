@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drawn scenes with a class that only a fourth band shows, from files to figures, as a person would go."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -52,11 +53,12 @@ def test_what_a_fourth_band_alone_shows_is_learned_with_it_and_not_without(tmp_p
     (tmp_path / "labels.json").write_text(json.dumps(NAMES))
     training = {"iterations": 140, "batch_size": 8, "learning_rate": 0.003, "crop_size": [64, 64], "scale": [96, 64]}
     encoder = {"hidden_size": 32, "num_hidden_layers": 3, "image_size": 64, "intermediate_size": 64}
-    tiny_recipe["training"] |= training
-    tiny_recipe["model"]["backbone_config"] |= encoder | {"out_indices": [2, 3], "drop_path_rate": 0.0}
-    tiny_recipe["image_processor"]["size"] = {"shortest_edge": 64, "longest_edge": 128}
-    tiny_recipe["evaluation"] |= {"window_size": [64, 64], "window_stride": [48, 48], "scale": [128, 64]}
-    (tmp_path / "recipe.json").write_text(json.dumps(tiny_recipe))
+    recipe = copy.deepcopy(tiny_recipe)
+    recipe["training"] |= training
+    recipe["model"]["backbone_config"] |= encoder | {"out_indices": [2, 3], "drop_path_rate": 0.0}
+    recipe["image_processor"]["size"] = {"shortest_edge": 64, "longest_edge": 128}
+    recipe["evaluation"] |= {"window_size": [64, 64], "window_stride": [48, 48], "scale": [128, 64]}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
     ious = {}
     for name, bands in (("with", ["all"]), ("without", [1, 2, 3])):
         data, model, measured = (tmp_path / f"{kind}-{name}" for kind in ("data", "run", "measured"))
