@@ -125,8 +125,8 @@ def data(tmp_path_factory, tiny_recipe):
         assert cli.main([*folder_of(folder / name, files), str(folder / f"data-{name}"), "--bands", *bands]) == 0
     write_scenes(folder / "scenes", num_train=8, num_validation=1)
     tiny_recipe = copy.deepcopy(tiny_recipe)
-    training = tiny_recipe["training"] | {"iterations": 2, "batch_size": 2, "warmup_iterations": 0}
-    (folder / "recipe.json").write_text(json.dumps(tiny_recipe | {"training": training}))
+    tiny_recipe["training"] |= {"iterations": 2, "batch_size": 2, "warmup_iterations": 0}
+    (folder / "recipe.json").write_text(json.dumps(tiny_recipe))
     return folder
 
 
