@@ -124,7 +124,7 @@ PATCHES = {"CtsSegmenter": {"patch_size": 16, "image_size": 64, "token_sharing":
 SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32, "out_indices": [1, 2]}
 # The code files of a published folder: of a segmenter, of a decoder over a backbone, and of each method.
 SEGMENTER = {"configuration_semantic", "image_processing_semantic", "images", "layers", "modeling_semantic"}
-SEGMENTER |= {"adapters", "labels", "pipelines", "pixel_losses", "sliding_window", "strict"}
+SEGMENTER |= {"adapters", "labels", "pipelines", "pixel_losses", "score_maps", "sliding_window", "strict"}
 DECODER = {"configuration_decoder", "configuration_plain_vit", "modeling_decoder", "modeling_plain_vit"}
 # What a plain ViT loads where it shares tokens.
 DECODER |= {"configuration_cts_policy", "modeling_cts_policy", "token_sharing"}

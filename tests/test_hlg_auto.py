@@ -138,7 +138,7 @@ def test_published_folders_hold_the_code_that_they_run(saved):
         "image_processing_semantic",
         "strict",
     }
-    common |= {"images", "labels", "layers", "modeling_hlg", "pipelines", "position_groups", "strict"}
+    common |= {"images", "labels", "layers", "modeling_hlg", "pipelines", "position_groups", "score_maps", "strict"}
     needed = {
         "image-classification": set(),
         "image-segmentation": {

@@ -7,7 +7,7 @@ import argparse
 import torch
 from torch import nn
 
-from vitseg.models.image_processing_semantic import resized_argmax
+from vitseg.models.score_maps import resized_argmax
 
 from .arguments import Figures, Row, add_device, machine, print_table
 from .throughput import in_own_process, seconds_and_memory

@@ -30,7 +30,8 @@ def npy(array, **options):
 
 def tiff(array, **options):
     """`(bands, height, width)` as a GeoTIFF that rasterio writes."""
-    rasterio = pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
+    import rasterio
+
     bands, height, width = array.shape
     profile = {"driver": "GTiff", "count": bands, "height": height, "width": width, "dtype": array.dtype, **options}
     with rasterio.MemoryFile() as memory:

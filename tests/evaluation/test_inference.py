@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from vitseg.evaluation.inference import ViewInput, mean_probabilities, predict_images
-from vitseg.models import image_processing_semantic
+from vitseg.models import score_maps
 from vitseg.models.image_processing_semantic import resize_bilinear
 from vitseg.models.sliding_window import slide_inference
 from vitseg.recipes.protocol import Protocol, View
@@ -69,7 +69,7 @@ def golden_inputs(case: GoldenCase) -> list[ViewInput]:
     ],
 )
 def test_answers_as_the_original(name, max_scores, monkeypatch):
-    monkeypatch.setattr(image_processing_semantic, "MAX_SCORES", max_scores)
+    monkeypatch.setattr(score_maps, "MAX_SCORES", max_scores)
     case = load_case("evaluation", name)
     predict, inputs, size = network(case), golden_inputs(case), tuple(case.config["ori_shape"])
     probabilities = mean_probabilities(predict, inputs, size, align_corners=case.config.get("align_corners", False))

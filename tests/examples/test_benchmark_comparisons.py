@@ -13,7 +13,8 @@ from benchmarks.throughput import count_multiply_adds
 from vitseg.data.augmentation import TrainingTransform, adjust_brightness, adjust_contrast
 from vitseg.data.streaming import decode_example
 from vitseg.evaluation.metric import MeanIoU
-from vitseg.models.image_processing_semantic import reduce_labels, resized_argmax
+from vitseg.models.image_processing_semantic import reduce_labels
+from vitseg.models.score_maps import resized_argmax
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from vitseg import SegVitImageProcessor, SetrImageProcessor
 from vitseg.cli import main
-from vitseg.models import image_processing_semantic
+from vitseg.models import score_maps
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_pipelines_have_scores(model, picture, scores):
 @pytest.mark.parametrize("max_scores", [1, 2**22], ids=["bands", "whole"])
 def test_scores_of_segvit_are_shares(max_scores, monkeypatch):
     """At the left pixel 0.6 of 0.6 + 0.1 + 0.1, at the right 0.3 of 0.3 + 0 + 0.3, below nothing of nothing."""
-    monkeypatch.setattr(image_processing_semantic, "MAX_SCORES", max_scores)
+    monkeypatch.setattr(score_maps, "MAX_SCORES", max_scores)
     scores = torch.tensor([[[0.1, 0.3], [0, 0]], [[0.6, 0], [0, 0]], [[0.1, 0.3], [0, 0]]])
     processor = SegVitImageProcessor()
     assert "scores_are_logits" not in processor.to_dict()

@@ -152,7 +152,6 @@ class TestConfidence:
         assert not (png.parent / "photo_confidence.png").exists()
 
     def test_of_a_picture_without_a_place_on_earth_is_no_reason_to_warn(self, model, png, recwarn):
-        pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
         arguments = ["--model", model, png, "--scale", "0.3", "--output", png.parent, "--confidence", "tiff"]
         assert run(*arguments) == 0
         assert not [warning for warning in recwarn if "georeferenc" in str(warning.category).lower()]
@@ -349,7 +348,6 @@ class TestBadInput:
         assert message in capsys.readouterr().err
 
     def test_of_pictures(self, model, tmp_path, capsys):
-        pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
         photo().save(tmp_path / "photo.png")
         encoded = (tmp_path / "photo.png").read_bytes()
         (tmp_path / "cut.png").write_bytes(encoded[: len(encoded) // 2])
@@ -373,7 +371,6 @@ class TestPicturesThatAreUnpacked:
 
     @pytest.fixture(autouse=True)
     def all_are_large(self, monkeypatch):
-        pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
         monkeypatch.setattr(sources, "LARGEST_DECODED", 1000)
 
     @pytest.mark.parametrize("orientation", range(1, 9))
@@ -442,7 +439,7 @@ class TestTiff:
 
     @pytest.fixture
     def write(self, tmp_path):
-        rasterio = pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
+        import rasterio
 
         def write(name: str, bands: np.ndarray, **profile) -> Path:
             place = {"crs": "EPSG:32633", "transform": rasterio.Affine(0.5, 0, 500000, 0, -0.5, 5800000)}
@@ -483,7 +480,6 @@ class TestTiff:
         assert latitude == pytest.approx(52.35, abs=0.01)
 
     def test_stands_as_its_tag_says(self, tmp_path):
-        pytest.importorskip("rasterio", reason="the extra `geo` is not installed")
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = 6
         photo().save(tmp_path / "photo.tif", exif=exif)

@@ -15,7 +15,7 @@ from transformers.image_utils import SizeDict
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from vitseg import PlainVitConfig, SetrConfig, SetrImageProcessor
-from vitseg.models import image_processing_semantic
+from vitseg.models import score_maps
 from vitseg.models.image_processing_semantic import keep_ratio_size, resize_bilinear, resize_nearest
 
 
@@ -403,7 +403,7 @@ def resized_scores(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     ],
 )
 def test_label_maps_at_the_target_sizes(shape, target_sizes, max_scores, monkeypatch):
-    monkeypatch.setattr(image_processing_semantic, "MAX_SCORES", max_scores)
+    monkeypatch.setattr(score_maps, "MAX_SCORES", max_scores)
     logits = torch.randn(2, 5, *shape, generator=torch.Generator().manual_seed(0))
     post_process = SetrImageProcessor().post_process_semantic_segmentation
     expected = [resized_scores(*pair).argmax(dim=0) for pair in zip(logits, target_sizes, strict=True)]
@@ -435,7 +435,7 @@ def test_segmentation_scores():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("max_scores", [1, 2**22], ids=["bands", "whole"])
 def test_label_maps_are_the_same_with_and_without_scores(dtype, max_scores, monkeypatch):
-    monkeypatch.setattr(image_processing_semantic, "MAX_SCORES", max_scores)
+    monkeypatch.setattr(score_maps, "MAX_SCORES", max_scores)
     generator = torch.Generator().manual_seed(0)
     outputs = SemanticSegmenterOutput(logits=torch.randn(1, 9, 30, 40, generator=generator).to(dtype))
     post_process = SetrImageProcessor().post_process_semantic_segmentation
@@ -643,8 +643,8 @@ def test_classes_are_those_of_all_scores_where_few_pixels_lie_between_classes(ol
     coarse = torch.randn(1, 50, 2, 2, generator=torch.Generator().manual_seed(old[0]))
     logits = nn.functional.interpolate(coarse, size=old, mode="bilinear", align_corners=True)
     scores = nn.functional.interpolate(logits, size=new, mode="bilinear", align_corners=align_corners)[0]
-    monkeypatch.setattr(image_processing_semantic, "resized_bands", None)  # which would resize the scores of all
-    label_map = image_processing_semantic.resized_argmax(logits[0], new, align_corners)
+    monkeypatch.setattr(score_maps, "resized_bands", None)  # which would resize the scores of all
+    label_map = score_maps.resized_argmax(logits[0], new, align_corners)
     assert label_map.dtype == torch.int64
     lacking = scores.max(dim=0).values - scores.gather(0, label_map[None])[0]
     assert lacking.max() < 1e-5  # of scores around 1: another class only where two are as high

@@ -24,8 +24,9 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..bands import check_bands, size_of
-from ..models.image_processing_semantic import SemanticImageProcessor, resized_argmax, resized_bands
+from ..models.image_processing_semantic import SemanticImageProcessor
 from ..models.layers import resize
+from ..models.score_maps import resized_argmax, resized_bands
 from ..models.sliding_window import slide_inference
 from ..overlapping import overlapping
 from ..recipes.protocol import Protocol, View, cuts, holds_protocol

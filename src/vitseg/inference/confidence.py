@@ -18,8 +18,8 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import cached_file
 
 from ..label_maps import ORIGIN, ignored_id, label_type, save_png
-from ..models.image_processing_semantic import mean_confidence, resized_argmax, resized_confidence
 from ..models.labels import IGNORE_INDEX
+from ..models.score_maps import mean_confidence, resized_argmax, resized_confidence
 from .results import CONFIDENCE
 
 

@@ -24,7 +24,8 @@ from ..bands import bands_of
 from ..image_files import printable
 from ..label_maps import Palette, ignored_id, label_type, overlay, with_legend
 from ..models.configuration_semantic import InferenceProtocol
-from ..models.image_processing_semantic import WEIGHT_BITS, bilinear_taps, blend_bytes, confident_argmax
+from ..models.image_processing_semantic import WEIGHT_BITS, bilinear_taps, blend_bytes
+from ..models.score_maps import confident_argmax
 from ..progress import progress_bar
 from ..replacing import beside
 from ..stamps import file_stamp, identity

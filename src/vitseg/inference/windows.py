@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..models.image_processing_semantic import MAX_SCORES
+from ..models.score_maps import MAX_SCORES
 from ..models.sliding_window import window_starts
 
 
